@@ -356,6 +356,8 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CONCURRENCY = 4
 # In KiB; a process that keeps more memory after a training is replaced.
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 500_000
+# 0: one for each processor.
+TRAINING_PROCESSES = env.integer("TRAINING_PROCESSES", 0, minimum=0, maximum=1_000)
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "moovitamix.background.beat_scheduler:TimetableScheduler"
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from recommender import validation
 from recommender.engine.artifact import ArtifactError
+from recommender.engine.parallel import available_processors
 from recommender.experiments import eligibility, interleaving_scores, lifecycle
 from recommender.experiments.lifecycle import JudgedExperiment
 from recommender.feedback import engagement
@@ -150,7 +151,12 @@ def may_run_full_retrain(now: datetime) -> bool:
 
 def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> TrainingRun:
     """Train one version into `MODEL_STORAGE`; takes the options of `TrainingOptions`, see `retrain`."""
-    return retrain(TrainingOptions(storage=settings.MODEL_STORAGE, **options), progress)
+    return retrain(_training_options(**options), progress)
+
+
+def _training_options(*, processes: int | None = None, **options: Any) -> TrainingOptions:
+    wanted = processes or settings.TRAINING_PROCESSES or available_processors()
+    return TrainingOptions(storage=settings.MODEL_STORAGE, processes=wanted, **options)
 
 
 def run_cycle_now(**options: Any) -> CycleResult:
@@ -159,9 +165,7 @@ def run_cycle_now(**options: Any) -> CycleResult:
     Raises:
         AlreadyTraining: another training holds the job lock.
     """
-    training_options = TrainingOptions(
-        storage=settings.MODEL_STORAGE, only_if_new=True, by=eligibility.AUTOMATIC_ACTOR, **options
-    )
+    training_options = _training_options(only_if_new=True, by=eligibility.AUTOMATIC_ACTOR, **options)
     return run_cycle(training_options, timezone.now(), verify_artifact)
 
 

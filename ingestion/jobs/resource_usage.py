@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from threading import Event, Thread
@@ -22,20 +22,26 @@ HEARTBEAT_SECONDS: Final = 20.0
 
 
 class ResourceMonitor:
-    """Measures this process with all its threads, from its creation on.
+    """Measures this process with all its threads and ended children, from its creation on.
 
     `peak_memory` (bytes) is the largest sample; a shorter peak is missed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, running_children: Callable[[], Iterable[int]] = tuple) -> None:
+        """
+        Args:
+            running_children: ids of processes whose private memory counts too.
+        """
         self._process = psutil.Process()
+        self._running_children = running_children
         self._started = time.monotonic()
         self._cpu_before = self._cpu()
         self.peak_memory = 0
         self.sample()
 
     def sample(self) -> None:
-        self.peak_memory = max(self.peak_memory, self._process.memory_info().rss)
+        children = sum(_private_memory(pid) for pid in self._running_children())
+        self.peak_memory = max(self.peak_memory, self._process.memory_info().rss + children)
 
     @property
     def seconds(self) -> float:
@@ -74,7 +80,15 @@ class ResourceMonitor:
 
     def _cpu(self) -> float:
         times = self._process.cpu_times()
-        return times.user + times.system
+        return times.user + times.system + times.children_user + times.children_system
+
+
+def _private_memory(pid: int) -> int:
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def _send_heartbeat(heartbeat: JobHeartbeat) -> None:

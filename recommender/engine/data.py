@@ -136,6 +136,7 @@ class TrainingSet:
     configuration: Mapping[str, float | int | str] = field(default_factory=dict)  # may set `n_clusters`
     warm_start: "WarmStartClusters | None" = None  # clusters to start from; None: cluster from scratch
     keys: NDArray[np.int64] | None = None  # listener ids, so that no listener is their own neighbour
+    processes: int = 1  # how many compute the songs' neighbours; changes no result
 
     def profiles(self) -> Profiles:
         return Profiles(self.plays, self.recent, self.skips, self.genres, self.keys)

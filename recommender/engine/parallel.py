@@ -3,6 +3,7 @@
 Each item runs on one thread, and results keep the order of the items.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +38,13 @@ def two_workers() -> Iterator[Submit]:
             yield submit
         finally:
             worker.shutdown(wait=False, cancel_futures=True)
+
+
+def available_processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def submit_inline(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:

@@ -108,6 +108,8 @@ def evaluate_on_latest_week(
     seed: int,
     on_stage: Callable[[str], None],
     warm_start: WarmStart,
+    *,
+    processes: int = 1,
 ) -> TrainingEvaluation:
     """Train on all but the latest week, and compare with baselines and champion on that week.
 
@@ -117,8 +119,9 @@ def evaluate_on_latest_week(
     if week is None:
         return TrainingEvaluation(content_features=warm_start.content_features)
     training = replace(
-        week.past.to_training(seed=seed, configuration=configuration), warm_start=warm_start.carried_clusters
-    )
+        week.past.to_training(seed=seed, configuration=configuration),
+        warm_start=warm_start.carried_clusters, processes=processes,
+    )  # fmt: skip
     with two_workers() as submit:
         fits: list[Callable[[], RecommenderModel]] = [partial(kind.fit, training) for kind in BASELINES]
         baselines = submit(fits)

@@ -30,6 +30,7 @@ from ingestion.jobs.resource_usage import ResourceMonitor
 from recommender import catalogue_generation
 from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.neighbour_processes import running_children
 from recommender.engine.clustering.n_clusters import n_clusters_bounds
 from recommender.engine.data import EngineError, InvalidNumberOfClusters, TooFewPlays, TooFewSongs
 from recommender.engine.mix.model import MixModel
@@ -91,6 +92,7 @@ class TrainingOptions:
     promote: bool = False  # make the version champion even if there is one
     only_if_new: bool = False  # refuse if the newest version was trained on the same data in the same way
     by: str = "training"  # the actor that a promotion is recorded for
+    processes: int = 1  # how many compute the songs' neighbours; changes no result
 
     @property
     def requested_configuration(self) -> dict[str, Any]:
@@ -191,7 +193,7 @@ class _TrainingJob:
     run: TrainingRun
     options: TrainingOptions
     progress: TrainingProgress
-    monitor: ResourceMonitor = field(default_factory=ResourceMonitor)
+    monitor: ResourceMonitor = field(default_factory=lambda: ResourceMonitor(running_children))
 
     def __post_init__(self) -> None:
         self.heartbeat = JobHeartbeat(self.run)
@@ -222,8 +224,9 @@ class _TrainingJob:
             carries_clusters=options.is_warm_start, selects_n_clusters=options.selects_n_clusters,
         )  # fmt: skip
         evaluation = evaluate_on_latest_week(
-            data, options.requested_configuration, options.seed, self._begin_stage, warm_start
-        )
+            data, options.requested_configuration, options.seed, self._begin_stage, warm_start,
+            processes=options.processes,
+        )  # fmt: skip
         self._begin_stage("learning from everything")
         model = self._fit_model(data, warm_start, evaluation)
         self._begin_stage("grouping and naming")
@@ -260,7 +263,8 @@ class _TrainingJob:
             seed=self.options.seed,
             configuration=self.options.requested_configuration | evaluation.chosen_configuration,
         )
-        return fit_final_model(replace(training, warm_start=warm_start.carried_clusters), evaluation)
+        training = replace(training, warm_start=warm_start.carried_clusters, processes=self.options.processes)
+        return fit_final_model(training, evaluation)
 
     def _describe_model(
         self,

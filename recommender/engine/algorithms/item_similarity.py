@@ -3,8 +3,7 @@
 Entry (i, j) says how strongly a play of song i recommends song j.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,11 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array, diags_array
 
 from recommender.engine.data import EngineError, TooFewPlays
-from recommender.engine.parallel import Submit, submit_inline
 
+RP3_ALPHA = 0.7
+RP3_BETA = 0.4
+KNN_SHRINK = 10.0
+KNN_NEAREST = 50
 NEIGHBOURS_PER_SONG = 200  # measured on two data sets: 100 loses up to 1 %, 400 gains nothing
 BLOCK_PRODUCTS = 4_000_000  # multiplications per block of rows: at most about 100 MB
 MOST_SONGS_PER_LISTENER = 1_000  # a single listener of 100 000 songs would cost 10^10 multiplications
@@ -88,7 +90,7 @@ def _kth_largest(
 
 
 def rp3_weights(
-    plays: csr_array, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
+    plays: csr_array, *, alpha: float = RP3_ALPHA, beta: float = RP3_BETA, k: int = NEIGHBOURS_PER_SONG
 ) -> csr_array:
     """Probabilities of the random walk song - listener - song, reduced for popular songs.
 
@@ -96,31 +98,18 @@ def rp3_weights(
         Paudel et al., "Updatable, accurate, diverse, and scalable recommendations for interactive
         applications", ACM TiiS 7(1), 2017 (RP3beta).
     """
-    return submit_rp3_weights(plays, submit_inline, alpha=alpha, beta=beta, k=k)()
-
-
-def submit_rp3_weights(
-    plays: csr_array, submit: Submit, *, alpha: float = 0.7, beta: float = 0.4, k: int = NEIGHBOURS_PER_SONG
-) -> Callable[[], csr_array]:
-    """Start `rp3_weights` through `submit`; the returned function waits for the weights."""
     ones = binary_plays(limit_songs(plays))
     listeners = np.bincount(ones.indices, minlength=ones.shape[1]).astype(np.float32)
     song_to_listener = _scaled_rows(csr_array(ones.T), alpha)
     listener_to_song = _scaled_rows(ones, alpha)
     damping = np.maximum(listeners, 1) ** np.float32(-beta)
     return _best_products(
-        song_to_listener, listener_to_song, k, lambda rows, columns, values: values * damping[columns], submit
+        song_to_listener, listener_to_song, k, lambda rows, columns, values: values * damping[columns]
     )
 
 
-def knn_weights(plays: csr_array, *, shrink: float = 10.0, k: int = 50) -> csr_array:
+def knn_weights(plays: csr_array, *, shrink: float = KNN_SHRINK, k: int = KNN_NEAREST) -> csr_array:
     """Cosines with each song's k nearest songs, shrunk for pairs with few common listeners."""
-    return submit_knn_weights(plays, submit_inline, shrink=shrink, k=k)()
-
-
-def submit_knn_weights(
-    plays: csr_array, submit: Submit, *, shrink: float = 10.0, k: int = 50
-) -> Callable[[], csr_array]:
     kept = csr_array(limit_songs(plays), dtype=np.float32)
     squares = np.bincount(kept.indices, weights=kept.data.astype(np.float64) ** 2, minlength=kept.shape[1])
     norms = np.sqrt(squares).astype(np.float32)
@@ -132,8 +121,7 @@ def submit_knn_weights(
 
     # Keep the nearest songs per recommended song (column). Kept per played song (row), popular songs displace
     # rare ones: 5 % worse on a data set with many rare songs.
-    nearest = _best_products(csr_array(kept.T), kept, k, shrunk, submit)
-    return lambda: csr_array(nearest().T)
+    return csr_array(_best_products(csr_array(kept.T), kept, k, shrunk).T)
 
 
 def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float32]:
@@ -219,9 +207,7 @@ def _scaled_rows(matrix: csr_array, power: float) -> csr_array:
     return scaled
 
 
-def _best_products(
-    left: csr_array, right: csr_array, k: int, weigh: WeightFunction, submit: Submit
-) -> Callable[[], csr_array]:
+def _best_products(left: csr_array, right: csr_array, k: int, weigh: WeightFunction) -> csr_array:
     def multiply_block(start: int, stop: int) -> csr_array:
         block = csr_array(left[start:stop] @ right)
         block.sort_indices()
@@ -232,23 +218,35 @@ def _best_products(
         block.eliminate_zeros()
         return keep_best(block, k)
 
-    results = submit([partial(multiply_block, start, stop) for start, stop in _row_blocks(left, right)])
-    return lambda: _stack_rows(results(), (left.shape[0], right.shape[1]))
+    ranges, _ = row_blocks(left.indptr, left.indices, np.diff(right.indptr), BLOCK_PRODUCTS)
+    return stack_rows([multiply_block(start, stop) for start, stop in ranges], right.shape[1])
 
 
-def _stack_rows(blocks: list[csr_array], shape: tuple[int, int]) -> csr_array:
-    data = np.concatenate([block.data for block in blocks])
-    indices = np.concatenate([block.indices.astype(np.int32, copy=False) for block in blocks])
-    widths = np.concatenate([np.diff(block.indptr) for block in blocks])
+def stack_rows(blocks: list[csr_array], n_columns: int) -> csr_array:
+    """The rows of all blocks; empties the list, so that no block is in memory twice."""
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(block.indptr) for block in blocks]))])
+    data, indices = np.empty(indptr[-1], dtype=np.float32), np.empty(indptr[-1], dtype=np.int32)
+    blocks.reverse()
+    end = 0
+    while blocks:
+        block = blocks.pop()
+        start, end = end, end + block.nnz
+        data[start:end], indices[start:end] = block.data, block.indices
     # Use the integer width of the indices, which scipy would copy otherwise.
-    indptr = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
-    return csr_array((data, indices, indptr), shape=shape)
+    return csr_array((data, indices, indptr.astype(np.int32)), shape=(len(indptr) - 1, n_columns))
 
 
-def _row_blocks(left: csr_array, right: csr_array) -> Iterator[tuple[int, int]]:
-    widths = np.diff(right.indptr)
-    costs = np.add.reduceat(np.append(widths[left.indices], 0), np.minimum(left.indptr[:-1], left.nnz))
-    costs[np.diff(left.indptr) == 0] = 0
-    chunk = np.cumsum(costs, dtype=np.int64) // BLOCK_PRODUCTS
-    edges = np.flatnonzero(np.diff(chunk)) + 1
-    yield from zip([0, *edges.tolist()], [*edges.tolist(), left.shape[0]], strict=True)
+def row_blocks(
+    left_starts: NDArray[np.int32],
+    left_columns: NDArray[np.int32],
+    right_widths: NDArray[np.int32],
+    most: int,
+) -> tuple[list[tuple[int, int]], int]:
+    """Ranges of rows of a product, of about `most` multiplications each, and the number of all of them."""
+    n_entries, n_rows = len(left_columns), len(left_starts) - 1
+    costs = np.add.reduceat(np.append(right_widths[left_columns], 0), np.minimum(left_starts[:-1], n_entries))
+    costs[np.diff(left_starts) == 0] = 0
+    totals = np.cumsum(costs, dtype=np.int64)
+    edges = np.flatnonzero(np.diff(totals // most)) + 1
+    ranges = list(zip([0, *edges.tolist()], [*edges.tolist(), n_rows], strict=True))
+    return ranges, int(totals[-1])

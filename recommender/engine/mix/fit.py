@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.base import all_plays, slice_profiles
 from recommender.engine.algorithms.listener_similarity import ListenerNeighbourhood
+from recommender.engine.algorithms.neighbour_processes import neighbour_processes
 from recommender.engine.clustering.affinities import genre_shares_by_cluster
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
 from recommender.engine.clustering.n_clusters import ClusterCountChoice, DrawQuality, choose_n_clusters
@@ -130,8 +131,8 @@ def _fit_with_start_weights(
     start_labels: NDArray[np.int32] | None = None,
 ) -> MixModel:
     seed, n_clusters = training.seed, training.configuration.get("n_clusters")
-    with two_workers() as submit:
-        listening = submit_listening_features(training.plays, submit, seed=seed)
+    with two_workers() as submit, neighbour_processes(training.processes) as begin_neighbours:
+        listening = submit_listening_features(training.plays, submit, begin_neighbours, seed=seed)
         content = build_content() or build_content_features(training.catalogue, seed=seed)
         components = assemble_components(
             listening, content, labels=labels, start_labels=start_labels, warm_start=training.warm_start,

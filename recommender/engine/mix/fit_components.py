@@ -14,10 +14,9 @@ from recommender.engine.algorithms.item_similarity import (
     ease_weights_of_most_played,
     keep_best,
     limit_songs,
-    submit_knn_weights,
-    submit_rp3_weights,
 )
 from recommender.engine.algorithms.listener_similarity import ListenerNeighbourhood
+from recommender.engine.algorithms.neighbour_processes import BeginNeighbours
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
 from recommender.engine.clustering.warm_start import warm_start_clusters
 from recommender.engine.data import Catalogue, SongActivity, WarmStartClusters
@@ -80,7 +79,9 @@ def build_content_features(
     )  # fmt: skip
 
 
-def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) -> ListeningFutures:
+def submit_listening_features(
+    plays: csr_array, submit: Submit, begin_neighbours: BeginNeighbours, *, seed: int
+) -> ListeningFutures:
     """Starts with what clustering needs."""
     ones = binary_plays(plays)
     listeners = count_listeners(ones)
@@ -96,13 +97,21 @@ def submit_listening_features(plays: csr_array, submit: Submit, *, seed: int) ->
 
     co_listening, taste = submit([fit_co_listening]), submit([fit_taste])
     return ListeningFutures(
-        listeners, lambda: co_listening()[0], lambda: taste()[0], _submit_neighbours(ones, submit)
+        listeners,
+        lambda: co_listening()[0],
+        lambda: taste()[0],
+        _submit_neighbours(ones, submit, begin_neighbours),
     )
 
 
-def _submit_neighbours(ones: csr_array, submit: Submit) -> dict[str, Callable[[], csr_array]]:
-    knn, neighbours = submit_knn_weights(ones, submit), {"rp3": submit_rp3_weights(ones, submit)}
-    neighbours["knn"] = lambda: keep_best(knn(), KNN_NEIGHBOURS)
+def _submit_neighbours(
+    ones: csr_array, submit: Submit, begin_neighbours: BeginNeighbours
+) -> dict[str, Callable[[], csr_array]]:
+    found = begin_neighbours(ones, submit)
+    neighbours = {
+        "rp3": lambda: found().rp3,
+        "knn": lambda: keep_best(csr_array(found().knn.T), KNN_NEIGHBOURS),
+    }
     if ones.nnz:
         neighbours["ease"] = lambda: ease_weights_of_most_played(limit_songs(ones), EASE_ENTRIES_PER_ROW)
     return neighbours

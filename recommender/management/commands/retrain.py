@@ -60,6 +60,11 @@ class Command(GuidedCommand):
             "--full", action="store_true",
             help="train new scales and clusters, instead of a warm start from the champion",
         )  # fmt: skip
+        parser.add_argument(
+            "--processes", type=positive_integer, metavar="N",
+            help="processes that compute the songs' neighbours; every number gives the same model (default: "
+            "TRAINING_PROCESSES, or one for each processor)",
+        )  # fmt: skip
         parser.add_argument("--trigger", choices=TrainingRun.Trigger.values, default="command", help=SUPPRESS)
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
@@ -71,6 +76,7 @@ class Command(GuidedCommand):
                 progress, trigger=options["trigger"], method=options["method"], promote=options["promote"],
                 n_clusters=options["clusters"],
                 seed=options["seed"], full=options["full"], only_if_new=options["if_new"],
+                processes=options["processes"],
                 by="retrain --promote" if options["promote"] else "training",
             )  # fmt: skip
         except AlreadyTraining as busy:

@@ -1,0 +1,212 @@
+"""Processes that compute blocks of neighbours for a training.
+
+They are started as `python -m`, because a daemonic Celery worker may not start children by multiprocessing.
+All of them map the same unlinked file with the plays. A request is a line with a range of songs, and the
+answer is a line of lengths and the bytes of the arrays. A process ends if its input ends, so none outlives a
+training that was killed.
+"""
+
+import logging
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from threading import Thread
+from typing import IO, Any, Final, Protocol
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from recommender.engine.algorithms.neighbours import CoListening, NeighbourBlock, NeighbourTask
+from recommender.engine.parallel import Submit
+
+logger = logging.getLogger(__name__)
+
+# Below it, a process would start for less than a second of work.
+FEWEST_MULTIPLICATIONS: Final = 10_000_000
+# Requests of a web server on the same machine go first.
+NICENESS: Final = 10
+MODULE: Final = "recommender.engine.algorithms.neighbour_processes"
+ROOT: Final = Path(__file__).resolve().parents[3]
+ALIGNMENT: Final = 64  # bytes
+_children: set[int] = set()
+
+
+class ProcessEnded(Exception):
+    """A process ended before it answered, for example because it had no memory."""
+
+
+class BeginNeighbours(Protocol):
+    """Starts to compute all neighbours; the returned function gives the matrices."""
+
+    def __call__(self, plays: csr_array, submit: Submit) -> Callable[[], NeighbourBlock]: ...
+
+
+def running_children() -> list[int]:
+    """Ids of the processes that compute neighbours for this process."""
+    return list(_children)
+
+
+@contextmanager
+def neighbour_processes(processes: int, fewest: int = FEWEST_MULTIPLICATIONS) -> Iterator[BeginNeighbours]:
+    """Yield a function that computes neighbours in so many processes, this one included.
+
+    Args:
+        processes: changes no result.
+        fewest: multiplications for each process; fewer processes are used for a small product.
+    """
+    started: list[NeighbourProcess] = []
+
+    def begin(plays: csr_array, submit: Submit) -> Callable[[], NeighbourBlock]:
+        task = NeighbourTask(CoListening.from_plays(plays))
+        others = start_processes(task, min(processes, task.n_multiplications // max(1, fewest)) - 1)
+        started.extend(others)
+        own = submit([task.compute_blocks])
+
+        @cache
+        def result() -> NeighbourBlock:
+            task.compute_blocks()
+            own()
+            for other in others:
+                other.join()
+            # What a process that ended left behind.
+            task.compute_blocks()
+            return task.take_result()
+
+        return result
+
+    try:
+        yield begin
+    finally:
+        for other in started:
+            other.stop()
+
+
+def start_processes(task: NeighbourTask, number: int) -> list["NeighbourProcess"]:
+    """Start so many processes, which compute blocks of the task until none waits."""
+    # Windows passes no open file to another process.
+    if number < 1 or os.name == "nt":
+        return []
+    with tempfile.TemporaryFile(prefix="moovitamix-plays-") as file:
+        layout = _write_arrays(file, task.product)
+        return [NeighbourProcess(task, file.fileno(), layout) for _ in range(number)]
+
+
+class NeighbourProcess:
+    """A process, and the thread that asks it for blocks. `stop` must be called."""
+
+    def __init__(self, task: NeighbourTask, file: int, layout: bytes) -> None:
+        # One thread for each process: see `two_workers`.
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {
+            **os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+        }  # fmt: skip
+        self._child = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", MODULE, str(file)], pass_fds=[file], env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        _children.add(self._child.pid)
+        self._is_stopped = False
+        self._thread = Thread(target=self._run, args=(task, layout), name="neighbours", daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        self._child.kill()
+        self._thread.join()
+        # Closes the pipes and waits for the process.
+        with self._child:
+            _children.discard(self._child.pid)
+
+    def _run(self, task: NeighbourTask, layout: bytes) -> None:
+        try:
+            self._send(layout)
+            task.compute_blocks(self._find_neighbours)
+        except (ProcessEnded, OSError):
+            if not self._is_stopped:
+                logger.warning("neighbour_process_ended pid=%s", self._child.pid)
+
+    def _send(self, line: bytes) -> None:
+        assert self._child.stdin is not None  # noqa: S101
+        self._child.stdin.write(line + b"\n")
+        self._child.stdin.flush()
+
+    def _find_neighbours(self, start: int, stop: int) -> NeighbourBlock:
+        assert self._child.stdout is not None  # noqa: S101
+        self._send(b"%d %d" % (start, stop))
+        rp3, knn = (_read_matrix(self._child.stdout) for _ in range(2))
+        return NeighbourBlock(rp3, knn)
+
+
+def _write_arrays(file: Any, product: CoListening) -> bytes:
+    """Write the arrays one after the other; returns a line that says where each begins."""
+    layout = []
+    for part in fields(product):
+        array: NDArray[Any] = getattr(product, part.name)
+        file.write(bytes(-file.tell() % ALIGNMENT))
+        layout.append([part.name, array.dtype.str, len(array), file.tell()])
+        file.write(array.tobytes())
+    file.flush()
+    return orjson.dumps(layout)
+
+
+def _map_arrays(file: int, layout: bytes) -> CoListening:
+    whole = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+    return CoListening(
+        **{
+            name: np.frombuffer(whole, dtype=kind, count=length, offset=offset)
+            for name, kind, length, offset in orjson.loads(layout)
+        }
+    )
+
+
+def _write_matrix(output: IO[bytes], matrix: csr_array) -> None:
+    indptr, indices = (array.astype(np.int32, copy=False) for array in (matrix.indptr, matrix.indices))
+    output.write(b"%d %d %d\n" % (matrix.shape[0], matrix.shape[1], matrix.nnz))
+    for array in (matrix.data, indices, indptr):
+        output.write(np.ascontiguousarray(array).tobytes())
+    output.flush()
+
+
+def _read_matrix(source: IO[bytes]) -> csr_array:
+    header = source.readline().split()
+    if len(header) != 3:
+        raise ProcessEnded
+    rows, columns, size = map(int, header)
+    data = _read_array(source, np.dtype(np.float32), size)
+    indices, indptr = (_read_array(source, np.dtype(np.int32), length) for length in (size, rows + 1))
+    return csr_array((data, indices, indptr), shape=(rows, columns))
+
+
+def _read_array(source: IO[bytes], kind: np.dtype[Any], length: int) -> NDArray[Any]:
+    read = source.read(length * kind.itemsize)
+    if len(read) < length * kind.itemsize:
+        raise ProcessEnded
+    return np.frombuffer(read, dtype=kind)
+
+
+def _answer_requests(file: int, requests: IO[bytes], answers: IO[bytes]) -> None:
+    product = _map_arrays(file, requests.readline())
+    for line in requests:
+        start, stop = map(int, line.split())
+        for matrix in product.find_neighbours(start, stop):
+            _write_matrix(answers, matrix)
+
+
+if __name__ == "__main__":
+    # Ctrl+C reaches the whole group; the training ends, and with it this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
+    _answer_requests(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
