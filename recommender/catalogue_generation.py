@@ -18,7 +18,7 @@ class CatalogueReplaced(EngineError):
 
 
 def last_reset_at() -> datetime | None:
-    """When an operator last accepted a new catalogue from the source; None: never."""
+    """When an operator last accepted a new catalogue; None: never."""
     return _reset_runs().values_list("finished_at", flat=True).first()
 
 
@@ -27,7 +27,7 @@ def trained_on_current(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersio
 
 
 def trained_on_earlier(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
-    """The versions trained on an earlier catalogue, in which the same ids meant other songs."""
+    """Versions in which the same ids meant other songs."""
     return versions.filter(created_at__lte=_last_reset_or_epoch())
 
 
@@ -36,7 +36,7 @@ def feedback_on_current(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
 
 
 def is_on_current() -> Q:
-    """Condition that keeps only feedback on songs of the current catalogue."""
+    """Keeps only feedback on songs of the current catalogue."""
     return Q(received_at__gt=_last_reset_or_epoch())
 
 

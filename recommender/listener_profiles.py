@@ -54,7 +54,7 @@ class ListeningSession(NamedTuple):
 
 
 class OlderPlays(NamedTuple):
-    """The plays of one song in all but the newest sessions."""
+    """A song's plays in all but the newest sessions."""
 
     song: int
     plays: int
@@ -82,7 +82,7 @@ class _History:
 
 @dataclass(frozen=True)
 class _Events:
-    """One listener's feedback as columns, and which of it counts."""
+    """A listener's feedback as columns, and which of it counts."""
 
     songs: Ids
     kinds: NDArray[np.int8]
@@ -91,13 +91,13 @@ class _Events:
     state: FeedbackState
 
     def counting(self, kind: EventKind) -> NDArray[np.intp]:
-        """Indices of the events of this kind that count."""
+        """Indices of this kind's events that count."""
         return np.flatnonzero(self.state.counts & (self.kinds == kind))
 
 
 @dataclass(frozen=True)
 class ListenerProfile:
-    """Plays, skips and exclusions of one listener, from listening history and feedback."""
+    """Plays, skips and exclusions from listening history and feedback."""
 
     listener_id: int
     genres: str  # favourite genres, normalised
@@ -120,7 +120,6 @@ class ListenerProfile:
 
     @property
     def has_likes(self) -> bool:
-        """Whether likes count beside plays."""
         return bool((self.plays > self.play_counts).any())
 
     def without_songs(self, songs: Ids) -> "ListenerProfile":
@@ -129,15 +128,12 @@ class ListenerProfile:
         return replace(self, **columns)
 
     def last_plays_of(self, songs: Ids) -> dict[int, float]:
-        """When each song was last played, in seconds since 1970, without unplayed songs."""
+        """In seconds since 1970, without unplayed songs."""
         places = np.flatnonzero(np.isin(self.songs, songs))
         return dict(zip(self.songs[places].tolist(), self.last_played_at[places].tolist(), strict=True))
 
     def model_profile(self, song_ids: Ids) -> Profiles:
-        """The profile as one matrix row, for a model whose song j is `song_ids[j]` (ascending).
-
-        Songs that the model does not know are left out.
-        """
+        """One row, for a model whose song j is `song_ids[j]` (ascending); other songs are left out."""
         excluded = np.array(sorted(self.excluded), dtype=np.int64)
         return Profiles(
             plays=build_sparse_row(song_ids, self.songs, self.plays),
@@ -150,10 +146,7 @@ class ListenerProfile:
 
 
 def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The column of each song in `song_ids` (ascending), and whether the song is there.
-
-    The column of a missing song has no meaning.
-    """
+    """Each song's column in `song_ids` (ascending), without meaning if missing, and whether it is there."""
     if not len(song_ids):
         return np.zeros(len(songs), dtype=np.int64), np.zeros(len(songs), dtype=np.bool_)
     columns = np.minimum(np.searchsorted(song_ids, songs), len(song_ids) - 1)
@@ -161,7 +154,7 @@ def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[
 
 
 def build_sparse_row(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
-    """Matrix of shape (1, n_songs), float32, with `values` at the columns of `songs` (ascending)."""
+    """Shape (1, n_songs), float32: `values` at the columns of `songs` (ascending)."""
     columns, there = find_columns(song_ids, songs)
     columns, values = columns[there].astype(np.int32), values[there]
     indptr = np.array([0, len(columns)], dtype=np.int32)
@@ -175,7 +168,7 @@ def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:
 def read_profiles(
     listener_ids: Collection[int], now: datetime, *, until: datetime | None = None
 ) -> dict[int, ListenerProfile]:
-    """Profiles by listener id, without unknown ids, from five to seven queries.
+    """By listener id, without unknown ids, from five to seven queries.
 
     Args:
         now: recency and the month after a skip are counted back from this time.
@@ -238,7 +231,7 @@ def _newest(rows: QuerySet[Any], listener: str, limit: int) -> QuerySet[Any]:
 
 
 def _sum_feedback(rows: FeedbackQuerySet) -> list[FeedbackRow]:
-    """One row per song and kind of feedback, without listens that were too short."""
+    """By song and kind, without listens that were too short."""
     sums = rows.without_short_listens().annotate(epoch=sql.epoch_seconds("at")).values_list("song_id", "kind")
     return [
         FeedbackRow(pk, song, kind, HEARD_SECONDS, at, None, True, events)
@@ -252,18 +245,18 @@ def newest_finished_run() -> int:
 
 
 def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None, songs: int) -> str:
-    """Text that changes whenever the history does: by late, longer, withdrawn or returned sessions.
+    """Changes whenever the history does: by late, longer, withdrawn or returned sessions.
 
     Args:
         newest: id of the newest session.
         changed_at: the newest change of any session; None: no sessions.
-        songs: number of plays in all sessions.
+        songs: plays in all sessions.
     """
     return f"{sessions}.{newest}.{changed_at.timestamp():.0f}.{songs}" if changed_at else EMPTY_HISTORY
 
 
 def read_history_fingerprints(listener_ids: Collection[int]) -> dict[int, str]:
-    """Each listener's fingerprint, in one query; EMPTY_HISTORY for listeners without sessions."""
+    """In one query; EMPTY_HISTORY for listeners without sessions."""
     rows = (
         ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None)
         .order_by()
@@ -360,7 +353,7 @@ def _build_events(rows: Sequence[FeedbackRow], durations: dict[int, float]) -> _
 
 
 def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
-    """Songs whose latest event is a dislike, or a recent skip."""
+    """Whose latest event is a dislike, or a recent skip."""
     lately = events.at > (now - SKIP_EXCLUDES_FOR).timestamp()
     excludes = events.state.excludes & (lately | (events.kinds == EventKind.DISLIKE))
     return frozenset(events.songs[excludes].tolist())
@@ -369,7 +362,7 @@ def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
 def _aggregate_plays(
     history: _History, events: _Events, now: datetime
 ) -> tuple[Ids, Values, Values, Values, Values, NDArray[np.float64]]:
-    """The PLAY_COLUMNS. A play that the app and a session report counts once."""
+    """The PLAY_COLUMNS. A play that app and session report counts once."""
     sessions, older = history.sessions, history.older_plays
     counts = [len(session.items) for session in sessions]
     items = chain(chain.from_iterable(session.items for session in sessions), (row.song for row in older))
@@ -405,7 +398,7 @@ def _count_listens(
     at: NDArray[np.float64],
     plays: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """How many plays each listen adds to those of the sessions."""
+    """Plays that each listen adds to those of the sessions."""
     counts = events.events[listens].copy()
     single = np.flatnonzero(counts == 1)
     twice = reported_twice(events.songs[listens[single]], events.at[listens[single]], songs, at)
@@ -421,7 +414,7 @@ def _count_listens(
 
 
 def _aggregate_skips(events: _Events, now: datetime) -> tuple[Ids, Values]:
-    """Song ids (ascending), and their skips and dislikes weighted by recency: skips fade like plays."""
+    """Song ids (ascending), and their skips and dislikes, which fade like plays."""
     dislikes = events.counting(EventKind.DISLIKE)
     negative = np.concatenate([events.counting(EventKind.SKIP), dislikes])
     is_dislike = events.kinds[negative] == EventKind.DISLIKE
@@ -445,7 +438,7 @@ def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, in
 
 
 def _durations_of_short_listens(feedback: Iterable[FeedbackRow]) -> dict[int, float]:
-    """Durations in seconds of the songs with a listen that counts only if the song is short."""
+    """In seconds, of songs with a listen that counts only if the song is short."""
     listen = Feedback.Kind.LISTEN.value
     songs = {one.song for one in feedback if one.kind == listen and (one.seconds or 0.0) < HEARD_SECONDS}
     if not songs:

@@ -1,4 +1,4 @@
-"""Admin pages of the recommender: versions, experiments, decisions, monitoring, lists, names, API keys."""
+"""Admin pages of the recommender."""
 
 from recommender.admin import decisions, experiments, monitoring, naming, serving, versions
 

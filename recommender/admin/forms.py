@@ -65,8 +65,6 @@ class StartExperimentForm(TrafficSplitForm):
 
 
 class CompareVersionsForm(forms.Form):
-    """Two different versions by their labels."""
-
     first = forms.ModelChoiceField(
         ModelVersion.objects.all(), to_field_name="label", widget=UnfoldAdminSelectWidget
     )

@@ -1,4 +1,4 @@
-"""Admin of genre aliases, of the words in cluster names, and of cluster names set by staff."""
+"""Admin of genre aliases, words in cluster names, and cluster names set by staff."""
 
 from typing import Any
 

@@ -17,7 +17,7 @@ REFUSALS = (ExperimentNotAllowed, RegistryError, ArtifactError)
 
 
 class ReasonedActionMixin:
-    """For a ModelAdmin: GET shows a form that asks for a reason; POST acts."""
+    """For a ModelAdmin: GET asks for a reason; POST acts."""
 
     admin_site: AdminSite
 
@@ -35,8 +35,8 @@ class ReasonedActionMixin:
 
         Args:
             form: bound if the request is a POST.
-            act: gets the reason and the user name; returns a message and the URL of the next page. Its errors
-                in `REFUSALS` become a message on `cancel_url`.
+            act: gets reason and user name; returns a message and the next URL. Its errors in `REFUSALS`
+                become a message on `cancel_url`.
             text: what the action will do, in a sentence or two.
         """
         if request.method == "POST" and form.is_valid():

@@ -21,7 +21,7 @@ from recommender.serving.explanations import serialize_list
 
 
 class ListenerLinkMixin:
-    """For a ModelAdmin of rows with a listener: adds a column that links to the listener's page."""
+    """Adds a column that links to the listener's page."""
 
     @display(description="Listener", ordering="listener")
     def listener_link(self, row: ServedList | Feedback) -> SafeString:

@@ -33,7 +33,7 @@ NEW_KEY_HINT: Final = "Make another one: python manage.py apikey NAME --user USE
 
 
 class KeyAuthentication(BaseAuthentication):
-    """Authenticates the header `Authorization: Bearer KEY` (or `Token KEY`) with one query."""
+    """`Authorization: Bearer KEY` (or `Token KEY`), with one query."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey | ListenerToken] | None:
         scheme, _, sent = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -84,10 +84,10 @@ def issue_key(
     scopes: Sequence[str] | None = None,
     by: str = "",
 ) -> tuple[ApiKey, str]:
-    """Create a key; returns its row, and the key itself, which is not stored.
+    """Create a key; the key itself is returned and not stored.
 
     Args:
-        scopes: what the key may do; by default lists and feedback, without personal data and metrics.
+        scopes: by default lists and feedback, without personal data and metrics.
         by: who made it, for the audit trail.
     """
     secret = secrets.token_hex(KEY_BYTES)
@@ -100,7 +100,7 @@ def issue_key(
 
 
 def rotate_key(key: ApiKey, *, until: datetime, by: str) -> tuple[ApiKey, str]:
-    """Create a key with the same name, user and scopes; the old one is valid until the given time."""
+    """Create a key with the same name, user and scopes; the old one is valid until then."""
     with transaction.atomic():
         made = issue_key(key.name, key.user, scopes=key.scopes, by=by)
         ends_at = min(key.expires_at, until) if key.expires_at else until
@@ -109,7 +109,7 @@ def rotate_key(key: ApiKey, *, until: datetime, by: str) -> tuple[ApiKey, str]:
 
 
 def revoke_key(key: ApiKey, *, at: datetime, by: str = "") -> bool:
-    """Revoke a key; False if it was already revoked."""
+    """False if it was already revoked."""
     is_new = bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
     if is_new:
         record_audit(Action.KEY_REVOKED, by or key.user.get_username(), str(key))
@@ -117,7 +117,7 @@ def revoke_key(key: ApiKey, *, at: datetime, by: str = "") -> bool:
 
 
 def note_use(key: ApiKey, now: datetime) -> None:
-    """Store when the key was last used, at most once a minute."""
+    """At most once a minute."""
     if key.last_used_at is not None and now - key.last_used_at < USE_RESOLUTION:
         return
     try:
@@ -129,7 +129,7 @@ def note_use(key: ApiKey, now: datetime) -> None:
 
 
 def allow_personal_data(user: User) -> None:
-    """Permit the user, and so all of the user's keys, to see names, e-mail addresses and genders."""
+    """Let all of the user's keys see names, e-mail addresses and genders."""
     user.user_permissions.add(
         Permission.objects.get(codename="view_personal_data", content_type__app_label="ingestion")
     )
@@ -140,7 +140,7 @@ def digest_key(secret: str) -> str:
 
 
 def _find_key(sent: str, digest: str, now: datetime) -> tuple[ApiKey | None, int | None, str]:
-    """The key that was sent or that made the token, the token's listener, and the reason for a refusal."""
+    """The key that was sent or made the token, the token's listener, and the reason for a refusal."""
     keys, listener_id = ApiKey.objects.select_related("user"), None
     if not sent.startswith(tokens.PREFIX):
         key = keys.filter(digest=digest).first()

@@ -1,4 +1,4 @@
-"""Rate limits of the API: a sliding window of requests for each key or staff user."""
+"""Rate limits: a sliding window of requests for each key or staff user."""
 
 import re
 import time
@@ -47,8 +47,6 @@ class KeyThrottle(BaseThrottle):
 
 
 class FeedbackThrottle(KeyThrottle):
-    """Counts feedback separately from other requests."""
-
     scope = "feedback"
 
     def rate(self) -> Rate:
@@ -56,10 +54,7 @@ class FeedbackThrottle(KeyThrottle):
 
 
 class FailedAuthentications:
-    """Counts requests with invalid keys by address and minute, so that many of them never reach the database.
-
-    An IPv6 client has a whole /64 network, which counts as one address.
-    """
+    """Counts invalid keys by address and minute, so that many of them never reach the database."""
 
     clock = staticmethod(time.time)
 
@@ -69,7 +64,7 @@ class FailedAuthentications:
         self._name = f"failed:{client_address(request)}:{window}"
 
     def require_few(self) -> None:
-        """Raises Throttled if this address has sent too many invalid keys."""
+        """Raises `Throttled` after too many invalid keys from this address."""
         if cache.get(self._name, 0) >= MAX_FAILURES:
             raise Throttled(wait=self._left, detail=TOO_MANY_FAILURES)
 
@@ -78,7 +73,7 @@ class FailedAuthentications:
 
 
 def client_address(request: Any) -> str:
-    """The client's address behind PROXY_COUNT proxies; of an IPv6 address its /64 network."""
+    """The address behind PROXY_COUNT proxies. An IPv6 client has a whole /64 network, which counts as one."""
     text = str(BaseThrottle().get_ident(request) or "unknown")
     try:
         address = ip_address(text)
@@ -89,10 +84,10 @@ def client_address(request: Any) -> str:
 
 @lru_cache(maxsize=16)
 def parse_rate(text: str, name: str = "API_RATE") -> Rate:
-    """Parse a rate such as 600/min; the period is second, minute, hour, day or an abbreviation.
+    """Parse "600/min"; the period is second, minute, hour, day or an abbreviation.
 
     Raises:
-        ImproperlyConfigured: the text is not a rate; the message names the setting `name`.
+        ImproperlyConfigured: names the setting `name`.
     """
     match = re.fullmatch(r"(\d{1,9})/([a-z]+)", text.strip().lower())
     seconds = match and next(

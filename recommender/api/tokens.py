@@ -1,4 +1,4 @@
-"""Short-lived signed tokens, with which a browser or phone acts for one listener without the app's key."""
+"""Short-lived signed tokens: a browser or phone acts for one listener without the app's key."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,12 +17,12 @@ TOKEN_SCOPES: Final = (Scope.RECOMMEND, Scope.FEEDBACK)
 
 
 class InvalidToken(ValueError):
-    """The token was not made here, was changed or has expired."""
+    """Not made here, changed or expired."""
 
 
 @dataclass(frozen=True)
 class ListenerToken:
-    """Content of a valid token; `pk` is that of the key, so that events are stored with the key."""
+    """`pk` is that of the key, so that events are stored with the key."""
 
     key: ApiKey
     listener_id: int
@@ -41,7 +41,7 @@ class ListenerToken:
 
 
 def make_token(key: ApiKey, listener_id: int, seconds: int) -> str:
-    """A signed text with the ids of key and listener and the seconds for which it is valid."""
+    """A signed text with both ids and the seconds for which it is valid."""
     return PREFIX + signing.dumps([key.pk, listener_id, seconds], salt=SALT)
 
 
@@ -49,7 +49,7 @@ def read_token(text: str) -> tuple[int, int]:
     """The ids of key and listener.
 
     Raises:
-        InvalidToken: the token was not made here, was changed or has expired.
+        InvalidToken
     """
     try:
         values: Any = signing.loads(text.removeprefix(PREFIX), salt=SALT, max_age=MAX_SECONDS)

@@ -1,4 +1,4 @@
-"""Charts and headline of the models page: quality, engagement, cohesion, drift and the map of clusters."""
+"""Charts and headline of the models page."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -176,7 +176,7 @@ def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
 
 
 def drift_plot(reports: Sequence[DriftReport]) -> Plot:
-    """Each week's drift as a multiple of its limit, with one line for each kind of drift."""
+    """Multiples of the limit by week, one line for each kind of drift."""
     weeks = sorted({report.week for report in reports})
     kinds = [kind for kind in DriftReport.Kind if any(report.kind == kind for report in reports)]
     found = {(report.kind, report.week): report for report in reports}
@@ -280,7 +280,7 @@ def build_headline(
     drift: Sequence[DriftReport],
     now: datetime,
 ) -> str:
-    """Sentence about the state of the models: champion, experiment, failed training, drift."""
+    """A sentence: champion, experiment, failed training, drift."""
     champion = versions.champion
     if champion is None:
         return "No model serves yet; listeners get popular songs. Train one: python manage.py retrain"
@@ -301,7 +301,7 @@ def build_headline(
 
 
 def model_warnings(versions: VersionHistory) -> list[str]:
-    """Sentences about what staff should know of the models; none if all is well."""
+    """Sentences; none if all is well."""
     champion, found = versions.champion, []
     if champion is not None:
         for name, pair in (champion.metrics.get("against_baselines") or {}).items():

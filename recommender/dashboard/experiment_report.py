@@ -1,4 +1,4 @@
-"""Content of an experiment's page: headline, charts of daily checks, validity checks, A/B split."""
+"""Content of an experiment's page: headline, daily checks, validity checks, A/B split."""
 
 import math
 from dataclasses import dataclass
@@ -161,11 +161,7 @@ def _headline(experiment: Experiment, last: Decision | None) -> str:
 
 
 def _decision_metric(kind: str, rules: DecisionRules, unproven: int = 0) -> DecisionMetric:
-    """The number that decides.
-
-    Args:
-        unproven: promoted refreshes in a row before this one that did not win.
-    """
+    """The number that decides."""
     if kind == ExperimentKind.REFRESH:
         return DecisionMetric(
             "z",
@@ -285,7 +281,7 @@ def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence:
 
 
 def _win_share_bounds(decision: Decision) -> tuple[float, float, float]:
-    """Lower bound, measured value and upper bound of the share of rounds won; 0, 0.5, 1 without rounds."""
+    """Low, measured, high; 0, 0.5, 1 without rounds."""
     wins, losses = decision.evidence["wins"], decision.evidence["losses"]
     low, high = win_share_interval(wins, losses)
     return low, wins / (wins + losses) if wins + losses else 0.5, high
@@ -359,10 +355,7 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
 
 
 def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
-    """Rounds won and lost by day, oldest first.
-
-    The model under test wins the rounds in `won`; in a holdback this is the champion.
-    """
+    """Oldest first; `won` counts the tested model's rounds, in a holdback the champion's."""
     ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.ANCHOR else ("wins", "losses")
     seal = ExperimentSeal.objects.filter(experiment=experiment).first()
     counted = seals.count_days(experiment) if seal is None else seals.sealed_days(seal)

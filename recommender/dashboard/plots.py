@@ -1,4 +1,4 @@
-"""Parts of all charts on the models and experiment pages: colours, series, captions, table."""
+"""Parts of all charts of models and experiments."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class Plot:
 
     @property
     def table(self) -> SafeString:
-        """The rows as an HTML table, because template loops took a third of the page's rendering time."""
+        """In Python: template loops took a third of the page's time."""
         lines = []
         for place, row in enumerate(self.rows):
             first, *rest = map(escape, row)
@@ -59,7 +59,7 @@ class Plot:
 
 
 def chart_series(label: str, values: Sequence[float | None], colour: str, **style: Any) -> dict[str, Any]:
-    """One series of a chart; a value of None leaves out a point, and the line continues."""
+    """None leaves out a point, and the line continues."""
     data = [None if value is None else round(value, 4) for value in values]
     return {
         "label": label,

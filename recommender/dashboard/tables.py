@@ -1,4 +1,4 @@
-"""Tables of metrics, promotions and served lists for the admin and the models page."""
+"""Tables of metrics, promotions and served lists."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class PromotionEntry:
-    """A sentence about a change of the champion, or about a challenger that was not promoted."""
+    """A change of the champion, or a challenger that was not promoted."""
 
     at: datetime
     text: str
@@ -93,10 +93,7 @@ def read_metric(version: ModelVersion, model: str, name: str = "ndcg") -> float 
 
 
 def metrics_table(version: ModelVersion) -> SafeString:
-    """Table of the version's metrics and its baselines', and of the numbers of clusters tried.
-
-    The best value of each column is bold.
-    """
+    """Metrics of the version and its baselines, and of the numbers of clusters tried; best values in bold."""
     # `metrics` holds other measurements too, such as the comparison with the champion.
     measured = [name for name, values in version.metrics.items() if isinstance(values, Mapping)]
     models = [name for name in measured if read_metric(version, name) is not None]
@@ -110,7 +107,7 @@ def metrics_table(version: ModelVersion) -> SafeString:
 
 
 def compare_versions(versions: Sequence[ModelVersion]) -> list[TableRow]:
-    """Comparison of versions: one row per metric or fact, one cell per version."""
+    """One row per metric or fact, one cell per version."""
     measured = [
         _metric_row(heading, [read_metric(version, version.method, name) for version in versions])
         for name, (heading, _) in METRIC_HEADINGS.items()
@@ -185,7 +182,7 @@ def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:
 
 
 def ndcg_against_popularity(version: ModelVersion) -> float | None:
-    """The version's NDCG divided by the popularity baseline's; None if one of them was not measured."""
+    """As a ratio; None if one was not measured."""
     ours, baseline = read_metric(version, version.method), read_metric(version, "popularity")
     return ours / baseline if ours is not None and baseline else None
 

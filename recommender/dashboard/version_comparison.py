@@ -1,4 +1,4 @@
-"""Comparison of any two versions by what was measured on the same weeks and on the same lists."""
+"""Comparison of any two versions by what was measured on the same weeks and lists."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,7 +34,6 @@ class VersionComparison:
 
 
 def compare_two_versions(first: ModelVersion, second: ModelVersion) -> VersionComparison:
-    """Everything that is stored about two versions on the same weeks or in the same lists."""
     rows = [
         *_paired_rows(first, second), *_rows_of_same_data(first, second), *_experiment_rows(first, second),
         *_reference_rows(first, second),
@@ -59,7 +58,7 @@ def _summarize(first: ModelVersion, second: ModelVersion, rows: list[ComparisonR
 
 
 def _paired_rows(first: ModelVersion, second: ModelVersion) -> list[ComparisonRow]:
-    """The comparisons of a newly trained version with the champion of its time, listener by listener."""
+    """New versions against the champion of their time, listener by listener."""
     rows = []
     for newer, older, sign in ((first, second, 1), (second, first, -1)):
         pair = newer.metrics.get("against_champion") or {}
@@ -117,7 +116,7 @@ def _experiment_row(experiment: Experiment, won: int, lost: int, evidence: dict[
 
 
 def _reference_rows(first: ModelVersion, second: ModelVersion) -> list[ComparisonRow]:
-    """Each version's lead over RP3beta, which is fitted anew for each week: a yardstick that stays."""
+    """Each version's lead over RP3beta, which is fitted anew for each week."""
     rows = []
     for version in (first, second):
         pair = (version.metrics.get("against_baselines") or {}).get(REFERENCE)

@@ -1,4 +1,4 @@
-"""The staff page /models/: the state of the models."""
+"""The staff page /models/."""
 
 from typing import Any
 
@@ -20,7 +20,6 @@ ExperimentKind, ExperimentStatus = Experiment.Kind, Experiment.Status
 
 @page_permission("recommender.view_modelversion")
 def models_page(request: HttpRequest) -> HttpResponse:
-    """The models page: champion, running experiments, charts over time, and the latest promotions."""
     now = timezone.now()
     versions, experiments = charts.recent_versions(), list(_shown_experiments())
     unfinished = [one for one in experiments if one.status != ExperimentStatus.ENDED]
@@ -57,9 +56,9 @@ def _latest_reason(experiment: Any) -> str:
 
 
 def _shown_experiments() -> "QuerySet[Experiment, Any]":
-    """Unfinished experiments and those without promotion, each with its last verdict.
+    """Unfinished ones and those without promotion, each with its last verdict.
 
-    A running change also has `days` (days with closed lists) and `rounds` (its decisive rounds).
+    A running change also has `days` (with closed lists) and `rounds` (decisive ones).
     """
     decisions = Decision.objects.filter(experiment=OuterRef("pk")).order_by("-id")
     closed = ScoredList.objects.filter(experiment=OuterRef("pk"), closed_at__isnull=False)

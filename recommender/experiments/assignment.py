@@ -1,4 +1,4 @@
-"""Assign listeners' lists to experiments by blake2b, with the same result in every process."""
+"""Assigns lists to experiments by blake2b, with the same result in every process."""
 
 import threading
 import time
@@ -27,13 +27,13 @@ CHAMPION_ONLY: Final = Assignment(Arm.CHAMPION)
 
 
 def hash_to_share(*words: object) -> float:
-    """A number in [0, 1) from the first 8 bytes of the words' blake2b hash."""
+    """In [0, 1), from the first 8 bytes of the words' hash."""
     digest = blake2b(":".join(map(str, words)).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
 def list_share_on(experiment: Experiment, day: date) -> float:
-    """The share of lists on this UTC day: 5 % and 20 % on the first two days, then all of `list_share`."""
+    """5 % and 20 % on the first two UTC days, then all of `list_share`."""
     if experiment.kind not in RAMPED_KINDS or experiment.started_at is None:
         return experiment.list_share
     number = (day - experiment.started_at.astimezone(UTC).date()).days
@@ -41,7 +41,6 @@ def list_share_on(experiment: Experiment, day: date) -> float:
 
 
 def full_share_from(experiment: Experiment, started: datetime) -> datetime:
-    """From when on the experiment has its whole `list_share`."""
     if experiment.kind not in RAMPED_KINDS:
         return started
     midnight = started.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -51,10 +50,9 @@ def full_share_from(experiment: Experiment, started: datetime) -> datetime:
 def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> Assignment:
     """The assignment of a listener's lists on a UTC day.
 
-    A listener in an experiment's A/B split gets the same model for the whole experiment: the challenger
-    if the listener's hash is below `split_share` / 2, and the champion (the control) if it is below
-    `split_share`. For other listeners each day belongs to the experiment, to the holdback or to
-    neither, with probabilities given by `list_share_on`.
+    In the A/B split a listener has the same model for the whole experiment: the challenger if their hash is
+    below `split_share` / 2, else the champion (control) below `split_share`. For others each day belongs to
+    the experiment, the holdback or neither, with the probabilities of `list_share_on`.
     """
     for experiment in experiments:
         if experiment.split_share:
@@ -77,7 +75,7 @@ def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> As
 
 
 class RunningExperiments:
-    """The running experiments, read at most every five seconds in each process. Thread-safe."""
+    """Read at most every five seconds in each process. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

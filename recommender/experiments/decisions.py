@@ -1,4 +1,4 @@
-"""Store decisions on experiments with their evidence, rules and code digest, and replay them."""
+"""Stores decisions with their evidence, rules and code digest, and replays them."""
 
 import math
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ SEALED_SUMS: Final = "sealed sums"
 
 @dataclass(frozen=True)
 class DecisionReplay:
-    """A stored verdict, and the verdict from the same evidence and rules by today's code."""
+    """A stored verdict, and that of today's code from the same evidence and rules."""
 
     same: bool  # whether both verdicts are the same, byte for byte
     code_changed: bool  # whether a module with decision rules has changed since the decision
@@ -71,7 +71,7 @@ class DecisionReplay:
 
     @property
     def differences(self) -> list[str]:
-        """One sentence for each thing that is not as it was when the decision was made; none if all is."""
+        """One sentence for each thing that has changed since the decision."""
         found = [
             f"rows: {name} is {counted} by {self._source}, but {stored} in the evidence."
             for name, stored, counted in self.recount
@@ -103,7 +103,7 @@ def store_decision(
     """Apply the rules to the evidence, and store the verdict with both.
 
     Args:
-        data_sha256: `interleaving_scores.hash_scores` of the lists that the evidence counts.
+        data_sha256: `interleaving_scores.hash_scores` of the counted lists.
     """
     verdict = apply_decision_rules(evidence, rules)
     decision = Decision.objects.create(
@@ -125,9 +125,9 @@ def mark_final(decision: Decision, promotion: Promotion | None = None) -> None:
 
 
 def replay_decision(decision: Decision) -> DecisionReplay:
-    """Count the rows up to the decision again, apply the stored rules to the evidence, and compare both.
+    """Count the rows again, apply the stored rules to the stored evidence, and compare both.
 
-    If retention may have deleted rows, the sums that were sealed before are compared instead.
+    If retention may have deleted rows, the sealed sums are compared instead.
     """
     rules, evidence = DecisionRules(**decision.rules), ExperimentEvidence.from_json(decision.evidence)
     stored = canonical_json(decision.verdict)
@@ -151,7 +151,7 @@ def replay_decision(decision: Decision) -> DecisionReplay:
 def _count_again(
     decision: Decision, stored: ExperimentEvidence, seal: ExperimentSeal | None
 ) -> tuple[list[tuple[str, Any, Any]], str]:
-    """The fields that the rows or sealed sums give otherwise, and the hash of the counted lists."""
+    """Fields that rows or sealed sums give otherwise, and the hash of the counted lists."""
     if decision.experiment is None:
         return [], ""
     counted: DecisionCount | None
@@ -178,7 +178,7 @@ def _is_same(stored: Any, counted: Any) -> bool:
 
 
 def _changed_rules(stored: Mapping[str, Any]) -> list[str]:
-    """Names of thresholds with other values than their version has. Early decisions lack some of them."""
+    """Thresholds with other values than their version has. Early decisions lack some."""
     known = RULES_BY_VERSION.get(stored.get("version", 1))
     if known is None:
         return ["version"]

@@ -1,4 +1,4 @@
-"""Whether the listening that scores lists is imported: how far it was read, and what is wrong with it."""
+"""Whether the listening that scores lists is imported, and what is wrong with it."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -26,9 +26,9 @@ LOG_ODDS_OF_A_FALL: Final = 4.6  # ln 100, as for every allocation check
 
 
 def history_read_until(now: datetime) -> datetime | None:
-    """Time up to which the imported listening history is complete; None before the first session.
+    """Up to when the imported listening is complete; None before the first session.
 
-    That is the newest session, or the start of the last successful run if the source is merely quiet.
+    The newest session, or the start of the last successful run if the source is merely quiet.
     """
     newest: datetime | None = ListeningHistory.objects.filter(created_at__lte=now).aggregate(
         newest=Max("created_at")
@@ -40,7 +40,7 @@ def history_read_until(now: datetime) -> datetime | None:
 
 
 def why_not_trusted(now: datetime) -> str:
-    """A sentence that says why no verdict may rest on the imported listening; empty if it may."""
+    """Why no verdict may rest on the imported listening; empty if it may."""
     run = _last_success(now)
     if run is None:
         return "no import has succeeded yet."
@@ -54,7 +54,7 @@ def why_not_trusted(now: datetime) -> str:
 
 
 def _last_success(now: datetime) -> datetime | None:
-    """Start of the last successful run that had ended by `now`."""
+    """Its start; only runs that had ended by `now`."""
     runs = IngestionRun.objects.succeeded().filter(started_at__lte=now)
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 
@@ -73,7 +73,7 @@ def _open_at(now: datetime) -> QuerySet[ScoredList]:
 
 
 def _why_engagement_fell(now: datetime) -> str:
-    """Why the share of lists with a decisive round is far below its usual; empty if it is not."""
+    """Why the share of lists with a decisive round is far below its usual; empty if not."""
     today = now.date()
     decisive = Count("pk", filter=Q(wins__gt=0) | Q(losses__gt=0))
     closed = ScoredList.objects.filter(closed_at__lte=now)

@@ -1,7 +1,7 @@
-"""Scores of interleaved lists: opened when a list is served, and closed after a later ingestion.
+"""Scores of interleaved lists.
 
-Only a listener's first list of a UTC day counts. Its score is closed when the listening history is
-imported up to 48 hours after the list was served. A closed score never changes.
+Only a listener's first list of a UTC day counts. Its score closes when the listening of the 48 hours after it
+is imported, and then never changes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ BATCH_SIZE: Final = 500  # lists whose events are in memory at once
 
 
 def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence[bool]) -> None:
-    """Open the score of this list, unless the listener has an earlier list on the same day.
+    """Unless the listener has an earlier list on the same day.
 
     Args:
         teams: for each song, whether the challenger drew it.
@@ -33,7 +33,7 @@ def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence
 
 
 def close_due_lists(now: datetime) -> int:
-    """Score and close every list whose 48 hours are over and imported. Returns the number closed."""
+    """Score and close every list whose 48 hours are over and imported; return how many."""
     read_until = history_read_until(now)
     if read_until is None:
         return 0
@@ -61,14 +61,13 @@ def _credit(served: ServedList, engagement: ListEngagement) -> InterleavingCredi
 def read_closed_scores(
     experiment: Experiment, until: datetime | None = None, *, served_by: str = ""
 ) -> list[ListCredit]:
-    """The closed scores by day and listener. Days count from the experiment's start.
+    """Closed scores by day (since the start) and listener.
 
-    Wins are the challenger's. In an anchor and in the holdback, which test the champion, they are the
-    champion's.
+    Wins are the challenger's; in an anchor and in the holdback the champion's.
 
     Args:
-        until: only scores that were closed by this time.
-        served_by: only lists of this champion, by its label; empty: of all champions.
+        until: only scores closed by this time.
+        served_by: only lists of the champion with this label; empty: of all.
     """
     started = (experiment.started_at or experiment.created_at).astimezone(UTC).date()
     rows = ScoredList.objects.filter(experiment=experiment, closed_at__isnull=False)
@@ -84,7 +83,7 @@ def read_closed_scores(
 
 
 def hash_scores(scores: Iterable[ListCredit]) -> str:
-    """SHA-256 of the scores in order; a different value shows that a decision's data has changed."""
+    """SHA-256 in order; another value shows that a decision's data has changed."""
     digest = sha256()
     for score in scores:
         digest.update(f"{score.listener},{score.day},{score.credit.wins},{score.credit.losses};".encode())

@@ -1,4 +1,4 @@
-"""Life cycle of experiments: propose, start, check daily, end. Only this module sets their status."""
+"""Life cycle of experiments. Only this module sets their status."""
 
 import logging
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ MAX_PLANNED_LISTENERS: Final = (
 
 
 class ExperimentNotAllowed(Exception):
-    """The experiment can't be started, stopped or decided as requested. Nothing was changed."""
+    """The request is not allowed now. Nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def propose_experiment(
 ) -> Experiment:
     """Queue an experiment of a version against the champion; start it if no other one is running.
 
-    A newer candidate replaces a waiting one. If the version has an open experiment, that one is returned.
+    A newer candidate replaces a waiting one. A version's open experiment is returned.
 
     Raises:
-        ExperimentNotAllowed: there is no champion to compare with.
-        NotPromotable: the version is already champion, or was withdrawn.
+        ExperimentNotAllowed: there is no champion.
+        NotPromotable: the version is champion, or was withdrawn.
     """
     champion = registry.current_champion()
     if champion is None:
@@ -86,9 +86,9 @@ def propose_experiment(
 
 
 def start_next_experiment(now: datetime) -> Experiment | None:
-    """Start the waiting experiment if none is running; None if nothing was started.
+    """None if one is running or none waits.
 
-    A waiting candidate has priority over A/A tests, and ends a running A/A test.
+    A waiting candidate goes before A/A tests, and ends a running one.
     """
     with registry.role_lock():
         queue = Experiment.objects.filter(status=ExperimentStatus.WAITING).order_by("pk")
@@ -134,14 +134,14 @@ def _make_room(current: Experiment | None, waiting: Experiment, now: datetime) -
 
 
 def running_experiment() -> Experiment | None:
-    """The running experiment, apart from the holdback."""
+    """Apart from the holdback."""
     return (
         Experiment.objects.filter(status=ExperimentStatus.RUNNING).exclude(kind=ExperimentKind.ANCHOR).first()
     )
 
 
 def renew_holdback(now: datetime) -> Experiment | None:
-    """The running holdback experiment; after 28 days, a new one against the champion of 28 days ago.
+    """The running holdback; after 28 days, a new one against the champion of 28 days ago.
 
     None if that version does not exist, is still champion or can't serve.
     """
@@ -178,10 +178,10 @@ def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None:
-    """End an experiment without a verdict; the challenger becomes a candidate again.
+    """End it without a verdict; the challenger becomes a candidate again.
 
     Raises:
-        ExperimentNotAllowed: the experiment has ended, or the reason is empty.
+        ExperimentNotAllowed: it has ended, or the reason is empty.
     """
     with registry.role_lock():
         _require_open(experiment, reason)
@@ -192,10 +192,10 @@ def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: dateti
 def decide_manually(
     experiment: Experiment, *, promote: bool, reason: str, by: str, now: datetime, verify: Verify
 ) -> Promotion | None:
-    """End an experiment with a person's decision, stored with the evidence so far.
+    """End it with a person's decision, stored with the evidence so far.
 
     Raises:
-        ExperimentNotAllowed: the experiment has ended, or the reason is empty.
+        ExperimentNotAllowed: it has ended, or the reason is empty.
         RegistryError: the challenger can't become champion.
     """
     outcome = Experiment.Outcome.PROMOTE if promote else Experiment.Outcome.REJECT
@@ -217,7 +217,7 @@ def decide_manually(
 
 
 def void_obsolete_experiments(now: datetime) -> int:
-    """End the running experiments that can no longer reach a decision; return how many."""
+    """End those that can no longer reach a decision; return how many."""
     closed = 0
     with registry.role_lock():
         champion = registry.current_champion()
@@ -278,7 +278,7 @@ def _apply_verdict(
 
 
 def _tests_former_champion(experiment: Experiment, decision: Decision) -> bool:
-    """Whether the rounds of an anchor were earned by a version that is not champion any more."""
+    """Whether an anchor's rounds are of a version that is not champion any more."""
     return experiment.tests_champion and decision.evidence["tested"] != str(registry.current_champion())
 
 

@@ -1,4 +1,4 @@
-"""Power of experiments: how many days it takes to detect a difference with the current traffic."""
+"""Power of experiments: how many days it takes to detect a difference with today's traffic."""
 
 import math
 from collections.abc import Iterable
@@ -29,10 +29,7 @@ NO_TRAFFIC: Final = "No lists are requested: no difference can be detected."
 
 @dataclass(frozen=True)
 class DetectableChanges:
-    """The differences in like rate that an experiment can detect.
-
-    A decisive round is defined in `engine.experiments.interleaving_credit`.
-    """
+    """Differences in like rate that an experiment can detect."""
 
     rounds_per_day: float  # decisive rounds, measured in this experiment or expected from recent traffic
     is_measured: bool  # whether `rounds_per_day` was measured in this experiment
@@ -84,12 +81,12 @@ def detectable_changes(
     closed_days_and_rounds: tuple[int, int],
     recent_engagement: Iterable[EngagementDay],
 ) -> DetectableChanges:
-    """The differences that an experiment can detect with its traffic.
+    """With the experiment's traffic.
 
     Args:
         list_share: share of all lists that belong to the experiment.
-        closed_days_and_rounds: the experiment's days with closed lists, and their decisive rounds.
-        recent_engagement: daily engagement of the last weeks.
+        closed_days_and_rounds: its days with closed lists, and their decisive rounds.
+        recent_engagement: of the last weeks.
     """
     days, rounds = closed_days_and_rounds
     if days and rounds:
@@ -110,10 +107,7 @@ def describe_power(experiment: Experiment, now: datetime, closed_days_and_rounds
 
 
 def recent_audience(days: Iterable[EngagementDay]) -> tuple[float, float] | None:
-    """Listeners per day and engaged songs per list over the last seven days whose data is complete.
-
-    None if there is no such day.
-    """
+    """Listeners per day and engaged songs per list over the last seven complete days; None without any."""
     rows = [row for row in days if row.final and row.listeners]
     latest = sorted({row.day for row in rows})[-TRAFFIC_WINDOW.days :]
     rows = [row for row in rows if row.day in latest]
@@ -124,7 +118,7 @@ def recent_audience(days: Iterable[EngagementDay]) -> tuple[float, float] | None
 
 
 def rejection_probability(rounds_per_day: float, points: float) -> float:
-    """Probability that a refresh whose like rate is lower by `points` is rejected."""
+    """Of a refresh whose like rate is lower by `points`."""
     # Wins minus losses in R rounds are approximately normal with variance R and mean -R (2 p - 1), where p
     # = .5 + WIN_RATE_SLOPE points.
     rules = DEFAULT_RULES
@@ -136,7 +130,7 @@ def rejection_probability(rounds_per_day: float, points: float) -> float:
 
 @lru_cache(maxsize=256)
 def days_to_decision(rounds_per_day: float, points: float) -> int | None:
-    """The day by which nine of ten experiments with this difference are decided."""
+    """By which nine of ten experiments with this difference are decided."""
     if rounds_per_day <= 0:
         return None
     for day in range(1, MAX_DAYS + 1):

@@ -1,4 +1,4 @@
-"""What limits refreshes that add up to a decline which no single test can show."""
+"""Limits of refreshes that add up to a decline which no single test can show."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,9 +14,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> list[Decision]:
-    """The decisions on the last refreshes in a row that were promoted without a win, newest first.
+    """Decisions on the last refreshes in a row promoted without a win, newest first.
 
-    At most `rules.unproven_most`, because more change nothing.
+    At most `rules.unproven_most`: more change nothing.
     """
     promoted = Decision.objects.filter(final=True, at__lte=at, promotion__isnull=False)
     found: list[Decision] = []
@@ -33,11 +33,10 @@ def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> li
 
 
 def why_frozen(now: datetime) -> str:
-    """Sentence that says why no refresh is tested; empty if refreshes are tested.
+    """Why no refresh is tested; empty if refreshes are tested.
 
-    Refreshes are frozen after two returns to the holdback in a quarter, or after new versions lost their
-    lead over RP3beta, until a full retrain succeeds or a person promotes a version, rolls back or starts an
-    experiment.
+    They freeze after two returns to the holdback in a quarter, or if new versions lost their lead over
+    RP3beta, until a full retrain succeeds or a person promotes, rolls back or starts an experiment.
     """
     since = _released_at(now)
     fallen = Incident.objects.filter(kind="yardstick_fell", opened_at__gt=since, opened_at__lte=now).first()

@@ -16,7 +16,7 @@ from recommender.models import Decision, Experiment, ExperimentSeal, ScoredList,
 
 @dataclass(frozen=True)
 class DecisionCount:
-    """The evidence on an experiment at one decision, as its rows give it."""
+    """The evidence at one decision, as the rows give it."""
 
     evidence: dict[str, Any]  # as in `ExperimentEvidence.as_json`; what is not counted from rows is empty
     data_sha256: str  # of the counted lists
@@ -30,7 +30,7 @@ def count_decision(decision: Decision, experiment: Experiment) -> DecisionCount:
 
 
 def seal_experiment(experiment: Experiment, now: datetime) -> ExperimentSeal:
-    """Store the daily sums of an ended experiment with their digest, while all its rows exist."""
+    """Daily sums with their digest; all rows must still exist."""
     counted = {decision: count_decision(decision, experiment) for decision in experiment.decisions.all()}
     sums = {
         "days": [{**day, "day": day["day"].isoformat()} for day in count_days(experiment)],
@@ -72,7 +72,7 @@ def sealed_arms(seal: ExperimentSeal) -> list[dict[str, Any]]:
 
 
 def count_days(experiment: Experiment) -> list[dict[str, Any]]:
-    """Lists, closed lists, rounds won (`wins`) and lost (`losses`) by the challenger, by day."""
+    """Lists, closed lists, and rounds won and lost by the challenger, by day."""
     rows = ScoredList.objects.filter(experiment=experiment).values("day")
     counted = rows.annotate(
         lists=Count("pk"), closed=Count("closed_at"), wins=Sum("wins"), losses=Sum("losses")
@@ -81,7 +81,6 @@ def count_days(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def count_arms(experiment: Experiment) -> list[dict[str, Any]]:
-    """Lists and listeners by arm."""
     served = ServedList.objects.filter(experiment=experiment).values("arm")
     # Counting the arm instead of the primary key needs only the index.
     found = served.annotate(lists=Count("arm"), listeners=Count("listener", distinct=True))

@@ -1,4 +1,4 @@
-"""Serving errors of challengers, and the limits at which an experiment must stop at once."""
+"""Serving errors of challengers, and the limits at which an experiment stops at once."""
 
 import logging
 import math
@@ -27,7 +27,6 @@ Arm = ServedList.Arm
 
 
 def record_error(experiment: Experiment, kind: str, detail: str, now: datetime) -> None:
-    """Store that the challenger failed while a list of this experiment was drawn."""
     artifact_errors = ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT)
     if kind == ServingError.Kind.ARTIFACT and artifact_errors.exists():
         # The first artifact error ends the experiment; every request until then would add another row.
@@ -37,7 +36,7 @@ def record_error(experiment: Experiment, kind: str, detail: str, now: datetime) 
 
 
 def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
-    """Sentence that says why the challenger must stop at once; empty if it may go on."""
+    """Why the challenger must stop at once; empty if it may go on."""
     artifact_error = (
         ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT, at__lte=now)
         .order_by("-id")
@@ -70,7 +69,7 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
 
 
 def _why_trial_failed(experiment: Experiment) -> str:
-    """Why the last hourly trial fails, by the e-value of this trial alone."""
+    """By the e-value of the last hourly trial alone."""
     failures, listeners = experiment.failed_listeners, experiment.tried_listeners
     if not _is_too_many(failures, listeners):
         return ""
@@ -87,7 +86,7 @@ def _is_too_many(failures: int, requests: int) -> bool:
 
 
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
-    """Why too many requests have failed since the start, by an e-value against `MAX_ERROR_SHARE`."""
+    """Since the start, by an e-value against `MAX_ERROR_SHARE`."""
     errors = ServingError.objects.filter(
         experiment=experiment, kind=ServingError.Kind.ERROR, at__lte=now
     ).count()

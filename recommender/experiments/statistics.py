@@ -1,4 +1,4 @@
-"""Evidence on an experiment from the database: wins, losses, allocation checks and guardrails."""
+"""Evidence on an experiment from the database."""
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ FIRST_VERSION: Final = 1
 def gather_evidence(
     experiment: Experiment, now: datetime, *, hard_failure: str = "", rules: DecisionRules = DEFAULT_RULES
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    """The evidence on an experiment so far, and the closed lists behind it."""
+    """With the closed lists behind it."""
     tested = _tested_version(experiment)
     rows, scores = count_rows(experiment, now, rules=rules, tested=tested)
     evidence = replace(
@@ -50,12 +50,12 @@ def gather_evidence(
 def count_rows(
     experiment: Experiment, now: datetime, *, rules: DecisionRules, tested: str
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    """The part of the evidence that counts rows of lists, as it was at `now`, and the closed lists.
+    """The evidence from rows of lists as of `now`, and the closed lists.
 
-    Later rows do not change it. So a stored decision can be counted again.
+    Later rows do not change it, so a stored decision can be counted again.
 
     Args:
-        tested: label of the version that is tested. An anchor counts the lists of this champion only.
+        tested: label of the tested version. An anchor counts the lists of this champion only.
     """
     started = experiment.started_at or experiment.created_at
     # The clock may have been set back since the start, but durations must not be negative.
@@ -88,14 +88,14 @@ def _tested_version(experiment: Experiment) -> str:
 
 
 def count_unproven_refreshes(experiment: Experiment, rules: DecisionRules) -> int:
-    """Automatically promoted refreshes in a row before this one that did not win; 0 for another kind."""
+    """Before this one, in a row; 0 for another kind."""
     if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
         return 0
     return len(refresh_limits.unproven_refreshes(experiment.started_at, rules))
 
 
 def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRules, unproven: int) -> int:
-    """Number of lists of the days that decide a refresh whose 48 hours of listening are not imported yet."""
+    """Of the days that decide a refresh: lists whose 48 hours of listening are not imported yet."""
     if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
         return 0
     first = experiment.started_at.astimezone(UTC).date()
@@ -108,7 +108,7 @@ def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRule
 def allocation_checks(
     experiment: Experiment, now: datetime, *, is_ramped: bool = True
 ) -> list[AllocationCheck]:
-    """Counts of each random allocation (first picks, lists, listeners), for sample-ratio tests."""
+    """First picks, lists and listeners, for sample-ratio tests."""
     picks = ScoredList.objects.filter(experiment=experiment, served_list__generated_at__lte=now).aggregate(
         first=Sum("first_picks", default=0), rounds=Sum("rounds", default=0)
     )
@@ -136,7 +136,7 @@ def crossover_share(experiment: Experiment, now: datetime) -> float:
 
 
 def count_leaked_lists(experiment: Experiment, now: datetime) -> int:
-    """Number of lists from an arm whose planned share is 0."""
+    """From an arm whose planned share is 0."""
     served = ServedList.objects.filter(experiment=experiment, generated_at__lte=now)
     leaks = Q(pk__in=[])
     if not experiment.split_share:
@@ -147,7 +147,7 @@ def count_leaked_lists(experiment: Experiment, now: datetime) -> int:
 
 
 def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailDifference]:
-    """Difference between the A/B split's arms in engaged songs per list, adjusted by CUPED."""
+    """Engaged songs per list in the A/B split, adjusted by CUPED."""
     # Each listener counts as one value. The covariate is the listener's engagement in the 28 days before.
     if not experiment.split_share or experiment.started_at is None:
         return []
@@ -171,7 +171,7 @@ def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailD
 
 
 def _count_list_days(experiment: Experiment, since: datetime, now: datetime) -> tuple[int, int]:
-    """Number of listener-days with a list of this experiment, and number without one."""
+    """Listener-days with a list of this experiment, and without one."""
     until = min(now, experiment.ended_at or now)
     served = ServedList.objects.filter(generated_at__gte=since, generated_at__lte=until).exclude(
         arm__in=(Arm.FALLBACK, Arm.CHALLENGER)

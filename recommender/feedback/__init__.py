@@ -1,1 +1,1 @@
-"""Feedback events, and the engagement with served lists that results from them."""
+"""Feedback events, and engagement with served lists."""

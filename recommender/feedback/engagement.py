@@ -1,9 +1,8 @@
 """Engagement: which songs of a served list its listener liked, listened to or played afterwards.
 
-Daily engagement, interleaving scores and the off-policy gate all use this definition. A song of a list is
-engaged if, within a window after the list was served, the listener liked it, listened to it long enough or
-played it in a session of the listening history, and the latest event on it was neither a skip nor a
-dislike. An event counts for the latest list before it that contained the song.
+Daily engagement, interleaving scores and the off-policy gate use this definition. A song is engaged if,
+within a window, the listener liked it, listened long enough or played it in a session, and the latest event
+on it was neither a skip nor a dislike. An event counts for the latest list before it that contained the song.
 """
 
 from bisect import bisect_left, bisect_right
@@ -44,7 +43,7 @@ class AttributableList(NamedTuple):
 
 
 class ListenerEvent(NamedTuple):
-    """A feedback event (one song), or a session of the listening history (`kind` None, all its songs)."""
+    """Feedback on one song, or a session of the listening history (`kind` None, all its songs)."""
 
     listener: int
     at: datetime
@@ -69,7 +68,7 @@ class ListEngagement:
             self.feedback[song].append((event.at, event.kind))
 
     def songs_by_kind(self, within: timedelta) -> dict[str, set[int]]:
-        """The songs with feedback that counts at the end of the window, by kind of feedback."""
+        """Songs with feedback that counts at the end of the window, by kind."""
         until = self.served.at + within
         found: dict[str, set[int]] = {kind: set() for kind in OVERRULES}
         for song, events in self.feedback.items():
@@ -83,7 +82,7 @@ class ListEngagement:
         return found
 
     def engaged(self, within: timedelta, *, first_session_only: bool = False) -> set[int]:
-        """Songs with a positive event, and without a negative one that counts.
+        """Songs with a positive event that counts, and no negative one.
 
         Args:
             within: time since the list was served; later events do not count.
@@ -132,7 +131,7 @@ def _lists_before(outcomes: list[ListEngagement], at: datetime, window: timedelt
 
 
 def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dict[UUID, ListEngagement]:
-    """The engagement with these lists by list id; all other lists of the listeners compete for events."""
+    """By list id; all other lists of the listeners compete for events."""
     listeners = {one.listener_id for one in served}
     since = min(one.generated_at for one in served)
     until = max(one.generated_at for one in served) + window
@@ -143,7 +142,7 @@ def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dic
 
 
 def last_ingestion_at(now: datetime) -> datetime | None:
-    """Start of the last successful ingestion, up to which the listening history is complete."""
+    """Start of the last successful one, up to which the listening history is complete."""
     runs = IngestionRun.objects.succeeded().filter(started_at__lte=now)
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 
@@ -151,8 +150,7 @@ def last_ingestion_at(now: datetime) -> datetime | None:
 def update_engagement(now: datetime) -> int:
     """Store the engagement with every list that is not final yet; return how many.
 
-    A list is final after the first successful ingestion that begins at least 7 days after it was served.
-    Running twice changes nothing.
+    A list is final after the first successful ingestion that begins 7 days after it was served.
     """
     ingested_at = last_ingestion_at(now)
     listeners = sorted(set(unfinished_lists(now).values_list("listener_id", flat=True)))
@@ -168,11 +166,7 @@ def update_engagement(now: datetime) -> int:
 
 
 def unfinished_lists(now: datetime, listeners: Collection[int] | None = None) -> QuerySet[ServedList]:
-    """All lists without a final row, however old: the task may not have run for weeks.
-
-    Args:
-        listeners: only lists of these listeners; None: of all.
-    """
+    """Without a final row, however old: the task may not have run for weeks."""
     # Not NOT IN: if the final rows exceed PostgreSQL's `work_mem`, it reads them again for each list.
     final = EngagedList.objects.filter(served_list=OuterRef("pk"), final=True)
     lists = ServedList.objects.filter(version__isnull=False, generated_at__lte=now)

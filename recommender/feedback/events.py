@@ -1,4 +1,4 @@
-"""Records and withdraws feedback events such as likes, listens and skips; a repeated event is stored once."""
+"""Records and withdraws feedback events; a repeated event is stored once."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -35,10 +35,7 @@ class RecordedEvent(NamedTuple):
 
 
 class UnknownIds(ValueError):
-    """Some ids are unknown, or a list belongs to another listener. Nothing was recorded.
-
-    `fields` has the unknown values by field name, ascending.
-    """
+    """Unknown ids, or a list of another listener, in `fields` by name, ascending. Nothing was recorded."""
 
     def __init__(self, fields: dict[str, list[Any]]) -> None:
         text = "; ".join(f"{field} {', '.join(map(str, values))}" for field, values in fields.items())
@@ -47,7 +44,7 @@ class UnknownIds(ValueError):
 
 
 class ConflictingEvents(ValueError):
-    """Some ids belong to other events of the same key. Nothing was recorded. `event_ids` is ascending."""
+    """Ids (`event_ids`, ascending) of other events of the same key. Nothing was recorded."""
 
     def __init__(self, event_ids: Iterable[str]) -> None:
         self.event_ids = sorted(event_ids)
@@ -68,14 +65,14 @@ def record_events(
 ) -> list[RecordedEvent]:
     """Insert the new events in one statement; return one result per event, in order.
 
-    An event that equals a stored one is not stored again, even if the stored one was withdrawn.
+    An event that equals a stored one, even a withdrawn one, is not stored again.
 
     Args:
-        key_id: the sender's API key; ids of events are unique among the events of one key.
+        key_id: the sender's API key, within which ids of events are unique.
 
     Raises:
         UnknownIds: a listener, song or list is unknown, or a list belongs to another listener.
-        ConflictingEvents: the same key used an id before, for another event.
+        ConflictingEvents: the key used an id before, for another event.
     """
     _require_known(events)
     known = _stored_events({event.event_id for event in events}, key_id)
@@ -101,7 +98,7 @@ def record_events(
 
 
 def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
-    """Insert all rows; if an id exists already, insert none and return False."""
+    """All or, if an id exists already, none (False)."""
     try:
         with transaction.atomic():
             Feedback.objects.bulk_create(rows)
@@ -113,7 +110,7 @@ def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
 
 
 def withdraw_event(event_id: str, *, now: datetime, key_id: int = NO_KEY) -> None:
-    """Treat an event as if it had never been sent; repeating this changes nothing.
+    """As if the event had never been sent; idempotent.
 
     Raises:
         UnknownEvent: the key has sent no event with this id.
@@ -130,7 +127,7 @@ def withdraw_event(event_id: str, *, now: datetime, key_id: int = NO_KEY) -> Non
 
 
 def withdraw_key(key_id: int, *, now: datetime) -> int:
-    """Treat all events of a key as if they had never been sent; return how many."""
+    """As if the key had never sent events; return how many."""
     count = 0
     while True:
         with transaction.atomic():
@@ -147,7 +144,7 @@ def withdraw_key(key_id: int, *, now: datetime) -> int:
 
 
 def _events_of_key(key_id: int) -> QuerySet[Feedback]:
-    """The key's events, followed by those of earlier releases, which did not store the key."""
+    """The key's, then those of earlier releases, which did not store the key."""
     return Feedback.objects.filter(Q(key_id=key_id) | Q(key_id=None)).order_by(
         F("key_id").asc(nulls_last=True)
     )

@@ -22,7 +22,7 @@ def change_champion(change: Callable[[], Promotion], command: BaseCommand, *, as
     """Call `change` and print its promotion.
 
     Raises:
-        CommandError: the change failed; the champion is the same as before.
+        CommandError: the change failed; the champion is the same.
     """
     require_migrations()
     try:

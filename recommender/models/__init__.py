@@ -1,4 +1,4 @@
-"""Tables of the recommender: model versions, served lists, feedback, experiments and drift reports."""
+"""Tables of the recommender."""
 
 from recommender.models.api_keys import ApiKey
 from recommender.models.charts import Chart

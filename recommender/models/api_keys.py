@@ -17,17 +17,17 @@ class Scope(models.TextChoices):
 
 
 def default_scopes() -> list[str]:
-    """Scopes of an app that shows lists; the other scopes must be requested."""
+    """For an app that shows lists; others must be requested."""
     return [Scope.CATALOGUE.value, Scope.RECOMMEND.value, Scope.FEEDBACK.value]
 
 
 def all_scopes() -> list[str]:
-    """All scopes, for keys of earlier releases, which had no scopes."""
+    """For keys of earlier releases, which had no scopes."""
     return list(Scope.values)
 
 
 class ApiKey(models.Model):
-    """An app's key for the API. Only its digest is stored; the key itself is shown once."""
+    """Only the digest is stored; the key itself is shown once."""
 
     name = models.CharField(max_length=100, help_text="The app that uses the key, such as 'iOS app'.")
     user = models.ForeignKey(

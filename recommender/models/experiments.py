@@ -99,12 +99,12 @@ class Experiment(models.Model):
 
     @property
     def tests_champion(self) -> bool:
-        """Whether it compares whichever version is champion with something older or simpler."""
+        """Whether it compares the champion, whichever it is, with something older or simpler."""
         return self.kind == self.Kind.ANCHOR
 
 
 class TrafficSplit(models.Model):
-    """Share of listeners in the A/B split of automatically started experiments. The newest row counts."""
+    """Share of listeners in the A/B split of automatic experiments. The newest row counts."""
 
     share = models.FloatField(help_text="From 0, no listener, to 1, all.")
     at = models.DateTimeField()
@@ -123,7 +123,7 @@ class TrafficSplit(models.Model):
 
 
 class Exposure(models.Model):
-    """A listener in the A/B split, and when an arm first served the listener."""
+    """When an arm first served a listener in the A/B split."""
 
     experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="exposures")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
@@ -142,7 +142,7 @@ class Exposure(models.Model):
 
 
 class ScoredList(models.Model):
-    """A listener's first interleaved list of a day, which is scored. A closed score never changes."""
+    """A listener's first interleaved list of a day. A closed score never changes."""
 
     experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="scored_lists", db_index=False)
     served_list = models.OneToOneField(ServedList, models.CASCADE, related_name="score")
@@ -174,7 +174,7 @@ class ScoredList(models.Model):
 
 
 class Decision(models.Model):
-    """A decision with its evidence and rules, from which the same decision can be computed again."""
+    """With evidence and rules, from which it can be computed again."""
 
     experiment = models.ForeignKey(
         Experiment, models.SET_NULL, null=True, blank=True, related_name="decisions"
@@ -199,7 +199,7 @@ class Decision(models.Model):
 
 
 class ExperimentSeal(models.Model):
-    """What the rows of an ended experiment counted. After the seal, retention may delete the rows."""
+    """What the rows of an ended experiment counted; then retention may delete the rows."""
 
     experiment = models.OneToOneField(Experiment, models.CASCADE, related_name="seal")
     sealed_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""Engagement with served lists, and drift of listening, songs and features."""
+"""Engagement with served lists, and drift."""
 
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ class AttributedListenQuerySet(models.QuerySet["AttributedListen"]):
 
 
 class AttributedListen(models.Model):
-    """A recommended song that the listener played within 7 days, according to the listening history."""
+    """A recommended song that the listener played within 7 days, by the listening history."""
 
     # Training needs these rows for ever: without them a recommended play would look organic.
     # Whoever deletes old lists first names the listener here;
@@ -53,7 +53,7 @@ class AttributedListen(models.Model):
 
 
 class EngagedList(models.Model):
-    """Engagement with one served list within 7 days. A list without engagement counts as zero."""
+    """One list's engagement within 7 days; 0 without any."""
 
     served_list = models.OneToOneField(ServedList, models.CASCADE, related_name="engagement")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
@@ -88,7 +88,7 @@ class EngagedList(models.Model):
 
 
 class EngagementDay(models.Model):
-    """Engagement with one version's lists of one day. A list without engagement counts as zero."""
+    """Engagement with a version's lists of one day; lists without any count as 0."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="engagement_days")
     day = models.DateField(help_text="In UTC.")
@@ -124,7 +124,7 @@ class EngagementDay(models.Model):
 
 
 class DriftReport(models.Model):
-    """Check of how far one week's data has drifted from the data that the champion was trained on."""
+    """How far one week's data has drifted from the champion's training data."""
 
     class Kind(models.TextChoices):
         SONGS = "songs", "new songs"

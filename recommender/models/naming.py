@@ -1,4 +1,4 @@
-"""Names set by staff: aliases of genres, words to keep out of names, names of clusters."""
+"""Names set by staff: genre aliases, words in cluster names, cluster names."""
 
 import time
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ GENRE_NAMES_SECONDS: Final = 60.0
 
 
 class FoldedNameModel(models.Model):
-    """A row with a text that is unique in any spelling."""
+    """A text that is unique in any spelling."""
 
     folded_field: ClassVar[str]
     key = models.CharField(max_length=100, unique=True, editable=False)
@@ -35,7 +35,7 @@ class FoldedNameModel(models.Model):
 
 
 class GenreAlias(FoldedNameModel):
-    """Another name of a genre. Lists use it at once, models from their next training on."""
+    """Lists use it at once, models from their next training on."""
 
     folded_field = "alias"
     alias = models.CharField(
@@ -56,7 +56,7 @@ class GenreAlias(FoldedNameModel):
 
 
 class NameWord(FoldedNameModel):
-    """A word or genre that cluster names must not contain, or may contain in spite of the built-in list."""
+    """A word that cluster names must not contain, or may in spite of the built-in list."""
 
     folded_field = "word"
     word = models.CharField(
@@ -77,7 +77,7 @@ class NameWord(FoldedNameModel):
 
 
 class ClusterNameRule(models.Model):
-    """A rule of staff about one cluster's name, in all versions that have the cluster."""
+    """Applies to all versions that have the cluster."""
 
     class Rule(models.TextChoices):
         RENAME = "rename", "rename: show this name"
@@ -111,12 +111,12 @@ class ClusterNameRule(models.Model):
 
 
 def read_genre_names() -> GenreNames:
-    """Normaliser of genres with the aliases of staff, in one query."""
+    """With the aliases of staff, in one query."""
     return GenreNames(dict(GenreAlias.objects.values_list("alias", "genre")))
 
 
 def known_genre_names() -> GenreNames:
-    """The result of `read_genre_names`, cached for a minute, for the reasons in lists."""
+    """Cached for a minute, for the reasons in lists."""
     now = time.monotonic()
     if _known.names is None or now >= _known.until:
         _known.names, _known.until = read_genre_names(), now + GENRE_NAMES_SECONDS

@@ -1,4 +1,4 @@
-"""Candidate lists, served lists, feedback and serving errors, and the song fields that a list shows."""
+"""Candidate lists, served lists, feedback and serving errors."""
 
 import uuid
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ def read_song_cards(songs: Iterable[int]) -> dict[int, SongCard]:
 
 
 class CandidateList(models.Model):
-    """The candidates for a listener's lists. It never changes, so that every draw can be replayed."""
+    """Never changes, so that every draw can be replayed."""
 
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="candidate_lists", db_index=False)
     version = models.ForeignKey(
@@ -62,7 +62,7 @@ class CandidateList(models.Model):
 
 
 class ServedList(models.Model):
-    """A served list of recommendations. Later pages extend it, and a replay draws it again."""
+    """Later pages extend it, and a replay draws it again."""
 
     class Arm(models.TextChoices):
         CHAMPION = "champion"
@@ -161,11 +161,11 @@ class ServedList(models.Model):
 
 class FeedbackQuerySet(models.QuerySet["Feedback"]):
     def standing(self) -> Self:
-        """Events that were not withdrawn. Later events may still overrule them."""
+        """Not withdrawn. Later events may still overrule them."""
         return self.filter(withdrawn_at=None)
 
     def without_short_listens(self) -> Self:
-        """Leave out listens too short to count as heard, see `feedback_state.heard_threshold`."""
+        """Without listens too short to count, see `feedback_state.heard_threshold`."""
         played_out = Q(
             song__duration__gt=timedelta(0), seconds__gte=HEARD_SHARE * sql.total_seconds("song__duration")
         )
@@ -173,7 +173,7 @@ class FeedbackQuerySet(models.QuerySet["Feedback"]):
 
 
 class Feedback(models.Model):
-    """A like, dislike, skip, listen, wrong style or clear that the app reported."""
+    """An event that the app reported."""
 
     class Kind(models.TextChoices):
         LIKE = "like"
@@ -231,7 +231,7 @@ class Feedback(models.Model):
 
 
 class ServingError(models.Model):
-    """A failure of the challenger during an experiment; the champion served that list alone."""
+    """A failure of the challenger; the champion served that list alone."""
 
     class Kind(models.TextChoices):
         ARTIFACT = "artifact", "the challenger can't be loaded"

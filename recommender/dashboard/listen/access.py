@@ -37,12 +37,12 @@ RATE: Final = Rate(120, 60)
 
 
 class InvalidLink(ValueError):
-    """The link was changed, has expired, or its maker or listener is gone."""
+    """Changed, expired, or its maker or listener is gone."""
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """The listener whose page is shown; `is_preview` if staff look at it, so that nothing is stored."""
+    """The listener whose page is shown; nothing is stored if staff look at it (`is_preview`)."""
 
     listener_id: int
     is_preview: bool = False
@@ -50,12 +50,12 @@ class Visitor:
 
     @property
     def served_to(self) -> str:
-        """Who asks for lists, as it is stored with them."""
+        """Who asked, as it is stored with lists."""
         return f"{SERVED_TO}: {self.acting}"[:MAX_SERVED_TO] if self.acting else SERVED_TO
 
 
 def make_link_token(listener_id: int, *, maker_id: int = COMMAND_MAKER, days: int = DEFAULT_DAYS) -> str:
-    """A signed text with the ids of the listener and of the maker, and the days for which it is valid."""
+    """A signed text with both ids and the days for which it is valid."""
     return signing.dumps([listener_id, maker_id, days], salt=SALT)
 
 
@@ -63,7 +63,7 @@ def read_link_token(text: str) -> tuple[int, int]:
     """The listener's id, and the days for which the token was made.
 
     Raises:
-        InvalidLink: the link was changed, has expired, or its maker or listener is gone.
+        InvalidLink
     """
     try:
         values: Any = signing.loads(text, salt=SALT, max_age=MAX_DAYS * DAY_SECONDS)
@@ -87,7 +87,7 @@ def _may_make_links(user_id: int) -> bool:
 
 
 def remember_link(response: HttpResponse, token: str, days: int) -> None:
-    """Keep the token in a cookie, so that addresses of the page do not contain it."""
+    """In a cookie, so that addresses of the page do not contain it."""
     response.set_cookie(
         COOKIE, token, max_age=days * DAY_SECONDS, path=COOKIE_PATH, httponly=True, samesite="Lax",
         secure=settings.SESSION_COOKIE_SECURE,
@@ -113,10 +113,10 @@ def may_make_links(request: HttpRequest) -> bool:
 
 
 def find_visitor(request: HttpRequest) -> Visitor | None:
-    """The listener of the link, or the one that staff name with `user`; None if it is neither.
+    """The listener of the link, or the one that staff name with `user`; None: neither.
 
     Raises:
-        InvalidLink: the link in the cookie or the session is no longer valid.
+        InvalidLink: the link in the cookie or session is no longer valid.
     """
     named = request.GET.get("user")
     if named is not None and may_preview(request):

@@ -1,4 +1,4 @@
-"""A list as a playlist file for a player: extended M3U, and JSPF (the JSON form of XSPF)."""
+"""Playlist files of a list: extended M3U, and JSPF (the JSON form of XSPF)."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ Songs = Sequence[Mapping[str, Any]]
 
 
 def write_m3u(songs: Songs, player: str) -> bytes:
-    """Extended M3U in UTF-8; without a player's addresses, lines name the song as a file would.
+    """In UTF-8; without a player's addresses, lines name the song as a file would.
 
     Source: https://en.wikipedia.org/wiki/M3U#Extended_M3U
     """

@@ -1,4 +1,4 @@
-"""The rows of the listener page: which songs they have, why, and what the listener thinks of them."""
+"""The rows of the listener page: songs, reasons, and what the listener thinks of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,8 +48,6 @@ ANSWER_TEXTS: Final = {
 
 @dataclass(frozen=True)
 class Card:
-    """A song as the page shows it."""
-
     song: Mapping[str, Any]  # see `serialize_song`
     style: Style
     cover: SafeString
@@ -82,13 +80,12 @@ class MixRow(Row):
 
 
 class RowBuilder:
-    """Builds the rows for one request; a song that has a place in one row gets none in a later one."""
+    """Builds the rows for one request; a song in one row gets no place in a later one."""
 
     def __init__(
         self, visitor: Visitor, options: ServingOptions, now: datetime, *, store: bool, player: str = ""
     ) -> None:
-        """
-        Args:
+        """Args:
             store: whether lists are stored, because a listener gets to see them.
             player: template of play links, see PLAYER_URL_TEMPLATE.
 
@@ -141,7 +138,7 @@ class RowBuilder:
         )
 
     def build_others(self) -> list[Row]:
-        """All rows below the mix that have songs."""
+        """The rows below the mix that have songs."""
         rows = [self._new_artists(), self._favourites(), *self._similar_rows(), self._trending()]
         return [row for row in rows if row.cards]
 
@@ -149,7 +146,7 @@ class RowBuilder:
         return sorted(self._shown)
 
     def card_of(self, song_id: int, list_id: str = "") -> Card | None:
-        """The card of one song; None if the song is unknown."""
+        """None if the song is unknown."""
         cards = read_song_cards([song_id])
         if song_id not in cards:
             return None
@@ -169,7 +166,7 @@ class RowBuilder:
         return Row(*row, self._cards_of(served, heard_only=True))
 
     def _similar_rows(self) -> list[Row]:
-        """Songs similar to the listener's most played song, and to the one played last."""
+        """To the listener's most played song, and to the last one."""
         played = self.profile
         known = (played.play_counts > 0) & ~np.isin(played.songs, list(played.excluded))
         if not known.any():
@@ -208,13 +205,13 @@ class RowBuilder:
         return Row("trending", _("Trending"), note, self._choose(row["song"] for row in found))
 
     def _choose(self, songs: Iterable[Mapping[str, Any]]) -> list[Card]:
-        """The first songs that the page does not show yet and that the listener does not reject."""
+        """The first songs not yet on the page and not rejected."""
         unwanted = {*self.profile.excluded, *self.profile.excluded_clusters} - self._answered_lately()
         chosen = [song for song in songs if song["id"] not in self._shown | unwanted][:ROW_LENGTH]
         return self._cards([CardFacts(song, self._style_of(song["id"])) for song in chosen])
 
     def _answered_lately(self) -> set[int]:
-        """Songs that stay on the page although the listener rejects them, so that they can undo it."""
+        """Songs that stay on the page although rejected, so that the listener can undo it."""
         lately = Feedback.objects.filter(
             listener_id=self._visitor.listener_id, received_at__gte=self._now - KEEP_LISTS_FOR
         )
@@ -286,7 +283,7 @@ class CardFacts(NamedTuple):
 
 
 def plain_reason(item: Mapping[str, Any], style: Style, artists: Sequence[str]) -> str:
-    """The reason of a list's item, with artists and a style in place of a cluster's name and share."""
+    """An item's reason, with artists and a style in place of a cluster's name and share."""
     reason = reason_of(item)
     if reason is None or reason.code not in {ReasonCode.CLUSTER, ReasonCode.CLUSTER_LIKED}:
         return reason_sentence(item)
@@ -294,9 +291,9 @@ def plain_reason(item: Mapping[str, Any], style: Style, artists: Sequence[str]) 
 
 
 def standing_answers(listener_id: int, songs: Iterable[int], now: datetime) -> dict[int, Feedback]:
-    """The listener's latest opinion of each song, unless they took it back.
+    """The latest opinion of each song, unless taken back.
 
-    A skip no longer counts after a month, or once the song was played later.
+    A skip ends after a month, or once the song was played later.
     """
     rows = Feedback.objects.standing().filter(listener_id=listener_id, song_id__in=list(songs))
     found: dict[int, Feedback] = {}
@@ -320,14 +317,14 @@ def describe_answer(row: Feedback | None, style: Style) -> str:
 
 
 def play_link(template: str, song: Mapping[str, Any]) -> str:
-    """The song's address in the player; '' without a template."""
+    """'' without a template."""
     for name in ("id", "name", "artist", "album"):
         template = template.replace(f"{{{name}}}", quote(str(song[name]), safe=""))
     return template
 
 
 def _played_artists(served: ServedList) -> dict[int, list[str]]:
-    """The artists whom the listener plays most in each cluster of the list."""
+    """Those whom the listener plays most in each cluster of the list."""
     rows = [row for row in (served.candidate_list, served.challenger_candidate_list) if row is not None]
     songs_by_cluster: dict[int, tuple[int, ...]] = {}
     for row in reversed(rows):

@@ -1,4 +1,4 @@
-"""Styles as listeners read them: a phrase for each cluster, and the colour of its family."""
+"""Styles as listeners read them: a phrase for each cluster, the colour of its family."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def unknown_style() -> Style:
 
 
 def read_styles(version: ModelVersion | None) -> dict[int, Style]:
-    """The styles of a version by cluster number."""
+    """By cluster number."""
     clusters = list(Cluster.objects.filter(version=version).order_by("number")) if version else []
     families = sorted({_family_id(cluster) for cluster in clusters})
     hues = {family: HUES[place % len(HUES)] for place, family in enumerate(families)}
@@ -67,7 +67,7 @@ def _place(facts: Mapping[str, list[float]]) -> tuple[float, float] | None:
 
 
 def phrase_of(cluster: Cluster) -> str:
-    """ "Country, 1990s" becomes "1990s country"; names by artists and by staff stay as they are."""
+    """ "Country, 1990s" as "1990s country"; names by artists and staff stay."""
     head, *extras = cluster.shown_name.split(", ")
     genres = {fold_key(genre) for genre in cluster.facts.get("genres", ())}
     is_of_genres = all(fold_key(part) in genres for part in head.split(" and "))
@@ -79,7 +79,7 @@ def phrase_of(cluster: Cluster) -> str:
 
 
 def draw_cover(song_id: int, artist: str, style: Style) -> SafeString:
-    """A square picture in the style's colour, always the same for a song; only decoration."""
+    """A decorative square in the style's colour, always the same for a song."""
     digits = blake2b(str(song_id).encode(), digest_size=8).digest()
     dark, light = f"hsl({style.hue},52%,34%)", f"hsl({(style.hue + 28) % 360},66%,62%)"
     x, y, size = 10 + digits[1] % 44, 18 + digits[2] % 28, 12 + digits[3] % 14

@@ -1,4 +1,4 @@
-"""Views under /listen/: the listener page, its dial, the listener's answers, links and playlists."""
+"""Views under /listen/: page, dial, answers, links and playlists."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -60,7 +60,7 @@ class PageForm(forms.Form):
     discovery = forms.FloatField(label=gettext_lazy("Discovery"), min_value=0, max_value=1, required=False)
 
     def shown_discovery(self) -> float:
-        """The discovery level, at a step of the dial: a list is stored for each level that is asked for."""
+        """At a step of the dial, because a list is stored for each level."""
         asked = self.cleaned_data.get("discovery") if self.is_valid() else None
         return DISCOVERY if asked is None else round(round(asked / DIAL_STEP) * DIAL_STEP, 2)
 
@@ -72,7 +72,7 @@ class AnswerForm(forms.Form):
 
 
 def listener_view(view: View) -> View:
-    """The page in the reader's language; no caching; the strict policy."""
+    """In the reader's language; no caching; the strict policy."""
 
     @wraps(view)
     def respond(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
@@ -87,7 +87,7 @@ def listener_view(view: View) -> View:
 @listener_view
 @require_safe
 def listener_page(request: HttpRequest) -> HttpResponse:
-    """The page of the listener whose link was opened; for staff, a choice of listeners or a preview."""
+    """For a link's listener; for staff, a choice of listeners or a preview."""
     is_staff_request = "user" in request.GET and access.may_preview(request)
     if access.has_link(request) and not is_staff_request:
         try:
@@ -140,7 +140,7 @@ def _page(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @require_safe
 @access.rate_limited
 def redraw_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
-    """The mix at another discovery level, for the dial; `moving` while the listener has not let it go."""
+    """At another discovery level; `moving` while the listener has not let the dial go."""
     form = PageForm(request.GET)
     others = [read_id(one) for one in request.GET.get("shown", "").split(",")[:MAX_EXCLUDED]]
     is_moving = "moving" in request.GET
@@ -159,7 +159,7 @@ def redraw_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @require_POST
 @access.rate_limited
 def draw_new_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
-    """Another mix at the same discovery level, in place of the one of a moment ago."""
+    """In place of the mix of a moment ago."""
     if visitor.is_preview:
         raise PermissionDenied
     builder = _builder(request, visitor, timezone.now(), store=True)
@@ -172,7 +172,7 @@ def draw_new_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @require_POST
 @access.rate_limited
 def answer_song(request: HttpRequest, visitor: Visitor) -> HttpResponse:
-    """Record or take back what a listener thinks of a song; htmx gets the song's buttons, others the page."""
+    """Record or take back an opinion; htmx gets the song's buttons, others the page."""
     form = AnswerForm(request.POST)
     if visitor.is_preview or not form.is_valid():
         return HttpResponse(status=403 if visitor.is_preview else 400)
@@ -214,7 +214,7 @@ def _kept_query(request: HttpRequest) -> dict[str, str]:
 @access.visitor_required
 @require_safe
 def playlist(request: HttpRequest, visitor: Visitor, form: str) -> HttpResponse:
-    """The listener's mix as a file; `list` names a stored list, otherwise it is a preview."""
+    """The mix as a file; `list` names a stored list, otherwise it is a preview."""
     songs = _playlist_songs(request, visitor)
     player = settings.PLAYER_URL_TEMPLATE
     if form == "jspf":
@@ -247,7 +247,6 @@ def _playlist_songs(request: HttpRequest, visitor: Visitor) -> list[dict[str, An
 @listener_view
 @require_safe
 def open_link(request: HttpRequest, token: str) -> HttpResponse:
-    """Keep the link in a cookie and show the listener's page."""
     try:
         days = access.read_link_token(token)[1]
     except InvalidLink as error:
@@ -261,7 +260,7 @@ def open_link(request: HttpRequest, token: str) -> HttpResponse:
 @page_permission(access.LINK_PERMISSION)
 @require_POST
 def make_link(request: HttpRequest) -> HttpResponse:
-    """A listener's link to copy; with `open`, the owner acts as the listener until they stop or log out."""
+    """A link to copy; with `open`, the owner acts as the listener until they stop or log out."""
     if not access.may_make_links(request):
         raise PermissionDenied
     form = PageForm(request.POST)
@@ -282,7 +281,6 @@ def make_link(request: HttpRequest) -> HttpResponse:
 @listener_view
 @require_POST
 def leave(request: HttpRequest) -> HttpResponse:
-    """Forget the link in this browser."""
     response = HttpResponseRedirect(reverse("listen"))
     access.forget_link(request, response)
     return response
