@@ -1,8 +1,8 @@
-"""Deletes what serving wrote before `KEEP_LISTS_DAYS`: served lists, candidate lists and exposures.
+"""Deletes served lists, candidate lists and exposures older than `KEEP_LISTS_DAYS`.
 
-These rows stay, however old: lists of unfinished experiments with the lists before them that a decision
-compares with, lists whose engagement or score is not final, and lists that a report of a wrong style is
-about. The rows of an ended experiment are sealed first, see `experiments.seals`.
+These stay: lists of unfinished experiments and those that a decision compares them with, lists whose
+engagement or score is not final, and lists with a report of a wrong style. Ended experiments are sealed
+first, see `experiments.seals`.
 """
 
 import logging
@@ -59,7 +59,7 @@ def expiry(now: datetime, keep: timedelta) -> datetime:
 
 
 def seal_ended_experiments(before: datetime, now: datetime) -> int:
-    """Seal the experiments that began before this time, of which rows are about to be deleted."""
+    """Those that began before this time, of which rows are about to be deleted."""
     ended = Experiment.objects.filter(status=Experiment.Status.ENDED, started_at__lt=before, seal=None)
     experiments = list(ended.order_by("pk"))
     for experiment in experiments:
@@ -75,7 +75,7 @@ def _first_needed_by_experiments(now: datetime) -> datetime | None:
 
 
 def _first_without_final_engagement(before: datetime) -> datetime | None:
-    """Start of the first day with such lists: its sums are counted again, from all of its lists."""
+    """Start of that day: its sums are counted again, from all of its lists."""
     unfinished = EngagedList.objects.filter(final=False).aggregate(at=Min("at"))["at"]
     uncounted = ServedList.objects.filter(
         version__isnull=False, engagement=None, generated_at__lt=before
@@ -85,7 +85,7 @@ def _first_without_final_engagement(before: datetime) -> datetime | None:
 
 
 def expired_lists(before: datetime) -> list[QuerySet[ServedList]]:
-    """The served lists that may be deleted, in two parts, each of which one index finds."""
+    """In two parts, each of which one index finds."""
     wrong_style = Feedback.objects.filter(
         served_list=OuterRef("pk"), kind=Feedback.Kind.WRONG_STYLE, withdrawn_at=None
     )
@@ -126,7 +126,7 @@ def _delete_exposures(before: datetime) -> int:
 
 
 def _batches(rows: QuerySet[Any], order: str) -> Iterator[list[Any]]:
-    """Keys of rows in ascending order; the caller deletes each batch before it takes the next one."""
+    """Keys in ascending order; the caller deletes each batch before it takes the next."""
     reached = Q()
     # From where the last batch ended: otherwise each one would pass the rows that stay again.
     while found := list(rows.filter(reached).order_by(order).values_list("pk", order)[:BATCH]):

@@ -1,7 +1,6 @@
 """Automatic retraining: the weekly cycle, the daily review and the weekly drift review.
 
-The weekly cycle trains a version, validates it and proposes an experiment against the champion. If a step
-fails, the champion keeps serving.
+If a step fails, the champion keeps serving.
 """
 
 import logging
@@ -105,7 +104,7 @@ def _resume_untested(training: TrainingRun) -> TrainingRun:
 
 
 def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
-    """Close due lists, count engagement, decide experiments, and open incidents for problems."""
+    """Close due lists, count engagement, decide experiments, and open incidents."""
     interleaving_scores.close_due_lists(now)
     engagement.update_engagement(now)
     judged = lifecycle.judge_experiments(now, verify)
@@ -118,9 +117,9 @@ def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], bool]:
-    """Last week's drift reports, and whether a full retrain is due now.
+    """Last week's reports, and whether a full retrain is due.
 
-    There are no reports without a champion, or if the champion's files can't be read.
+    No reports without a champion with readable files.
     """
     champion = registry.current_champion()
     if champion is None:
@@ -140,7 +139,7 @@ def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], b
 
 
 def may_run_full_retrain(now: datetime) -> bool:
-    """Whether the last full retrain, due to drift or a person, is long enough ago."""
+    """Whether the last one, due to drift or a person, is long enough ago."""
     # A refused, failed or killed retrain does not count, because it made no version.
     full = TrainingRun.objects.filter(
         full=True, started_at__lte=now, status__in=(TrainingStatus.RUNNING, TrainingStatus.SUCCEEDED)
@@ -150,7 +149,7 @@ def may_run_full_retrain(now: datetime) -> bool:
 
 
 def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> TrainingRun:
-    """Train one version into `MODEL_STORAGE`; takes the options of `TrainingOptions`, see `retrain`."""
+    """Into `MODEL_STORAGE`; takes the options of `TrainingOptions`, see `retrain`."""
     return retrain(_training_options(**options), progress)
 
 
@@ -160,7 +159,7 @@ def _training_options(*, processes: int | None = None, **options: Any) -> Traini
 
 
 def run_cycle_now(**options: Any) -> CycleResult:
-    """Run `run_cycle` on new data into `MODEL_STORAGE`; takes the options of `TrainingOptions`.
+    """`run_cycle` on new data into `MODEL_STORAGE`; takes the options of `TrainingOptions`.
 
     Raises:
         AlreadyTraining: another training holds the job lock.
@@ -187,11 +186,11 @@ class VersionEvaluation:
 
 
 def evaluate_version(label: str | None) -> VersionEvaluation:
-    """Evaluate a version, by default the champion, on the latest week.
+    """By default the champion, on the latest week.
 
     Raises:
         RegistryError: the version does not exist, or there is no champion.
-        ArtifactError: the version's files are missing or damaged.
+        ArtifactError: the files are missing or damaged.
     """
     version = registry.find_version(label) if label else registry.current_champion()
     if version is None:
@@ -209,7 +208,7 @@ def evaluate_version(label: str | None) -> VersionEvaluation:
 
 @dataclass(frozen=True)
 class PairEvaluation:
-    """Two versions on the same listeners and songs of the latest week."""
+    """On the same listeners and songs of the latest week."""
 
     first: str
     second: str
@@ -235,7 +234,7 @@ class PairEvaluation:
 
 
 def evaluate_pair(first_label: str, second_label: str) -> PairEvaluation:
-    """Compare two versions on the latest week, paired by listener.
+    """Compare two versions on the latest week.
 
     Raises:
         RegistryError: a version does not exist.

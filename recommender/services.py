@@ -56,7 +56,7 @@ def current_model() -> model_loader.LoadedModel:
 
 
 def serving_version() -> ModelVersion | None:
-    """The version that serves now, in this process; None if popular songs are served instead."""
+    """In this process; None if popular songs are served instead."""
     model = current_model().model
     return model.version if model else None
 
@@ -67,11 +67,9 @@ def serving_label() -> str | None:
 
 
 def promote_version(label: str, *, reason: str, by: str) -> Promotion:
-    """Verify a version's files and make the version champion.
-
-    Raises:
-        RegistryError: the version can't become champion.
-        ArtifactError: the version's files are missing or damaged.
+    """Raises:
+    RegistryError: the version can't become champion.
+    ArtifactError: the version's files are missing or damaged.
     """
     promotion = registry.promote(registry.find_version(label), reason=reason, by=by, verify=verify_artifact)
     record_audit(Action.PROMOTED, by, f"{label}: {reason}")
@@ -80,11 +78,7 @@ def promote_version(label: str, *, reason: str, by: str) -> Promotion:
 
 
 def roll_back_champion(*, reason: str, by: str) -> Promotion:
-    """Withdraw the champion and restore the previous one.
-
-    Raises:
-        NothingToRollBack: there is no version to restore.
-    """
+    """Raises `NothingToRollBack` if there is no version to restore."""
     promotion = registry.roll_back(reason=reason, by=by, verify=verify_artifact)
     record_audit(Action.ROLLED_BACK, by, f"{promotion.promoted.label}: {reason}")
     lifecycle.void_obsolete_experiments(timezone.now())
@@ -96,14 +90,14 @@ def verify_artifact(version: ModelVersion) -> None:
 
 
 def judge_experiments() -> list[JudgedExperiment]:
-    """Score the interleaved lists that are due, and decide every running experiment that can be decided."""
+    """Score the lists that are due, and decide every experiment that can be decided."""
     now = timezone.now()
     interleaving_scores.close_due_lists(now)
     return lifecycle.judge_experiments(now, verify_artifact)
 
 
 def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Experiment:
-    """Start an A/A test of the champion against itself; a difference reveals a bug in serving or counting.
+    """The champion against itself: a difference reveals a bug in serving or counting.
 
     Raises:
         ExperimentNotAllowed: there is no champion.
@@ -122,7 +116,7 @@ def start_experiment(
     """Validate a version, and propose an experiment against the champion.
 
     Raises:
-        ExperimentNotAllowed: there is no champion, the version can't be tested now, or validation failed.
+        ExperimentNotAllowed: no champion, the version can't be tested now, or validation failed.
         RegistryError: the version does not exist.
     """
     version, champion_row = registry.find_version(label), registry.current_champion()
@@ -144,7 +138,7 @@ def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by:
     """End an experiment with a person's decision.
 
     Raises:
-        ExperimentNotAllowed: the experiment has ended, or the reason is empty.
+        ExperimentNotAllowed: it has ended, or the reason is empty.
         RegistryError: the challenger can't become champion.
         ArtifactError: the challenger's files are missing or damaged.
     """
@@ -154,18 +148,18 @@ def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by:
 
 
 def delete_expired_lists(days: int | None = None) -> dict[str, int]:
-    """Delete lists older than `KEEP_LISTS_DAYS`, or than so many days; return how many rows by table."""
+    """Older than `KEEP_LISTS_DAYS`, or than so many days; return how many rows by table."""
     keep = settings.KEEP_LISTS_DAYS if days is None else days
     return retention.delete_expired_lists(timezone.now(), timedelta(days=keep))
 
 
 def delete_old_artifacts() -> int:
-    """Delete the files of old versions that never became champion; return how many versions."""
+    """Of versions that never became champion; return how many versions."""
     return artifact_folders.delete_old_artifacts(settings.MODEL_STORAGE, settings.KEEP_MODELS, timezone.now())
 
 
 def undo_key_feedback(key: ApiKey, *, by: str, now: datetime) -> int:
-    """Withdraw all feedback sent with a key, such as a leaked one; return the number of events."""
+    """Withdraw all feedback sent with a key, such as a leaked one; return how many events."""
     count = events.withdraw_key(key.pk, now=now)
     record_audit(Action.FEEDBACK_UNDONE, by, f"{key}: {count} events")
     return count

@@ -1,4 +1,4 @@
-"""Celery tasks of the recommender; each calls one function of the domain.
+"""Celery tasks; each calls one function of the domain.
 
 Beat's tables and waiting messages store a task's `name`, so it stays when the function is renamed.
 """
@@ -27,10 +27,9 @@ SHARED_FROM: Final = 2_000
 
 @shared_task(name="recommender.tasks.prepare_shelves", ignore_result=True)
 def prepare_candidate_lists() -> int:
-    """Generate missing and stale candidate lists of active listeners; return how many this process generated.
+    """Generate missing and stale lists of active listeners; return how many this process generated.
 
-    If many are due, each part of the listeners becomes a task of its own for all workers. Every hour the
-    running challenger is tried as well.
+    If many are due, each part becomes a task of its own. Every hour the running challenger is tried as well.
     """
     now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
     due = candidate_cache.listeners_due(loaded, now)
@@ -54,14 +53,14 @@ def prepare_part_of_lists(part: int, listeners: list[int]) -> int:
 
 @shared_task(name="recommender.tasks.renew_candidate_list", ignore_result=True)
 def renew_candidate_list(listener_id: int) -> None:
-    """Renew a listener's candidate list after feedback; meanwhile the old one serves."""
+    """After feedback; meanwhile the old list serves."""
     options = ServingOptions(settings.MODEL_STORAGE)
     renew_candidates(listener_id, options=options, now=timezone.now())
 
 
 @shared_task(name="recommender.tasks.count_charts", ignore_result=True)
 def count_charts() -> int:
-    """Count the charts if an import has ended since; return the number of charts."""
+    """If an import has ended since; return how many."""
     return count_charts_if_due(timezone.now())
 
 

@@ -1,4 +1,4 @@
-"""Routes of the recommender app's part of the API."""
+"""Routes of the recommender's API."""
 
 from django.urls import path, re_path
 

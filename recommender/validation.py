@@ -43,7 +43,7 @@ class GateResult:
 
 
 def run_gates(version: ModelVersion, storage: Path, now: datetime, verify: Verify) -> dict[str, Any]:
-    """Run every gate and return the results as JSON types; `passed` is False if any gate failed.
+    """Results as JSON types; `passed` is False if any gate failed.
 
     If the version's files are damaged, the other gates are not run.
     """
@@ -158,7 +158,7 @@ def _champion_gate(version: ModelVersion) -> GateResult:
 
 
 def _cohesion_gate(version: ModelVersion) -> GateResult:
-    """Refuses a version whose clusters are less than half as cohesive as the champion's."""
+    """Refuses clusters less than half as cohesive as the champion's."""
     champion = registry.current_champion()
     pairs = compare_cohesion(version, champion) if champion and champion != version else {}
     if not pairs:
@@ -177,7 +177,7 @@ def _too_few_listeners(listeners: int) -> str:
 
 
 def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
-    """Off-policy estimate from the songs that the champion ranked first: advice, which refuses nothing."""
+    """Estimates from the songs that the champion ranked first: advice, which refuses nothing."""
     # It had no opinion on 15 of 15 real candidates: they are tested the minute they are trained, when no list
     # was served after their data, and songs that only the candidate would show have no support in the logs.
     rows = _read_logged_rewards(model, now)

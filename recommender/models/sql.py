@@ -1,7 +1,6 @@
 """All raw SQL of the recommender: statements that are too slow or impossible with the ORM.
 
-Serving a list runs three of these statements; the ORM takes four to ten times as long to build each, which
-is longer than the draw of the list.
+Serving a list runs three of them; the ORM takes longer to build each than the draw of the list takes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,12 +46,11 @@ NEWEST_CANDIDATE_LIST: Final = f"""
 
 
 def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | None:
-    """A listener's newest candidate list by this version; `version_id` None: a list without a model.
+    """A listener's newest candidate list by this version; None: one without a model.
 
     Returns:
-        The values of CANDIDATE_LIST_COLUMNS, whether the list includes the newest session, whether it
-        includes the newest feedback, and whether it was generated or checked after the newest finished
-        ingestion run.
+        The CANDIDATE_LIST_COLUMNS, and whether the list includes the newest session, includes the newest
+        feedback, and was generated or checked after the newest finished ingestion run.
     """
     if version_id is None:
         return _fetch_one(newest_candidate_list_query(" AND version_id IS NULL"), [listener_id])
@@ -72,7 +70,7 @@ def newest_candidate_list_query(version: str) -> str:
 def recently_shown_songs(
     listener_id: int, now: datetime, days: float, limit: int
 ) -> list[tuple[float, list[int]]]:
-    """Age in days and song ids of the listener's newest served lists of the last days, newest first."""
+    """Age in days and song ids of the newest served lists of the last days, newest first."""
     # The database extracts the ids, because reading 100 whole lists takes eight times as long.
     age, songs = (
         (
@@ -109,12 +107,12 @@ def count_listeners(
 ) -> list[Row]:
     """Id, score, listeners, plays and texts of the most popular songs that may be served.
 
-    The score is the number of listeners, each weighted by the age of their last play. Ties go to the song
-    with more plays, then to the lower id.
+    The score adds up listeners, each weighted by the age of their last play. Ties go to more plays, then to
+    the lower id.
 
     Args:
-        between: count only sessions of this period; None: all sessions.
-        half_life: after this time a listener counts half; None: all listeners count alike.
+        between: count only sessions of this period; None: all.
+        half_life: after this time a listener counts half; None: all count alike.
     """
     # Counting in Python takes ten times as long.
     item, items = _session_items()
@@ -154,7 +152,7 @@ def servable_song_ids() -> list[int]:
 
 
 def song_plays_by_day(now: datetime) -> Iterator[Row]:
-    """Song, day (since 1970, UTC; None: after `now`) and number of plays, in no particular order."""
+    """Song, day (since 1970, UTC; None: after `now`) and plays, in no particular order."""
     item, items = _session_items()
     query = f"""
         SELECT {item}, CASE WHEN h.created_at > %s THEN NULL ELSE {_day("h.created_at")} END, COUNT(*)
@@ -164,7 +162,7 @@ def song_plays_by_day(now: datetime) -> Iterator[Row]:
 
 
 def song_listeners_by_day(now: datetime) -> Iterator[Row]:
-    """Song, day (since 1970, UTC) and number of listeners who last played the song on that day.
+    """Song, day (since 1970, UTC) and listeners who last played the song on that day.
 
     Plays after `now` do not count; the day of listeners who have no other is None.
     """
@@ -179,7 +177,7 @@ def song_listeners_by_day(now: datetime) -> Iterator[Row]:
 
 
 def song_texts(song_ids: Sequence[int]) -> dict[int, Row]:
-    """Artist, genres, name and album of the songs that may be served."""
+    """Artist, genres, name and album of songs that may be served."""
     if not song_ids:
         return {}
     marks = ", ".join(["%s"] * len(song_ids))
@@ -190,7 +188,7 @@ def song_texts(song_ids: Sequence[int]) -> dict[int, Row]:
 
 
 def count_songs(sessions: QuerySet[Any]) -> list[Row]:
-    """Id, plays and the time of the last play (in seconds since 1970) of each song in these sessions."""
+    """Id, plays and time of the last play (seconds since 1970) of each song."""
     item, items = _session_items()
     columns = sessions.annotate(epoch=epoch_seconds("created_at")).values("items", "epoch")
     query, parameters = columns.query.sql_with_params()
@@ -199,7 +197,7 @@ def count_songs(sessions: QuerySet[Any]) -> list[Row]:
 
 
 def insert_row(row: models.Model) -> None:
-    """Insert one row like `row.save(force_insert=True)`, but without signals."""
+    """`row.save(force_insert=True)` without signals."""
     fields, query = _insert_statement(type(row))
     with connection.cursor() as cursor:
         cursor.execute(query, [_database_value(field, row) for field in fields])
@@ -207,7 +205,7 @@ def insert_row(row: models.Model) -> None:
 
 
 def json_column(model: type[models.Model], column: str, batch_size: int) -> Iterator[tuple[int, str | None]]:
-    """Pairs of id and JSON text, by id; the caller parses with orjson, four times as fast as Django."""
+    """Id and JSON text, by id; orjson parses four times as fast as Django."""
     cast = "::text" if _is_postgresql() else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, {column}{cast} FROM {model._meta.db_table} ORDER BY id")  # noqa: S608
@@ -216,7 +214,7 @@ def json_column(model: type[models.Model], column: str, batch_size: int) -> Iter
 
 
 def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
-    """Subquery with any number of ids, because SQLite allows only 32 766 parameters."""
+    """A subquery: SQLite allows only 32 766 parameters."""
     rows = (
         "SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()
@@ -226,7 +224,7 @@ def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
 
 
 def epoch_seconds(field: str) -> Any:
-    """A time column as seconds since 1970, which costs a tenth of a datetime; SQLite rounds to 1 ms."""
+    """Seconds since 1970, at a tenth of the cost of a datetime; SQLite rounds to 1 ms."""
     template = (
         "EXTRACT(EPOCH FROM %(expressions)s)::double precision"
         if _is_postgresql()
@@ -237,7 +235,6 @@ def epoch_seconds(field: str) -> Any:
 
 
 def total_seconds(field: str) -> Any:
-    """A duration column in seconds."""
     # SQLite stores a duration as microseconds.
     template = (
         "EXTRACT(EPOCH FROM %(expressions)s)::double precision" if _is_postgresql()
@@ -247,10 +244,7 @@ def total_seconds(field: str) -> Any:
 
 
 def texts_as_one_parameter(texts: Sequence[str]) -> RawSQL:
-    """Subquery that returns these texts, one per row.
-
-    They are one parameter of the statement, so the database's limit on parameters does not apply.
-    """
+    """A subquery with one text per row, because databases limit parameters."""
     rows = (
         "SELECT jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()
@@ -265,7 +259,7 @@ def json_array_length(field: str) -> Any:
 
 
 def _is_servable(table: str) -> str:
-    """Condition: the source still sends the song, and the song has a name and an artist to show."""
+    """Condition: the source still sends the song, with a name and an artist."""
     blank = (
         "' ' || CHR(9) || CHR(10) || CHR(13) || CHR(160)" if _is_postgresql() else "CHAR(32, 9, 10, 13, 160)"
     )

@@ -1,4 +1,4 @@
-"""Trained model versions, their clusters, the training runs and the promotions."""
+"""Model versions, their clusters, training runs and promotions."""
 
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ from ingestion.models.jobs import JobRun, job_constraints
 
 
 class ImmutableRow(Exception):
-    """Code tried to change a row that must not change after it was written."""
+    """The row must not change after it was written."""
 
 
 class ModelVersion(models.Model):
@@ -84,7 +84,7 @@ class ModelVersion(models.Model):
 
 
 class Cluster(models.Model):
-    """A cluster of songs in one version. A cluster that persists keeps its number in later versions."""
+    """Keeps its number in later versions."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="clusters")
     number = models.PositiveIntegerField(help_text="The API calls it the cluster's id.")
@@ -110,12 +110,12 @@ class Cluster(models.Model):
 
     @property
     def shown_name(self) -> str:
-        """The name on pages and in the API, also for a cluster without a name."""
+        """Also for a cluster without a name."""
         return self.name or f"Cluster {self.number}"
 
     @property
     def automatic_name(self) -> str:
-        """The name from the training, without changes by staff."""
+        """From the training, without changes by staff."""
         return str(self.facts.get("automatic_name", self.name))
 
 
@@ -158,7 +158,7 @@ class TrainingRun(JobRun):
 
 
 class Promotion(models.Model):
-    """One promotion: which version became champion, which version it replaced, and why."""
+    """Which version became champion in place of which, and why."""
 
     promoted = models.ForeignKey(
         ModelVersion, models.PROTECT, related_name="promotions", verbose_name="new champion"

@@ -1,1 +1,1 @@
-"""Alerts and health checks of the recommender, and drift of listening and of the catalogue."""
+"""Alerts, health checks and drift."""

@@ -65,7 +65,7 @@ MAX_OUTLIER_SHARE: Final = 0.2
 
 
 def check_engagement(now: datetime) -> list[Incident]:
-    """Keep an incident open while both of the last two days are outside the expected range."""
+    """An incident while both of the last two days are outside the expected range."""
     # Only complete days count: engagement within 24 hours is complete two days after the lists.
     days = read_daily_engagement((now - timedelta(days=HISTORY_DAYS)).date())
     return incidents.sync_scope("engagement_deviates", list(_engagement_deviations(days)), now)
@@ -112,10 +112,9 @@ def _engagement_deviations(days: Sequence[DailyEngagement]) -> Iterable[Conditio
 
 
 def check_cohesion(now: datetime) -> list[Incident]:
-    """Keep an incident open while the newest version's silhouette is far below that of earlier versions.
+    """An incident while the newest version's silhouette is far below that of earlier versions.
 
-    Far below means lower than the mean of earlier versions with the same method by more than three standard
-    deviations and by more than a tenth.
+    Far below: by more than three standard deviations and more than a tenth of the mean for the same method.
     """
     return incidents.sync_scope("cohesion_deviates", list(_cohesion_deviations()), now)
 
@@ -152,9 +151,9 @@ def _cohesion_condition(version: ModelVersion, value: float, mean: float, low: f
 
 
 def check_yardstick(now: datetime) -> list[Incident]:
-    """Keep an incident open while new versions lead RP3beta by far less than earlier ones did.
+    """An incident while new versions lead RP3beta by far less than earlier ones did.
 
-    Only versions on the current catalogue are compared, from the last full training on: it starts anew.
+    Compared are versions on the current catalogue, from the last full training on.
     """
     # Trained versions, not champions: a version is measured on the week before its training ends.
     rows = catalogue_generation.trained_on_current(ModelVersion.objects.filter(
@@ -204,7 +203,7 @@ def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[Dr
 
 
 def check_experiments(now: datetime) -> None:
-    """Keep an incident open for each experiment that ended badly, until the next daily review."""
+    """An incident for each experiment that ended badly, until the next daily review."""
     # The incidents follow from the stored rows, so a second check on the same day changes nothing.
     ended = Experiment.objects.filter(ended_at__gt=now - ENDED_WITHIN)
     broken = ended.filter(outcome=Experiment.Outcome.ROLLBACK).exclude(kind=Experiment.Kind.ANCHOR)
@@ -228,7 +227,7 @@ def check_experiments(now: datetime) -> None:
 
 
 def check_refreshes(now: datetime) -> None:
-    """Keep incidents open while refreshes are frozen, and while the last ones were promoted unproven."""
+    """Incidents while refreshes are frozen, and while the last ones were promoted unproven."""
     link = reverse("admin:recommender_experiment_changelist")
     reason = refresh_limits.why_frozen(now)
     frozen = [Condition("refreshes_frozen", "refreshes_frozen", WARNING, {"reason": reason}, link=link)]
@@ -243,7 +242,7 @@ def check_refreshes(now: datetime) -> None:
 
 
 def _experiments_without_listening() -> Iterable[Condition]:
-    """Running experiments whose last check gave no verdict because listening is not imported."""
+    """Running ones whose last check gave no verdict because listening is not imported."""
     for experiment in Experiment.objects.filter(status=Experiment.Status.RUNNING).order_by("pk"):
         last = experiment.decisions.order_by("-at", "-pk").first()
         if last is not None and last.evidence.get("feed"):
@@ -262,7 +261,7 @@ def _rolled_back_versions(decision: Decision) -> tuple[Any, dict[str, Any]]:
 
 
 def describe_causes(report: DriftReport) -> str:
-    """The largest changes, such as "Rock, energetic, 1990s +12 %; ...", and whether they look seasonal."""
+    """Such as "Rock, energetic, 1990s +12 %; ...", and whether they look seasonal."""
     texts = []
     for cause in report.causes[:3]:
         names = ", ".join(one["name"] for one in cause.get("clusters", ())[:2]) or cause.get("name", "")
@@ -274,7 +273,7 @@ def describe_causes(report: DriftReport) -> str:
 
 
 def check_feed(now: datetime) -> list[Incident]:
-    """Keep an incident open for each audio feature whose values in new songs look broken."""
+    """An incident for each audio feature whose values in new songs look broken."""
     faults: dict[str, tuple[str, int]] = {}
     for window in (NEW_SONGS_WINDOW, SMALL_CATALOGUE_WINDOW):
         new, old = _read_feature_values(now, window)
@@ -291,19 +290,17 @@ def check_feed(now: datetime) -> list[Incident]:
 
 
 def was_feed_faulty(now: datetime) -> bool:
-    """Whether an audio feature is broken, or was in the two weeks that a drift check compares."""
+    """Now, or in the two weeks that a drift check compares."""
     broken = Incident.objects.filter(kind="feed_fault")
     return broken.filter(Q(resolved_at=None) | Q(resolved_at__gte=now - 2 * NEW_SONGS_WINDOW)).exists()
 
 
 def find_feature_fault(new_values: Sequence[float | None], old_values: Sequence[float | None]) -> str:
-    """Phrase that says what is wrong with a feature's new values; "" if nothing is wrong.
-
-    However few the new values are, chance must explain them badly.
+    """What is wrong with a feature's new values, beyond chance; "" if nothing.
 
     Args:
-        new_values: values of songs that were added or changed lately; None if missing.
-        old_values: values of all other songs.
+        new_values: of songs added or changed lately; None if missing.
+        old_values: of all other songs.
     """
     new, old = [v for v in new_values if v is not None], [v for v in old_values if v is not None]
     if not new_values or len(old) < MIN_SONGS:
@@ -354,14 +351,14 @@ def _outlier_fault(new: Sequence[float], old: Sequence[float]) -> str:
 
 
 def _is_no_chance(odd: int, n: int, usual_odd: int, usual_n: int) -> bool:
-    """Exact binomial test: whether so many odd values of n are more than chance explains."""
+    """Exact binomial test of `odd` values of n."""
     return float(binom.sf(odd - 1, n, (usual_odd + 0.5) / (usual_n + 1))) <= MAX_CHANCE
 
 
 def _read_feature_values(
     now: datetime, window: timedelta
 ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Each feature's values in songs of the last days, and in all other songs; None if missing."""
+    """In songs of the last days, and in all others; None if missing."""
     new: list[dict[str, float]] = []
     old: list[dict[str, float]] = []
     names: set[str] = set()

@@ -1,4 +1,4 @@
-"""Store weekly drift reports and find the report of the week before."""
+"""Stores weekly drift reports, and finds that of the week before."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -19,7 +19,7 @@ def week_start(week: date) -> datetime:
 
 
 def previous_report(kind: str, week: date) -> DriftReport | None:
-    """The report of the week before, for any version, because most weeks bring a new version."""
+    """For any version, because most weeks bring a new one."""
     return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
 
 
@@ -31,7 +31,7 @@ def save_report(
     change: ListeningChange | PopulationShift,
     **measured: Any,
 ) -> DriftReport:
-    """Store a week's report, in place of an earlier one of the same version, kind and week.
+    """In place of an earlier one of the same version, kind and week.
 
     Args:
         measured: the fields that depend on the kind of change.

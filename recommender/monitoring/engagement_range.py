@@ -1,4 +1,4 @@
-"""Expected range of daily engagement: the last two complete days against the days before, by weekday."""
+"""Expected range of daily engagement: the last two complete days against those before, by weekday."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ class EngagementDeviation:
 
 
 def expected_range(days: Sequence[DailyEngagement]) -> EngagementRange | None:
-    """Median +- 4.5 robust standard deviations; None with fewer than `MIN_HISTORY_DAYS` days."""
+    """Median +- 4.5 robust standard deviations; None below `MIN_HISTORY_DAYS` days."""
     # The range is at least +- 4.5 standard errors of a day's mean, since the means of few listeners differ
     # by chance.
     if len(days) < MIN_HISTORY_DAYS:
@@ -54,10 +54,7 @@ def expected_range(days: Sequence[DailyEngagement]) -> EngagementRange | None:
 
 
 def weekday_factors(days: Sequence[DailyEngagement]) -> list[float]:
-    """Each weekday's usual engagement relative to the median of all days, from Monday on.
-
-    1 for a weekday with fewer than `MIN_WEEKDAYS` days.
-    """
+    """Usual engagement relative to all days, from Monday on; 1 below `MIN_WEEKDAYS` days."""
     center = median(day.engaged for day in days)
     factors = []
     for weekday in range(7):
@@ -68,11 +65,7 @@ def weekday_factors(days: Sequence[DailyEngagement]) -> list[float]:
 
 
 def find_engagement_deviation(days: Sequence[DailyEngagement]) -> EngagementDeviation | None:
-    """How the last two days are both outside the expected range of the days before; None if they are not.
-
-    Args:
-        days: complete days, oldest first.
-    """
+    """If the last two days are both outside the expected range; `days` are complete, oldest first."""
     before, last = days[:-CONSECUTIVE_DAYS], days[-CONSECUTIVE_DAYS:]
     if len(before) < MIN_HISTORY_DAYS or len(last) < CONSECUTIVE_DAYS:
         return None

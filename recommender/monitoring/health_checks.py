@@ -40,10 +40,10 @@ TrainingStatus = TrainingRun.Status
 
 
 def model_stale(now: datetime) -> None:
-    """Open an incident if the last training with a result is older than `MAX_MODEL_AGE_DAYS`.
+    """An incident if the last training with a result is older than `MAX_MODEL_AGE_DAYS`.
 
-    A result is a version or the finding that there is no new data. There is no incident without a champion,
-    or without a schedule and with few versions.
+    A result is a version or the finding that there is no new data. None without a champion, or without a
+    schedule and with few versions.
     """
     champion = registry.current_champion()
     trained_at = _last_trained_at()
@@ -61,10 +61,9 @@ def model_stale(now: datetime) -> None:
 
 
 def model_degraded(now: datetime) -> None:
-    """Open an incident if this host can't serve the champion.
+    """An incident if this host can't serve the champion.
 
-    First the check withdraws versions from a catalogue that the source has replaced, and ends their
-    experiments.
+    First withdraws versions of a catalogue that the source has replaced, and ends their experiments.
     """
     host = socket.gethostname()
     if registry.withdraw_outdated():
@@ -110,9 +109,9 @@ def _roll_back_damaged(reason: str, now: datetime) -> None:
 
 
 def training_failed(now: datetime) -> None:
-    """Open an incident if the last training failed, died or runs too long; the next success resolves it.
+    """An incident if the last training failed, died or runs too long; the next success resolves it.
 
-    A dead training is marked as abandoned. A refused training, such as one without new data, is ignored.
+    Marks a dead training as abandoned. Refused trainings, such as one without new data, are ignored.
     """
     with transaction.atomic():
         lock.abandon_dead_job(TrainingRun, now)
@@ -140,7 +139,7 @@ def tests_failing(now: datetime) -> None:
 
 
 def try_challengers(now: datetime) -> int:
-    """Run the hourly trials that are due, and stop a challenger that fails in one; return how many ran."""
+    """Run the hourly trials that are due, and stop challengers that fail; return how many ran."""
     tried = challenger_trial.try_challengers(current_model(), settings.MODEL_STORAGE, now)
     if tried:
         tests_failing(now)

@@ -1,7 +1,7 @@
-"""Drift of listening and feedback: compare the last full week with the eight weeks before.
+"""Drift of listening and feedback: the last full week against the eight weeks before.
 
-Organic listening is also compared with the weeks before the last full training, since recent weeks move
-along with a slow drift.
+Organic listening is also compared with the weeks before the last full training: recent weeks move along
+with a slow drift.
 """
 
 from collections import Counter
@@ -44,7 +44,7 @@ REACTIONS: Final = ("likes", "listens", "skips and dislikes")
 
 @dataclass(frozen=True)
 class WeeklyPlays:
-    """Plays of the compared weeks. Entry i of each array describes play i."""
+    """Entry i of each array is play i of the compared weeks."""
 
     listeners: NDArray[np.int64]  # listener ids
     weeks: NDArray[np.int64]  # 0 for the earliest, `WEEKS_NEEDED` - 1 for the week that is checked
@@ -53,10 +53,7 @@ class WeeklyPlays:
 
 
 def check_week(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
-    """Report on organic listening, recommended listening and feedback of the last full week.
-
-    A second check replaces the reports of the week.
-    """
+    """Report on organic and recommended listening and on feedback; replaces earlier reports of the week."""
     week = last_full_week(now)
     return [
         *_check_listening(model, week, now, seed),
@@ -130,7 +127,7 @@ def _clusters_of_plays(model: ServingModel, plays: WeeklyPlays) -> NDArray[np.in
 def _change_a_year_ago(
     model: ServingModel, week: date, change: ListeningChange, groups: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
-    """Change of the same week last year against its eight weeks before; {} with too few plays."""
+    """The same week last year against its eight weeks before; {} with too few plays."""
     plays = _read_plays(week - YEAR, seed)
     clusters = _clusters_of_plays(model, plays)
     organic = (clusters >= 0) & ~plays.recommended
@@ -147,10 +144,9 @@ def _change_a_year_ago(
 def _change_since_full_training(
     model: ServingModel, week: date, plays: WeeklyPlays, groups: NDArray[np.int64], seed: int
 ) -> ListeningChange | None:
-    """Change of the week's organic listening since the eight weeks before the last full training.
+    """The week's organic listening against the eight weeks before the last full training.
 
-    None if those weeks overlap with the recent ones, which are compared anyway, or if nobody who listens
-    now listened then.
+    None if those weeks overlap with the recent ones, or if nobody who listens now listened then.
     """
     base = _week_before_full_training()
     if base is None or week - base < WEEKS_NEEDED * WEEK:
@@ -171,7 +167,7 @@ def _change_since_full_training(
 
 
 def _week_before_full_training() -> date | None:
-    """Monday of the last whole week before the newest full training, or before the first version."""
+    """Monday of the last whole week before the newest full training, or the first version."""
     full = TrainingRun.objects.filter(full=True, version__isnull=False).order_by("-started_at").first()
     first = ModelVersion.objects.order_by("created_at").values_list("created_at", flat=True).first()
     at = full.started_at if full is not None else first
@@ -179,7 +175,7 @@ def _week_before_full_training() -> date | None:
 
 
 def _read_plays(week: date, seed: int, *, active_in: date | None = None) -> WeeklyPlays:
-    """The plays of the weeks up to this one, by listeners who play in the last one or in `active_in`."""
+    """Weeks up to this one, of listeners who play in the last one or in `active_in`."""
     since, until = _period(week)
     sessions = ListeningHistory.objects.filter(
         created_at__gte=since, created_at__lt=until, unavailable_at=None

@@ -1,1 +1,1 @@
-"""Model versions: their roles, their files, and loading of the version that serves."""
+"""Model versions: roles, files, and loading of the version that serves."""

@@ -1,4 +1,4 @@
-"""Folders of model artifacts: the next free label, and removal of what aborted trainings left."""
+"""Folders of model artifacts: the next free label, and clean-up."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
 
 
 def next_free_label(storage: Path, now: datetime) -> str:
-    """The next label that no version and no folder uses, from year, ISO week and number: 2026w47.1."""
+    """From year, ISO week and number: 2026w47.1; unused by any version and folder."""
     year, week, _ = now.isocalendar()
     prefix = f"{year}w{week:02}"
     taken = set(ModelVersion.objects.filter(label__startswith=f"{prefix}.").values_list("label", flat=True))
@@ -31,14 +31,14 @@ def next_free_label(storage: Path, now: datetime) -> str:
 
 
 def training_signature(run: TrainingRun) -> str:
-    """Text that identifies a training among all databases that share the storage."""
+    """Identifies a training among all databases that share the storage."""
     return f"{run.pk} {run.started_at.isoformat()} {run.host} {run.pid}"
 
 
 def prepare_storage(storage: Path) -> None:
-    """Create the storage folder, and remove artifacts of trainings that ended without storing a version.
+    """Create the storage folder, and remove artifacts of trainings that stored no version.
 
-    Files from trainings of other databases stay. The caller must hold the training lock.
+    Those of other databases stay. The caller must hold the training lock.
 
     Raises:
         OSError: the storage is not writable; better noticed here than after minutes of training.
@@ -57,10 +57,10 @@ def prepare_storage(storage: Path) -> None:
 
 
 def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
-    """Delete the files of versions that never became champion; the rows of the versions stay.
+    """Delete the files of versions that never became champion; their rows stay.
 
-    The files of champions, also of former ones, of withdrawn versions, of the newest `keep` versions and of
-    versions in an unfinished experiment stay.
+    Kept: champions, also former ones, withdrawn versions, the newest `keep`, and those in an unfinished
+    experiment.
     """
     promoted = Promotion.objects.filter(promoted=OuterRef("pk"))
     unfinished = Experiment.objects.exclude(status=Experiment.Status.ENDED).filter(

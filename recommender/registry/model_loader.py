@@ -1,4 +1,4 @@
-"""Loads the serving model once per process, verifies its files, and replaces it after a promotion."""
+"""Loads and verifies the serving model once per process, and replaces it after a promotion."""
 
 import logging
 import threading
@@ -46,7 +46,7 @@ FileSignature = tuple[tuple[str, int, int, int], ...]
 
 @dataclass(frozen=True)
 class NamedCluster:
-    """A cluster's persistent number and its name; "Cluster 7" for a cluster without a name."""
+    """A cluster's persistent number and its name, such as "Cluster 7" if it has none."""
 
     number: int
     name: str
@@ -54,7 +54,7 @@ class NamedCluster:
 
 @dataclass(frozen=True)
 class ServingModel:
-    """A version ready to serve; its arrays are memory-mapped from the artifact's files."""
+    """A version ready to serve, with memory-mapped arrays."""
 
     version: ModelVersion
     scorer: ServableModel
@@ -66,7 +66,7 @@ class ServingModel:
     naming_state: str = ""  # changes whenever staff change a cluster's name
 
     def is_intact(self) -> bool:
-        """Whether the files are unchanged; reading a truncated memory-mapped file kills the process."""
+        """Reading a truncated memory-mapped file kills the process."""
         return file_signature(self.folder) == self.signature
 
     @cached_property
@@ -74,10 +74,9 @@ class ServingModel:
         return np.array([cluster.number for cluster in self.clusters], dtype=np.int32)
 
     def cluster_affinities(self, profile: Profiles) -> dict[int, float]:
-        """One listener's affinities by cluster number, highest first. They sum to 1, or are empty.
+        """By cluster number, highest first. They sum to 1, or are empty.
 
-        The listener sees these shares of plays. The ranking also uses favourite genres while a listener has
-        few plays.
+        The listener sees these shares of plays; the ranking also uses favourite genres after few plays.
         """
         if not profile.plays.nnz:
             return {}
@@ -95,7 +94,7 @@ class ServingModel:
 
     @cached_property
     def has_copies(self) -> NDArray[np.bool_]:
-        """True for songs with another copy in the catalogue, shape (n_songs,)."""
+        """Songs with another copy in the catalogue, shape (n_songs,)."""
         counts = np.unique(self.identity.recordings, return_inverse=True, return_counts=True)
         return np.asarray(counts[2][counts[1]] > 1)
 
@@ -131,7 +130,7 @@ class LoadedModel:
 class ModelLoader:
     """Keeps the serving model of one storage folder; thread-safe.
 
-    A `LoadedModel` stays usable after another one has replaced it for later requests.
+    A `LoadedModel` stays usable after it is replaced for later requests.
     """
 
     def __init__(self, storage: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -147,7 +146,7 @@ class ModelLoader:
         self._retry_pause = CHECK_EVERY
 
     def current_model(self) -> LoadedModel:
-        """The model that serves now; checks for another champion every CHECK_EVERY seconds at most."""
+        """Checks for another champion every CHECK_EVERY seconds at most."""
         loaded = self._loaded
         if loaded is not None and self._clock() < self._next_check_at:
             return loaded
@@ -162,11 +161,7 @@ class ModelLoader:
             self._lock.release()
 
     def load_challenger(self, version: ModelVersion) -> ServingModel:
-        """The model of a version that an experiment compares with the champion.
-
-        Raises:
-            ArtifactError: the version's files are missing or damaged.
-        """
+        """Raises `ArtifactError` if the version's files are missing or damaged."""
         with self._lock:
             cached = self._challengers.get(version.pk)
             if cached is not None and cached.is_intact():
@@ -185,7 +180,7 @@ class ModelLoader:
             return opened
 
     def _require_changed_files(self, version: ModelVersion) -> None:
-        """Raise at once for unchanged files that failed verification, because hashing takes a second."""
+        """Unchanged files that failed verification fail at once, because hashing takes a second."""
         signature, why = self._broken_files.get(version.pk, ((), ""))
         if why and signature == file_signature(self._storage / version.label):
             raise artifact.ArtifactDamaged(why)
@@ -242,7 +237,7 @@ def loader_for(storage: Path) -> ModelLoader:
 
 
 def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
-    """The version's model, with verified files.
+    """With verified files.
 
     Raises:
         ArtifactError: the files are missing or damaged.
@@ -265,7 +260,7 @@ def _read_clusters(version: ModelVersion, numbers: Sequence[int]) -> tuple[Named
 
 
 def _follows_rules(row: Cluster) -> bool:
-    """Whether the name may be shown; older releases named clusters "Mixed (2)" or "Rock, 0s"."""
+    """Older releases named clusters "Mixed (2)" or "Rock, 0s"."""
     return "automatic_name" in row.facts or is_acceptable_name(row.name, NameWords())
 
 

@@ -19,7 +19,7 @@ NO_CHAMPION: Final = "No version is champion. Name one: python manage.py promote
 
 
 class RegistryError(Exception):
-    """The roles can't be changed as requested. Nothing was changed."""
+    """The roles can't be changed so. Nothing was changed."""
 
 
 class UnknownVersion(RegistryError):
@@ -27,7 +27,7 @@ class UnknownVersion(RegistryError):
 
 
 class NotPromotable(RegistryError):
-    """This version may not become champion."""
+    """The version may not become champion."""
 
 
 class ReasonMissing(RegistryError):
@@ -43,7 +43,7 @@ class ChampionChanged(RegistryError):
 
 
 def current_champion() -> ModelVersion | None:
-    """The champion; None without one, or if it was trained before the latest catalogue reset."""
+    """None also if it was trained before the latest catalogue reset."""
     return catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
 
 
@@ -58,7 +58,7 @@ def why_no_champion() -> str:
 
 
 def former_champions() -> list[ModelVersion]:
-    """Retired champions, the latest first; used if the champion's files are damaged."""
+    """Latest first; used if the champion's files are damaged."""
     retired = catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.RETIRED))
     latest: dict[int, ModelVersion] = {}
     for promotion in (
@@ -69,10 +69,8 @@ def former_champions() -> list[ModelVersion]:
 
 
 def find_version(label: str) -> ModelVersion:
-    """The version with this label.
-
-    Raises:
-        UnknownVersion: no version has this label; the message lists the latest versions.
+    """Raises:
+    UnknownVersion: lists the latest versions.
     """
     version = ModelVersion.objects.filter(label=label).first()
     if version is None:
@@ -86,15 +84,12 @@ def find_version(label: str) -> ModelVersion:
 def promote(
     version: ModelVersion, *, reason: str, by: str, verify: Verify, only_if_no_champion: bool = False
 ) -> Promotion:
-    """Make `version` the champion, retire the previous champion, and record the promotion.
+    """Make `version` the champion, retire the previous one, and record the promotion.
 
     Simultaneous promotions are done one after the other.
 
-    Args:
-        only_if_no_champion: do not replace a champion.
-
     Raises:
-        NotPromotable: `version` is already champion, was withdrawn, or was trained on an earlier catalogue.
+        NotPromotable: `version` is champion, was withdrawn, or was trained on an earlier catalogue.
         ReasonMissing: the reason is empty.
         ChampionChanged: there is a champion, but `only_if_no_champion` is set.
         Exception: any error that `verify` raises for a damaged artifact.
@@ -111,12 +106,12 @@ def promote(
 
 
 def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
-    """Permanently withdraw the champion, and restore the latest former champion with an intact artifact.
+    """Permanently withdraw the champion, and restore the latest former one with an intact artifact.
 
-    A second rollback goes further back, because a withdrawn version never returns.
+    A second rollback goes further back.
 
     Raises:
-        NothingToRollBack: there is no champion, or no earlier champion with an intact artifact.
+        NothingToRollBack: no champion, or no earlier one with an intact artifact.
         ReasonMissing: the reason is empty.
         ChampionChanged: another process promoted a version at the same time.
     """
@@ -134,10 +129,10 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
 
 
 def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
-    """Permanently withdraw the champion, and restore the given former champion.
+    """Permanently withdraw the champion, and restore the given former one.
 
     Raises:
-        NotPromotable: `version` is already champion, or was withdrawn.
+        NotPromotable: `version` is champion, or was withdrawn.
         ReasonMissing: the reason is empty.
         Exception: any error that `verify` raises for a damaged artifact.
     """
@@ -150,7 +145,7 @@ def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Ver
 
 
 def withdraw_outdated() -> list[ModelVersion]:
-    """Withdraw all versions trained before the latest catalogue reset, and return them."""
+    """Withdraw and return all versions trained before the latest catalogue reset."""
     with role_lock():
         all_roles = ModelVersion.objects.exclude(role=Role.WITHDRAWN)
         outdated = list(catalogue_generation.trained_on_earlier(all_roles))
@@ -159,20 +154,16 @@ def withdraw_outdated() -> list[ModelVersion]:
 
 
 def make_challenger(version: ModelVersion) -> None:
-    """Make a version the challenger of an experiment.
-
-    Raises:
-        NotPromotable: the version is already champion, or was withdrawn.
-    """
+    """Raises `NotPromotable` if the version is champion, or was withdrawn."""
     _change_role(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
 
 
 def release_challenger(version: ModelVersion, *, withdrawn: bool = False, as_candidate: bool = False) -> None:
-    """Retire a challenger after its experiment; a version that has become champion keeps its role.
+    """Retire a challenger after its experiment, unless it has become champion.
 
     Args:
-        withdrawn: permanently withdraw the challenger instead.
-        as_candidate: make the challenger a candidate again instead, for another experiment.
+        withdrawn: permanently withdraw it instead.
+        as_candidate: make it a candidate again instead, for another experiment.
     """
     role = Role.WITHDRAWN if withdrawn else Role.CANDIDATE if as_candidate else Role.RETIRED
     with role_lock():
@@ -187,7 +178,7 @@ def champion_at(moment: datetime) -> ModelVersion | None:
 
 @contextmanager
 def role_lock() -> Iterator[None]:
-    """Transaction in which no other process can change a version's role or an experiment."""
+    """In this transaction no other process can change a version's role or an experiment."""
     # It locks the row of the oldest version, which exists before any promotion and never changes. The
     # champion's row is unsuitable: it may not exist, or may be replaced while a process waits.
     with transaction.atomic():

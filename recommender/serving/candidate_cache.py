@@ -1,7 +1,4 @@
-"""Cache of each listener's candidate lists.
-
-Lists are prepared in batches, renewed on request and deleted after they are replaced.
-"""
+"""Cache of each listener's candidate lists, prepared in batches and renewed on request."""
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -61,7 +58,7 @@ class ServingCandidates:
 
     @property
     def lacks_events(self) -> bool:
-        """Whether the listener has newer sessions or feedback, whose songs must not be drawn."""
+        """Whether there are newer sessions or feedback, whose songs must not be drawn."""
         return self.stale or self.awaits_renewal
 
 
@@ -74,7 +71,7 @@ def load_fresh(
     store: bool = True,
     request_renewal: RequestRenewal | None = None,
 ) -> ServingCandidates | None:
-    """The listener's cached candidates if fresh, else new ones; None for an unknown listener.
+    """The cached candidates if fresh, else new ones; None for an unknown listener.
 
     If the model fails for this listener, an older list (marked as stale) or a cold-start list is used.
 
@@ -107,7 +104,7 @@ def load_fresh(
 def generate_without(
     candidates: ServingCandidates, excluded: Collection[int], now: datetime
 ) -> ServingCandidates | None:
-    """New candidates without these songs, for one request; None if the model fails or does not serve."""
+    """Without these songs, for one request; None if the model fails or does not serve."""
     profile = candidates.profile or listener_profiles.read_profile(candidates.row.listener_id, now)
     if profile is None or candidates.stale:
         return None
@@ -124,7 +121,7 @@ def generate_without(
 def load_for_challenger(
     champion: ServingCandidates, model: ServingModel, now: datetime
 ) -> ServingCandidates | None:
-    """The challenger's candidates for the same listener; None if the challenger fails for this listener."""
+    """For the same listener; None if the challenger fails for this listener."""
     loaded = LoadedModel(model, None)
     listener_id = champion.row.listener_id
     newest = _find_newest(listener_id, loaded.version_id)
@@ -147,7 +144,7 @@ def has_candidates(profile: ListenerProfile, loaded: LoadedModel, now: datetime)
 
 
 def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> ServingCandidates | None:
-    """The listener's newest candidates by the loaded model, if they include all feedback and sessions."""
+    """The newest candidates by the loaded model, if they include all feedback and sessions."""
     return _serve_if_fresh(_find_newest(listener_id, loaded.version_id), loaded, now)
 
 
@@ -175,7 +172,7 @@ def _serve_if_fresh(
 def _serve_until_renewed(
     newest: NewestList | None, loaded: LoadedModel, now: datetime
 ) -> ServingCandidates | None:
-    """A list that lacks feedback only, if the first such feedback came within the last minute."""
+    """A list that lacks feedback only, the first of which came within the last minute."""
     if newest is None or not _knows_all_else(newest, loaded, now):
         return None
     unknown = Feedback.objects.filter(listener_id=newest.row.listener_id, pk__gt=newest.row.feedback_id)
@@ -193,7 +190,7 @@ def _knows_all_else(newest: NewestList, loaded: LoadedModel, now: datetime) -> b
 
 
 def listeners_due(loaded: LoadedModel, now: datetime, *, among: Collection[int] | None = None) -> list[int]:
-    """Active listeners without a list that knows their newest events, by id; `among`: only of these."""
+    """Active listeners without a list that knows their newest events, by id."""
     by_version = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), version_id=loaded.version_id
     )
@@ -225,7 +222,7 @@ def listeners_due(loaded: LoadedModel, now: datetime, *, among: Collection[int] 
 
 
 def split_due(listener_ids: Iterable[int]) -> dict[int, list[int]]:
-    """Listeners by part. A listener is always in the same part, so its lease covers the listener."""
+    """By part. A listener is always in the same part, so its lease covers the listener."""
     parts: dict[int, list[int]] = {}
     for listener in listener_ids:
         parts.setdefault(listener % PARTS, []).append(listener)
@@ -239,7 +236,7 @@ def prepare_part(
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
-    """Prepare those of a part's listeners who are still due, unless another process prepares this part.
+    """Prepare a part's listeners who are still due, unless another process prepares this part.
 
     Returns how many lists were generated; see `prepare_lists` for the arguments.
     """
@@ -261,7 +258,7 @@ def prepare_part(
 def prepare_due(
     loaded: LoadedModel, now: datetime, on_progress: Callable[[int], object] = lambda done: None
 ) -> int:
-    """Prepare all due listeners in this process; see `prepare_part`."""
+    """All of them, in this process; see `prepare_part`."""
     parts = split_due(listeners_due(loaded, now))
     return sum(prepare_part(part, ids, loaded, now, on_progress) for part, ids in sorted(parts.items()))
 
@@ -276,7 +273,7 @@ def prepare_lists(
     """Generate a candidate list for each listener and prune replaced lists; return how many.
 
     Args:
-        on_progress: called after each batch with the number of listeners in the batch.
+        on_progress: called after each batch with its number of listeners.
         may_continue: called after each batch; no further one follows if it returns False.
     """
     count = 0
@@ -295,12 +292,12 @@ def prepare_lists(
 
 
 def prune(listener_ids: Iterable[int], now: datetime) -> int:
-    """Delete candidate lists that were replaced long enough ago and never served; return how many."""
+    """Delete `replaced_lists` of these listeners; return how many."""
     return replaced_lists(now).filter(listener_id__in=listener_ids).defer("candidates").delete()[0]
 
 
 def replaced_lists(now: datetime) -> QuerySet[CandidateList]:
-    """Candidate lists that were replaced long enough ago and that no stored list was drawn from."""
+    """Replaced long enough ago, and no stored list was drawn from them."""
     newer = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - PRUNE_GRACE
     )
@@ -316,7 +313,7 @@ def replaced_lists(now: datetime) -> QuerySet[CandidateList]:
 
 
 def active_listeners(now: datetime) -> QuerySet[Listener]:
-    """Listeners with a session or feedback in the last 90 days, ordered by id."""
+    """With a session or feedback in the last 90 days, by id."""
     since = now - ACTIVE_WITHIN
     sessions = ListeningHistory.objects.filter(
         user_id=OuterRef("pk"), created_at__gte=since, unavailable_at=None
@@ -398,7 +395,7 @@ def _generate(
 
 
 def _store(row: CandidateList) -> None:
-    """Store a list; on a full disk it serves only this request and has no primary key."""
+    """On a full disk the list serves only this request and has no primary key."""
     try:
         row.save()
     except DatabaseError as error:

@@ -43,10 +43,10 @@ Scores = NDArray[np.float64]
 def generate_candidates(
     profile: ListenerProfile, model: ServingModel | None, now: datetime
 ) -> CandidateArrays:
-    """One listener's candidates, best first, without excluded songs.
+    """Best first, without excluded songs.
 
-    Played songs are left out too, except for a few that were last played long ago. If few other songs remain,
-    played songs are added at the end, with the flag HEARD.
+    Played songs are left out, too, except for a few that were last played long ago; with the flag HEARD they
+    are added at the end if few other songs remain.
     """
     by_model = model_candidates(profile, model, now) if model else None
     if model is None or by_model is None or not len(by_model.songs):
@@ -59,7 +59,7 @@ def generate_candidates(
 def _with_unknown_songs(
     by_model: CandidateArrays, popular: CandidateArrays, model: ServingModel
 ) -> CandidateArrays:
-    """The model's candidates, with songs that are newer than the model before the played ones."""
+    """Puts songs that are newer than the model before the played ones."""
     first_heard = np.count_nonzero(by_model.flags & HEARD == 0)
     is_known = find_columns(model.song_ids, popular.songs)[1]
     added = np.flatnonzero(~is_known & (popular.flags & HEARD == 0))[: MAX_CANDIDATES - first_heard]
@@ -86,7 +86,7 @@ def _with_unknown_songs(
 
 
 def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetime) -> CandidateArrays | None:
-    """The songs that the model scores highest; None if it has no songs for a listener without plays."""
+    """None if the model has no songs for a listener without plays."""
     row = profile.model_profile(model.song_ids)
     found = model.scorer.candidates(row, n=SCORED_CANDIDATES)
     if not len(found.songs) and not row.plays.nnz:
@@ -105,7 +105,7 @@ def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetim
 def _with_new_songs(
     candidates: CandidateArrays, profile: ListenerProfile, row: Profiles, model: ServingModel
 ) -> CandidateArrays:
-    """Append the new songs that suit the listener best. A new song among the best candidates stays there."""
+    """Append the new songs that suit the listener best, unless they are among the best candidates."""
     catalogue = new_songs_of(model, profile.run_id)
     if catalogue is None:
         return candidates
@@ -188,7 +188,7 @@ def _with_rerecommended(
 
 
 def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[int, tuple[int, ...]]:
-    """Codes of the songs' credited artists, and, negative, of the recordings that have copies."""
+    """Credited artists, and, negative, recordings that have copies."""
     found = {}
     has_copies = model.has_copies[columns].tolist()
     for column, copied in zip(columns.tolist(), has_copies, strict=True):
@@ -200,14 +200,14 @@ def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[in
 
 
 def _closed_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.int64]:
-    """Recordings of which the listener has played, disliked or skipped a copy."""
+    """Those with a copy that the listener has played, disliked or skipped."""
     songs = np.concatenate([profile.songs, np.array(sorted(profile.excluded), dtype=np.int64)])
     columns, there = find_columns(model.song_ids, songs)
     return np.asarray(model.identity.recordings[columns[there]])
 
 
 def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns) -> Columns:
-    """Played songs to fill up the candidates, the one played longest ago first."""
+    """To fill up the candidates, the one played longest ago first."""
     wanted = MAX_CANDIDATES - len(columns)
     if wanted <= 0:
         return np.empty(0, dtype=np.int32)
@@ -221,7 +221,7 @@ def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns
 
 
 def favourite_songs(profile: ListenerProfile, model: ServingModel) -> tuple[Columns, Scores]:
-    """The songs that the listener is most likely to play again, best first, and their scores."""
+    """The songs most likely to be played again, best first, and their scores."""
     skips = dict(zip(profile.skipped.tolist(), profile.skips.tolist(), strict=True))
     skipped = np.array([skips.get(song, 0.0) for song in profile.songs.tolist()])
     scores = favourite_scores(profile.habits, skipped)
@@ -242,8 +242,7 @@ def rerecommended_songs(
 ) -> tuple[Columns, Scores]:
     """The most played of the songs not played for sixty days, and their scores.
 
-    Skipped and excluded songs are left out. The model scores the songs as if the listener had never played
-    them.
+    Without skipped and excluded songs; scored as if never played.
     """
     is_long_ago = _last_plays_of_recordings(profile, model) < (now - RERECOMMEND_AFTER).timestamp()
     unwanted = np.isin(profile.songs, [*profile.excluded, *profile.skipped.tolist()])

@@ -23,10 +23,9 @@ Arm = ServedList.Arm
 
 
 def challenger_for(champion: ServingCandidates, storage: Path, now: datetime) -> ChallengerPart | None:
-    """The experiment that the listener's list belongs to, with the challenger's candidates.
+    """The experiment that the list belongs to, with the challenger's candidates; None without one.
 
-    None if the list belongs to no experiment. If the challenger fails, the champion serves alone, and the
-    error is recorded for the experiment.
+    If the challenger fails, the champion serves alone, and the error is recorded.
     """
     listener_id, loaded = champion.row.listener_id, champion.loaded
     if loaded.model is None or loaded.degraded is not None:

@@ -1,6 +1,6 @@
 """Hourly trial of a running challenger: it makes lists for a sample of listeners before they ask for one.
 
-A small site shows a starting challenger to a handful of listeners a day, too few to see that it fails.
+A small site shows a starting challenger to too few listeners to see that it fails.
 """
 
 from datetime import datetime, timedelta
@@ -23,10 +23,10 @@ TRIED_KINDS: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
 
 
 def try_challengers(champion: LoadedModel, storage: Path, now: datetime) -> list[Experiment]:
-    """Try the challengers whose last trial is an hour old, and store the results; return the experiments.
+    """Try challengers whose last trial is an hour old; store results, return experiments.
 
     Args:
-        champion: the serving model. If there is none or it is degraded, nothing is tried.
+        champion: the serving model. Nothing is tried if there is none or it is degraded.
     """
     if champion.model is None or champion.degraded is not None:
         return []
@@ -53,7 +53,7 @@ def _is_due(experiment: Experiment, now: datetime) -> bool:
 def _try_listeners(
     experiment: Experiment, model: ServingModel, champion: LoadedModel, now: datetime
 ) -> tuple[int, int]:
-    """How many listeners were tried, and how many got no list from the challenger, but from the champion."""
+    """How many were tried, and how many got a list only from the champion."""
     active = candidate_cache.active_listeners(now).values_list("pk", flat=True)
     sample = nsmallest(TRIAL_LISTENERS, active, key=lambda pk: hash_to_share(experiment.pk, "trial", pk))
     profiles = list(listener_profiles.read_profiles(sample, now).values())

@@ -1,7 +1,7 @@
 """Charts of every window of days, counted once after each import, so that no request counts plays.
 
-A song's listeners are counted by the day of their last play of it. Each listener is on one day only, so the
-sum of the latest days is the number of different listeners in them, for any number of days.
+Each listener of a song is on one day only, that of the last play: the sum of the latest days is the number
+of different listeners in them.
 """
 
 import zlib
@@ -42,7 +42,7 @@ ChartRow = tuple[int, float, int, int]
 
 
 def count_charts_if_due(now: datetime) -> int:
-    """Count all charts if an import has ended or a day has passed since; return the number of charts."""
+    """If an import has ended or a day has passed since; return how many."""
     run_id, stored = newest_finished_run(), Chart.objects.first()
     if stored is not None and stored.run_id == run_id and abs(now - stored.counted_at) < RECOUNT_AFTER:
         return 0
@@ -71,7 +71,7 @@ def count_charts(now: datetime, run_id: int) -> int:
 
 
 def read_chart(days: int | None, now: datetime) -> list[ChartRow] | None:
-    """The stored chart, best song first; None if there is none that is new enough.
+    """Best song first; None if no stored chart is new enough.
 
     Args:
         days: the latest whole days (UTC) and today; None: all days, with a half-life.
@@ -86,14 +86,14 @@ def read_chart(days: int | None, now: datetime) -> list[ChartRow] | None:
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many of a song on a day; shape (n,) each, the latest day first."""
+    """Of a song on a day; shape (n,) each, the latest day first."""
 
     songs: NDArray[np.int64]  # places in `_SongDays.ids`
     ages: NDArray[np.int64]  # in days; -1: in the future
     numbers: NDArray[np.int64]
 
     def sums(self, n_songs: int, start: int = 0, end: int | None = None) -> NDArray[np.int64]:
-        """By song, of the entries from `start` to `end`; shape (n_songs,)."""
+        """By song, of entries from `start` to `end`; shape (n_songs,)."""
         part = slice(start, end)
         return np.bincount(self.songs[part], self.numbers[part], n_songs).astype(np.int64)
 
@@ -126,7 +126,7 @@ class _SongDays:
         return self._rows(order[listeners[order] > 0], scores, listeners, plays)
 
     def windows(self) -> Iterator[tuple[int, list[ChartRow]]]:
-        """The charts of 1, 2, 3 ... days, then of 2, 3 ... years, until one has all plays."""
+        """Charts of 1, 2, 3 ... days, then of 2, 3 ... years, until one has all plays."""
         n = len(self.ids)
         listeners, plays = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         # Plays in the future are in no window.

@@ -33,10 +33,9 @@ MAX_RECENT_SONGS: Final = 1_000
 def cold_start_candidates(
     profile: ListenerProfile, model: ServingModel | None, now: datetime
 ) -> CandidateArrays:
-    """The cold-start rule: popular songs, with the listener's favourite genres first.
+    """Popular songs, with the listener's favourite genres first.
 
-    Applies if there is no model, or if the model has no songs for a listener without plays. Songs that the
-    model knows get the model's cluster; other songs have no cluster.
+    Songs that the model knows have its cluster, others none.
     """
     closed = profile.excluded | profile.excluded_clusters.keys()
     played = profile.last_plays_of(profile.songs)
@@ -92,7 +91,7 @@ def cold_start_candidates(
 
 
 def _favourites(profile: ListenerProfile, heard: Sequence[PopularSong]) -> dict[int, float]:
-    """The played songs that the listener is most likely to play again, and their scores."""
+    """Played songs that are most likely to be played again, and their scores."""
     scores = favourite_scores(profile.habits, np.zeros(len(profile.habits)))
     by_song = dict(zip(profile.songs.tolist(), scores.tolist(), strict=True))
     best = sorted((row.song for row in heard), key=lambda song: (-by_song[song], song))[:MAX_FAVOURITES]
@@ -120,7 +119,7 @@ def _known_songs(profile: ListenerProfile) -> list[_KnownSong]:
 def _without_copies(
     rows: Sequence[PopularSong], split: ArtistCredits, known: Sequence[_KnownSong] = ()
 ) -> list[PopularSong]:
-    """The rows without copies of known songs, with only the first copy of each recording."""
+    """Without copies of known songs, and with only the first copy of each recording."""
     closed = [_recording(song, split) for song in known]
     recordings = np.array([*closed, *(_recording(row, split) for row in rows)], dtype=np.int64)
     is_first = first_per_group(recordings, 1)[len(closed) :].tolist()

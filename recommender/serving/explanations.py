@@ -50,7 +50,7 @@ def build_items(
     names: Mapping[int, str],
     context: "ReasonContext",
 ) -> list[dict[str, Any]]:
-    """The picks in order, as `ServedList.items` stores them; `names` has the cluster names by number."""
+    """As `ServedList.items` stores them; `names` has the cluster names by number."""
     items = []
     for pick in picks:
         name = "" if pick.cluster is None else names.get(pick.cluster, f"Cluster {pick.cluster}")
@@ -67,10 +67,10 @@ def build_items(
 
 
 class ReasonContext:
-    """Facts about the listener for the reasons of a list, read only if a reason needs them.
+    """Facts about the listener for reasons, read only if needed.
 
-    A reason is given only if it is true of the song and of the listener: both have the genre that it names,
-    or the listener plays the artists that it names.
+    A reason must be true of song and listener: both have the genre that it names, or the listener plays the
+    artists that it names.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class ReasonContext:
         return bool(shared & heard) if played else bool(shared) and not self._in_cluster
 
     def _played_artist(self, pick: PickedSong, card: SongCard) -> str:
-        """The artist of the song whom the listener plays; '' if there is none."""
+        """The song's artist whom the listener plays; '' if none."""
         song = self._by_artist.get(pick.song)
         played = None if song is None else self._played_cards.get(song)
         return shared_artist(card.artist, played.artist) if played else ""
@@ -214,7 +214,7 @@ def serialize_list(served: ServedList) -> dict[str, Any]:
 
 
 def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The limits that were relaxed to fill a list, each with its number of songs and a sentence."""
+    """Limits that were relaxed to fill a list, each with its number of songs and a sentence."""
     counts = Counter(limit for item in items for limit in item.get("relaxed", ()))
     return [
         {
@@ -241,7 +241,7 @@ def _describe_discovery(served: ServedList, new: int) -> dict[str, Any]:
 
 
 def version_labels(served: ServedList) -> str | None:
-    """The label of the version that drew the list; "CHAMPION+CHALLENGER" for an interleaved list."""
+    """ "CHAMPION+CHALLENGER" for an interleaved list."""
     if served.version is None:
         return None
     challenger_list = served.challenger_candidate_list
@@ -263,9 +263,9 @@ def serialize_cluster(number: int | None, name: str) -> dict[str, Any] | None:
 def explain_scores(
     profile: ListenerProfile, model: ServingModel, songs: Sequence[int]
 ) -> dict[int, dict[str, float]]:
-    """Contribution of each model term to a song's current score, by song id and term name.
+    """Contribution of each term to a song's score, by song id and term name.
 
-    The contributions add up to the score. Unknown songs and contributions of about 0 are left out.
+    They add up to the score. Unknown songs and contributions of about 0 are left out.
     """
     ids = np.array(sorted(songs), dtype=np.int64)
     columns, there = find_columns(model.song_ids, ids)

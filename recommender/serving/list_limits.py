@@ -1,4 +1,4 @@
-"""Defaults and limits of recommendation lists, for the API, pages, commands and checks."""
+"""Defaults and limits of recommendation lists, for API, pages, commands and checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,12 +65,12 @@ class ServingOptions:
 def choose_candidates(
     artists: NDArray[np.integer], is_familiar: NDArray[np.bool_] | None = None
 ) -> NDArray[np.intp]:
-    """Indices of at most MAX_CANDIDATES songs, ascending, with at most MAX_PER_ARTIST songs by one artist.
+    """Ascending indices of at most MAX_CANDIDATES songs, at most MAX_PER_ARTIST by one artist.
 
-    Songs beyond that cap are added if there are fewer than MIN_CANDIDATES.
+    Further songs are added below MIN_CANDIDATES.
 
     Args:
-        is_familiar: familiar and other artists each get MIN_PER_KIND of the places, if there are so many.
+        is_familiar: familiar and other artists each get MIN_PER_KIND places, if there are so many.
     """
     within = first_per_group(artists, MAX_PER_ARTIST)
     chosen = np.flatnonzero(within)
@@ -88,7 +88,7 @@ def _with_both_kinds(places: NDArray[np.intp], is_familiar: NDArray[np.bool_]) -
 
 
 def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:
-    """True for the first `limit` entries of each group; same shape as `groups`."""
+    """True for the first `limit` entries of each group."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(groups) else order

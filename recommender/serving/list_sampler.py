@@ -41,7 +41,7 @@ NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 
 class DrawStep(NamedTuple):
-    """Which songs a step of the draw adds if the steps before it have not filled the page."""
+    """Songs that a step adds if the steps before have not filled the page."""
 
     heard: bool = False  # played songs, the one played longest ago first; otherwise unplayed songs
     is_capped: bool = True  # whether the artist cap applies
@@ -112,7 +112,7 @@ class ListPage:
 
 
 class PairedPropensities(NamedTuple):
-    """Which model drew a song of an interleaved list, and the song's probability under each model."""
+    """Who drew a song of an interleaved list, and its probability under each model."""
 
     by_challenger: bool
     p_champion: float
@@ -136,7 +136,7 @@ class PickedSong(NamedTuple):
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """Options of the draw; `artist_cap` None allows any number of songs by one artist."""
+    """`artist_cap` None allows any number of songs by one artist."""
 
     seed: str
     discovery: float
@@ -158,7 +158,7 @@ class DrawOptions:
 
 
 class ListSampler:
-    """Draws a list from one model's candidates; each page continues the one before."""
+    """Draws from one model's candidates; each page continues the one before."""
 
     def __init__(self, candidates: CandidateArrays, options: DrawOptions) -> None:
         self._candidates = candidates
@@ -201,7 +201,7 @@ class ListSampler:
         return described
 
     def build_pool(self, page: ListPage, step: DrawStep = STRICT_STEP) -> sampler.CandidatePool:
-        """The pool for this step of a page, including the songs that were already drawn."""
+        """Includes the songs that were already drawn."""
         eligible = self._eligible(page, step)
         if step.is_ordered:
             values, affinities, quotas = self._order_of(page, step), self._affinities, None
@@ -295,7 +295,7 @@ class ListSampler:
         return fits
 
     def _order_of(self, page: ListPage, step: DrawStep) -> NDArray[np.float64]:
-        """Values that are higher for songs that were served or played longer ago."""
+        """Higher for songs that were served or played longer ago."""
         songs = self._candidates.songs.tolist()
         if step.repeats:
             place = {song: place for place, song in enumerate(page.avoided)}
@@ -328,7 +328,6 @@ class ListSampler:
 
 
 def step_options(options: DrawOptions, step: DrawStep) -> dict[str, Any]:
-    """The temperature and artist cap of a step."""
     return {
         "temperature": 0.0 if step.is_ordered else options.temperature,
         "artist_cap": options.artist_cap if step.is_capped else None,
@@ -350,7 +349,7 @@ def _is_in(songs: NDArray[np.int64], wanted: tuple[int, ...]) -> NDArray[np.bool
 
 
 def new_song_places(discovery: float) -> int:
-    """How many of twenty places are for new songs; none in the ranking itself."""
+    """Of twenty; none in the ranking itself."""
     if discovery <= 0:
         return 0
     above = max(0.0, discovery - sampler.NEUTRAL_DISCOVERY) / (1 - sampler.NEUTRAL_DISCOVERY)

@@ -1,4 +1,4 @@
-"""New songs: those with hardly a listener, and those that an ingestion run brought after the training.
+"""New songs: those with hardly a listener, and those that arrived after the training.
 
 Both are placed by content as soon as a run has ended, without a new training.
 """
@@ -37,7 +37,7 @@ class NewSongCatalogue:
 
 
 class RankedNewSongs(NamedTuple):
-    """New songs for one listener, best first; places in the catalogue and rank values, shape (n,) each."""
+    """For one listener, best first: places in the catalogue and rank values, shape (n,) each."""
 
     places: NDArray[np.intp]
     values: NDArray[np.float32]
@@ -49,9 +49,9 @@ _catalogues: dict[FileSignature, tuple[int, NewSongCatalogue | None]] = {}
 
 
 def new_songs_of(model: ServingModel, run_id: int) -> NewSongCatalogue | None:
-    """The model's new songs after the ingestion run; None if there are none or the model can't place them.
+    """None if there are none or the model can't place them.
 
-    The last answer for each version is kept, so that a process reads and places the songs once a run.
+    Cached for each version: a process reads and places the songs once a run.
     """
     key = model.signature
     found = _catalogues.get(key)
@@ -67,7 +67,6 @@ def new_songs_of(model: ServingModel, run_id: int) -> NewSongCatalogue | None:
 
 
 def forget() -> None:
-    """Clear the cache of new songs; the next request reads them again."""
     _catalogues.clear()
 
 
@@ -78,7 +77,7 @@ def rank_new_songs(
     allowed: NDArray[np.bool_],
     n: int,
 ) -> RankedNewSongs:
-    """The n allowed new songs that suit the listener best, without played, skipped and excluded ones.
+    """The n allowed songs that suit the listener best, without played, skipped and excluded ones.
 
     Args:
         row: the profile for the model.
@@ -92,9 +91,9 @@ def rank_new_songs(
 def songs_by_played_artists(
     catalogue: NewSongCatalogue, row: Profiles, profile: ListenerProfile, model: ServingModel
 ) -> RankedNewSongs:
-    """New songs by artists that the listener plays, the most played artist first, then the highest id.
+    """By artists that the listener plays, the most played first, then the highest id.
 
-    The values are the artists' shares of the listener's plays, weighted by recency.
+    Values are the artists' shares of the listener's plays, weighted by recency.
     """
     plays = row.plays if row.recent is None else row.recent
     artists, codes = model.scorer.artists, catalogue.songs.artists
@@ -107,7 +106,7 @@ def songs_by_played_artists(
 
 
 def _open_songs(catalogue: NewSongCatalogue, profile: ListenerProfile) -> NDArray[np.bool_]:
-    """True for songs that the listener has neither played, skipped nor excluded."""
+    """Neither played, skipped nor excluded by the listener."""
     closed = np.array(
         [*profile.songs.tolist(), *profile.excluded, *profile.excluded_clusters, *profile.skipped.tolist()],
         dtype=np.int64,
@@ -116,7 +115,7 @@ def _open_songs(catalogue: NewSongCatalogue, profile: ListenerProfile) -> NDArra
 
 
 def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalogue:
-    """The features of these songs, with exactly the named audio features; NaN for missing values."""
+    """With exactly the named audio features; NaN for missing values."""
     audio = [numeric_features(song.audio_features) for song in songs]
     years = [np.nan if song.release_year is None else song.release_year for song in songs]
     return Catalogue(
@@ -151,7 +150,7 @@ def _collect(model: ServingModel) -> NewSongCatalogue | None:
 
 
 def _read_arrived(model: ServingModel) -> list[Song]:
-    """The available songs that the model does not know, ascending by id."""
+    """Available songs that the model does not know, by id."""
     # Songs are never deleted, so an equal number means equal songs.
     if Song.objects.count() == len(model.song_ids):
         return []
@@ -163,7 +162,7 @@ def _read_arrived(model: ServingModel) -> list[Song]:
 
 
 def _artist_codes(model: ServingModel, arrived: Sequence[Song]) -> NDArray[np.int32]:
-    """The model's code of each song's lead artist; a negative one per artist that the model does not know."""
+    """Of lead artists; negative and distinct for artists that the model does not know."""
     credited = ArtistCredits(song.artist for song in arrived)
     leads = [credited.lead(song.artist) for song in arrived]
     names = {*leads, *(song.artist for song in arrived)}

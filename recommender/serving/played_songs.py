@@ -14,7 +14,7 @@ SONGS_PER_CLUSTER: Final = 2
 
 
 class PlayedSongs:
-    """The songs that a listener played, the most played first, without songs that are only liked."""
+    """Most played first, without songs that are only liked."""
 
     def __init__(self, profile: ListenerProfile, model: ServingModel) -> None:
         columns, there = find_columns(model.song_ids, profile.songs)
@@ -24,7 +24,7 @@ class PlayedSongs:
         self._model = model
 
     def by_artist_of(self, columns: NDArray[np.integer]) -> dict[int, int]:
-        """Candidate song id to the most played song by one of its artists; without unfamiliar candidates."""
+        """Familiar candidates' song ids to the most played song by one of their artists."""
         identity, song_ids = self._model.identity, self._model.song_ids
         best: dict[int, int] = {}
         for column in self._columns.tolist():

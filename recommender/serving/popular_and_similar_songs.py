@@ -1,4 +1,4 @@
-"""The most played songs, and songs similar to a given song: the same for every listener."""
+"""The most played songs, and songs similar to a given song."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -48,13 +48,12 @@ class SimilarSong(NamedTuple):
 def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
     """The songs with the most listeners, at most MAX_POPULAR_SONGS, cached.
 
-    Listeners are counted instead of plays, so that one listener can't make a song popular.
-
-    The charts that were counted after the newest import; without them, plays are counted now.
+    Listeners are counted, so that no one can make a song popular alone. Without charts since the newest
+    import, plays are counted now.
 
     Args:
-        days: count only sessions of the last `days` days; None: all sessions, and a listener counts less the
-            older their last play is. Longer windows than `MAX_EXACT_DAYS` are rounded up to years.
+        days: only the last `days` days, above `MAX_EXACT_DAYS` rounded up to years; None: all, and a listener
+            counts less the older their last play is.
     """
     # Plain tuples, because a pickled class can't be read after it is moved or renamed.
     key = f"recommender.charts_with_names.{days}"
@@ -105,8 +104,7 @@ def _with_normalised_genres(rows: Sequence[sql.Row]) -> list[sql.Row]:
 def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) -> list[SimilarSong] | None:
     """At most MAX_SIMILAR_SONGS songs, most similar first; None for an unknown song.
 
-    A song that came after the training is compared by content, and if that is not known, by artist and
-    genres.
+    A song that came after the training is compared by content, else by artist and genres.
     """
     column = model.column_of(song_id) if model else None
     if model is not None and column is not None:
@@ -118,16 +116,13 @@ def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) 
 
 
 def shared_genre(genres: str, favorites: str) -> str:
-    """The first favourite genre that the song has, in its usual spelling; '' if it has none.
-
-    Both texts must be normalised.
-    """
+    """The first favourite genre that the song has; '' if none. Both texts must be normalised."""
     song_genres = set(genre_keys(genres))
     return next((genre for genre in split_genres(favorites) if fold_key(genre) in song_genres), "")
 
 
 def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
-    """The model's similar songs, and new songs with similar content among them."""
+    """With new songs of similar content among them."""
     found = model.scorer.similar(column, n=MAX_SIMILAR_SONGS)
     recordings = model.identity.recordings
     # The song itself comes first, so that its copies are left out.
@@ -146,7 +141,7 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 
 def _similar_by_content(song_id: int, model: ServingModel) -> list[SimilarSong]:
-    """Songs of the model with content similar to a song that came after the training; [] if there is none."""
+    """For a song that came after the training; [] if there is none."""
     new = new_songs_of(model, newest_finished_run())
     places = [] if new is None else np.flatnonzero(new.ids == song_id).tolist()
     if new is None or not len(places):

@@ -102,19 +102,18 @@ def recommend(
 ) -> ServedList:
     """Draw a list for a listener and store it.
 
-    If too few songs are eligible, limits are relaxed, see `Limit`. Songs of the listener's recent lists are
-    less likely, see `engine.sampling.impressions`.
+    If too few songs are eligible, limits are relaxed, see `Limit`. Recently shown songs are less likely, see
+    `engine.sampling.impressions`.
 
     Args:
         discovery: share of new artists, 0 to 1; at 0 the list is the ranking itself, without chance.
         repeats: share of favourites in a mix, 0 to 1; the other modes ignore it.
         exclude: song ids that the list must not contain; unknown ids are ignored.
-        seed: fixes the random numbers of the draw; None: a random seed.
         asked_by: who asked, stored with the list.
         store: False only looks: nothing is stored, and the listener takes part in no experiment.
 
     Raises:
-        UnknownListener: no listener has this id.
+        UnknownListener
     """
     now = now or timezone.now()
     candidates = _load_candidates(listener_id, options, now, store=store)
@@ -133,11 +132,7 @@ def preview_list(
     discovery: float = DISCOVERY,
     seed: str | None = None,
 ) -> ServedList:
-    """The list that `recommend` would draw outside experiments, without storing it.
-
-    Raises:
-        UnknownListener: no listener has this id.
-    """
+    """The list that `recommend` would draw outside experiments, without storing it."""
     return recommend(listener_id, options=options, n=n, discovery=discovery, seed=seed, store=False)
 
 
@@ -148,7 +143,7 @@ def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> Serve
     answer alone, and the list has `is_stored` False.
 
     Raises:
-        UnknownList: no list was served under this id.
+        UnknownList
     """
     try:
         with transaction.atomic():
@@ -190,11 +185,10 @@ def next_song(
 ) -> ServedList:
     """Draw a list of one song, preferably from the cluster of the song `after`.
 
-    Songs that this function returned for the listener within the last two hours are left out as long as
-    others remain.
+    Songs returned for the listener within the last two hours are left out as long as others remain.
 
     Raises:
-        UnknownListener: no listener has this id.
+        UnknownListener
         UnknownSong: no song has the id `after`.
     """
     now = now or timezone.now()
@@ -218,7 +212,7 @@ def replay_list(list_id: UUID) -> ListReplay:
     """Draw a served list again from its stored candidates; later events do not change the result.
 
     Raises:
-        UnknownList: no list was served under this id.
+        UnknownList
     """
     served = (
         ServedList.objects.select_related("candidate_list", "challenger_candidate_list")
@@ -241,10 +235,10 @@ def replay_list(list_id: UUID) -> ListReplay:
 def listener_affinities(
     listener_id: int, *, options: ServingOptions, now: datetime | None = None
 ) -> list[ClusterAffinity]:
-    """The clusters that a listener plays, highest affinity first; empty without a model or plays.
+    """Highest affinity first; empty without a model or plays.
 
     Raises:
-        UnknownListener: no listener has this id.
+        UnknownListener
     """
     profile = None
     if is_possible_id(listener_id):
@@ -267,10 +261,10 @@ def listener_affinities(
 
 
 def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions) -> list[dict[str, Any]]:
-    """Available songs similar to this song, best first, with rank, song, cluster and score.
+    """Available songs, best first, with rank, song, cluster and score.
 
     Raises:
-        UnknownSong: no song has this id.
+        UnknownSong
     """
     model = model_loader.current_model(options.storage).model
     found = popular_and_similar_songs.find_similar_songs(song_id, model, timezone.now())
@@ -292,10 +286,10 @@ def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions
 def new_releases(
     listener_id: int, *, n: int = LIST_LENGTH, options: ServingOptions, now: datetime | None = None
 ) -> list[dict[str, Any]]:
-    """Unplayed new songs by artists that the listener plays, with rank, song, cluster and artist share.
+    """Unplayed new songs by played artists, with rank, song, cluster and artist share.
 
     Raises:
-        UnknownListener: no listener has this id.
+        UnknownListener
     """
     profile = listener_profiles.read_profile(listener_id, now or timezone.now())
     if profile is None:
@@ -330,7 +324,7 @@ def popular_songs(
     """The songs with the most listeners, with rank, listeners and plays.
 
     Args:
-        days: count only the last days; None: a listener counts less the older their last play is.
+        days: only the last days; None: a listener counts less the older their last play is.
     """
     rows = popular_and_similar_songs.most_played_songs(now or timezone.now(), days)[: n + SPARE_SONGS]
     cards = read_song_cards(row.song for row in rows)
@@ -348,7 +342,7 @@ def popular_songs(
 
 
 def renew_candidates(listener_id: int, *, options: ServingOptions, now: datetime) -> None:
-    """Renew a listener's candidate lists that lack events, also the challenger's of a running experiment."""
+    """Renew lists that lack events, also the challenger's of a running experiment."""
     loaded = model_loader.current_model(options.storage)
     candidates = candidate_cache.load_fresh(listener_id, loaded, options.storage, now)
     if candidates is not None and candidates.row.pk is not None:
@@ -371,7 +365,7 @@ def _load_candidates(
 
 
 def _excludes_too_many(candidates: ServingCandidates, exclude: Collection[int], n: int) -> bool:
-    """Whether a request excludes so many candidates that new ones must be generated."""
+    """Whether new candidates must be generated."""
     songs = candidates.candidates.songs
     left = len(songs) - len(set(songs.tolist()).intersection(exclude))
     # A shorter candidate list has all songs of the catalogue already.
@@ -388,7 +382,7 @@ def _draw_and_store(
     *,
     store: bool,
 ) -> ServedList:
-    """Draw and store a list, with the challenger's part if an experiment includes the listener.
+    """With the challenger's part if an experiment includes the listener.
 
     If nothing can be stored, the list is served all the same, and belongs to no experiment.
     """
@@ -438,7 +432,7 @@ class GivenSong(NamedTuple):
 
 
 def _recently_given_songs(listener_id: int, now: datetime) -> dict[int, GivenSong]:
-    """Songs of one-song lists served within NO_REPEAT_WITHIN by id, the one served longest ago first."""
+    """Songs of one-song lists served within NO_REPEAT_WITHIN, the one served longest ago first."""
     recent = ServedList.objects.filter(listener_id=listener_id, generated_at__gte=now - NO_REPEAT_WITHIN)
     lists = recent.order_by("-generated_at").values_list("items", "discovery", "mode", "repeats")
     given: dict[int, GivenSong] = {}

@@ -51,10 +51,7 @@ def draw_and_store(
     *,
     asked_by: str = "",
 ) -> ServedList:
-    """Draw a list's first page and store it with one insert, if the disk is not full.
-
-    Lists of an experiment are timed.
-    """
+    """Store the first page with one insert, if the disk is not full. Lists of an experiment are timed."""
     begun = time.perf_counter()
     served = draw_list(candidates, options, page, now, challenger)
     if challenger is not None:
@@ -137,7 +134,7 @@ def extend_list(
     """Draw and store `count` more songs, without songs played or rated since the first page.
 
     Args:
-        store: False while the database can't store anything: the songs are drawn for this answer alone.
+        store: False while the database can't store anything: drawn for this answer alone.
     """
     arrays = _stored_candidates(served)
     sampler = _sampler_for(arrays, stored_draw_options(served))
@@ -207,7 +204,7 @@ def _arm(
 def _draw_available(
     sampler: PageSampler, page: ListPage, arrays: Sequence[CandidateArrays], context: ReasonContext
 ) -> tuple[ListPage, list[PickedSong], dict[int, SongCard]]:
-    """Draw a page of available songs; also read the details of these songs and of those in their reasons."""
+    """A page of available songs, with the details of these songs and of those in their reasons."""
     picks = sampler.draw_page(page)
     cards = read_song_cards({*(pick.song for pick in picks), *context.named_songs(picks)})
     if not all(pick.song in cards and cards[pick.song].is_available for pick in picks):

@@ -1,4 +1,4 @@
-"""Cluster summaries of a version: names, sizes, map positions, and numbers that last across versions."""
+"""Cluster summaries of a version: names, sizes, map positions, and lasting numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,12 +53,12 @@ def summarize_clusters(
     champion: StoredVersion | None,
     carried_names: Mapping[int, str],
 ) -> list[ClusterSummary]:
-    """The model's clusters, in the order of its labels.
+    """In the order of the model's labels.
 
     Args:
-        champion: a new cluster that holds most songs of one of its clusters keeps that cluster's number.
-        carried_names: number and automatic name of each cluster that a warm start continued, in the order of
-            the labels; empty if the clusters are new.
+        champion: a cluster that holds most songs of one of its clusters keeps that cluster's number.
+        carried_names: number and automatic name of each cluster that a warm start continued, by label; empty
+            if the clusters are new.
     """
     catalogue = data.catalogue
     played = np.bincount(data.plays.songs, weights=data.plays.count, minlength=catalogue.n_songs)
@@ -134,7 +134,7 @@ def _map_positions(centers: NDArray[np.float64]) -> list[tuple[float, float]]:
 
 
 def cohesion_metrics(model: MixModel | ClassicModel) -> dict[str, Any]:
-    """Silhouette and other quality measures, computed in the space that the clusters were fitted in."""
+    """In the space that the clusters were fitted in."""
     labels, points = model.labels, cluster_points(model)
     centers = cluster_means(points, labels, _n_clusters(model))[0].astype(np.float32)
     squares = ((points - centers[labels]) ** 2).sum(axis=1)
@@ -142,7 +142,7 @@ def cohesion_metrics(model: MixModel | ClassicModel) -> dict[str, Any]:
 
 
 def cluster_points(model: MixModel | ClassicModel) -> NDArray[np.float32]:
-    """The songs' feature rows that the clusters were fitted on, shape (n_songs, d)."""
+    """The rows that the clusters were fitted on, shape (n_songs, d)."""
     if isinstance(model, ClassicModel):
         return model.points
     return fit_components.clustering_points(model.components.content, model.components.company)

@@ -63,7 +63,7 @@ class TrainingData:
         )  # fmt: skip
 
     def to_training(self, *, seed: int, configuration: dict[str, float | int | str]) -> TrainingSet:
-        """The training set, with the latest tenth of the plays held out for tuning."""
+        """With the latest tenth of the plays held out for tuning."""
         early, late = split_latest(self.plays, TUNING_SHARE)
         now = float(self.plays.at.max(initial=0.0))
         return TrainingSet(
@@ -76,7 +76,7 @@ class TrainingData:
 
 
 def weight_by_recency(plays: Interactions, now: float) -> csr_array:
-    """Plays weighted by their age at `now` (seconds since 1970), shape (n_listeners, n_songs)."""
+    """By the age at `now` (seconds since 1970), shape (n_listeners, n_songs)."""
     return plays.matrix(recency_weights(plays.at, now, half_life_days=PLAY_HALF_LIFE.days))
 
 
@@ -85,9 +85,8 @@ def read_training_data(
 ) -> TrainingData:
     """Read songs, listeners, sessions and feedback up to `cut_off`; None: up to now.
 
-    Unavailable songs are kept and marked. Plays of unknown songs and sessions that the source withdrew are
-    left out. Future times count as now, because recency and the latest week are measured from the newest
-    play.
+    Unavailable songs are marked; plays of unknown songs and withdrawn sessions are left out. Future times
+    count as now, because recency and the latest week are measured from the newest play.
     """
     on_stage("reading songs")
     catalogue = read_catalogue()
@@ -112,7 +111,7 @@ def read_training_data(
 
 @dataclass(frozen=True)
 class FeedbackEvents:
-    """Feedback events as columns, in no particular order."""
+    """Columns, in no particular order."""
 
     listeners: NDArray[np.int64]  # ids, like `songs`
     songs: NDArray[np.int64]
@@ -122,7 +121,7 @@ class FeedbackEvents:
 
 
 def read_events(durations: NDArray[np.float64], song_ids: NDArray[np.int64], **until: Any) -> FeedbackEvents:
-    """The events on the current catalogue that were not withdrawn.
+    """Events on the current catalogue that were not withdrawn.
 
     Args:
         durations: in seconds, of the songs `song_ids` (ascending); they decide which listens count.
@@ -148,7 +147,7 @@ def read_events(durations: NDArray[np.float64], song_ids: NDArray[np.int64], **u
 def _read_columns(
     rows: Iterator[Sequence[Any]], types: Sequence[Callable[[Sequence[Any]], NDArray[Any]]]
 ) -> list[NDArray[Any]]:
-    """Each column as one array; only FETCH_SIZE rows are Python objects at once."""
+    """One array each; only FETCH_SIZE rows are Python objects at once."""
     parts: list[list[NDArray[Any]]] = [[convert([])] for convert in types]
     while chunk := list(islice(rows, FETCH_SIZE)):
         for part, convert, column in zip(parts, types, zip(*chunk, strict=True), strict=True):
@@ -215,7 +214,7 @@ def _match_to_ids(
 
 
 class _InteractionReader:
-    """Reads interactions as columns, without those of unknown listeners or songs."""
+    """Without interactions of unknown listeners or songs."""
 
     def __init__(
         self, listener_ids: NDArray[np.int64], song_ids: NDArray[np.int64], cut_off: datetime | None
@@ -247,7 +246,7 @@ class _InteractionReader:
     ) -> tuple[Interactions, Interactions]:
         """The feedback that counts as plays and is not in `sessions`, and the feedback that counts as skips.
 
-        The rules are those of a listener's profile: the latest event counts, see `FeedbackState`.
+        As in a listener's profile, the latest event counts, see `FeedbackState`.
         """
         events = read_events(durations, self._song_ids, **self._feedback_until)
         is_like, is_dislike = events.kinds == EventKind.LIKE, events.kinds == EventKind.DISLIKE
@@ -265,7 +264,7 @@ class _InteractionReader:
         return played, interactions(events.counts & skipped)
 
     def read_recommended_plays(self) -> Interactions:
-        """Plays of songs that an earlier list had recommended to the listener."""
+        """Of songs that an earlier list had recommended to the listener."""
         known = AttributedListen.objects.with_listener().exclude(heard_by=None)
         rows = known.values_list("heard_by", "song_id", "at")
         return self._from_rows(

@@ -1,8 +1,4 @@
-"""Offline evaluation on the latest week.
-
-The model is trained on all earlier data, and its lists are compared with those of baselines and the
-champion.
-"""
+"""Offline evaluation on the latest week, of a model trained on all earlier data."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,7 +80,7 @@ class TrainingEvaluation:
 
     @property
     def is_worse_than_popularity(self) -> bool:
-        """Whether NDCG is below that of popularity, measured on at least `FEWEST_LISTENERS` listeners."""
+        """By NDCG on at least `FEWEST_LISTENERS` listeners."""
         own, popularity = (self.metrics.get(name, {}) for name in (self.model_name, "popularity"))
         ours, floor = own.get("ndcg"), popularity.get("ndcg")
         return (
@@ -175,7 +171,7 @@ def _compare_with_champion(
 
 
 def fit_final_model(training: TrainingSet, evaluation: TrainingEvaluation) -> MixModel | ClassicModel:
-    """Fit the configured method on all plays, with the evaluation's weights and initial labels."""
+    """On all plays, with the evaluation's weights and initial labels."""
     return _fit_classic_if_configured(training) or fit_with_weights(
         training, evaluation.weights, build_content=lambda: evaluation.content_features,
         start_labels=evaluation.labels,
@@ -207,10 +203,7 @@ def _evaluate_each(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dic
 
 
 def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int) -> dict[str, dict[str, Any]]:
-    """The metrics of a stored version and of the baselines, by model name.
-
-    The version's lists never contain songs that it was not trained on.
-    """
+    """Metrics by model name. The version's lists have only songs that it was trained on."""
     lists = _recommend_for_week(week, stored.model, stored.song_ids, seed)
     own = evaluate_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
     training = week.past.to_training(seed=seed, configuration={})
@@ -221,7 +214,7 @@ def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int)
 def compare_stored_versions(
     week: HoldoutWeek, first: StoredVersion, second: StoredVersion, seed: int
 ) -> dict[str, float | int]:
-    """The first version's NDCG minus the second's on the same week, paired by listener."""
+    """The first version's NDCG minus the second's, paired by listener."""
     artists = week.past.catalogue.artist_codes()
     ours, theirs = (
         evaluate_lists(
@@ -259,8 +252,8 @@ def _select_columns(matrix: csr_array | None, columns: NDArray[np.int64]) -> csr
 def latest_week(data: TrainingData, seed: int) -> HoldoutWeek | None:
     """Hold out the week before the newest play; None if no listener can be evaluated on it.
 
-    A listener needs plays before the week and new songs in the week. At most `MAX_LISTENERS` listeners are
-    drawn with `seed`, fewer for a large catalogue.
+    A listener needs plays before the week and new songs in it. At most `MAX_LISTENERS` are drawn with `seed`,
+    fewer for a large catalogue.
     """
     if not data.n_plays:
         return None

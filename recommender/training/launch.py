@@ -11,10 +11,7 @@ from recommender.models import TrainingRun
 
 
 def start_training() -> "subprocess.Popen[bytes] | None":
-    """Start a training without waiting: in a worker if Redis is configured, else in a new process.
-
-    The training's `TrainingRun` shows its progress and outcome.
-    """
+    """Don't wait: in a worker if Redis is configured, else in a new process. See its `TrainingRun`."""
     if settings.REDIS_URL:
         current_app.send_task("recommender.tasks.retrain_by_hand")
         return None

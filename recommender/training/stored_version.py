@@ -23,26 +23,18 @@ class StoredVersion:
 
     @property
     def song_ids(self) -> NDArray[np.int64]:
-        """Song ids in ascending order, shape (n_songs,): column j of the model is song `song_ids[j]`."""
+        """Ascending, shape (n_songs,): column j of the model is song `song_ids[j]`."""
         return self.arrays["song_ids"]
 
     @cached_property
     def model(self) -> MixModel | ClassicModel:
-        """The fitted model.
-
-        Raises:
-            KeyError or TypeError: an older release stored other arrays.
-        """
+        """Raises `KeyError` or `TypeError` if an older release stored other arrays."""
         kind = ClassicModel if self.version.method == ModelVersion.Method.CLASSIC else MixModel
         return kind.from_parts(self.arrays, self.facts)
 
 
 def read_version(version: ModelVersion, storage: Path) -> StoredVersion:
-    """Read a version's artifact.
-
-    Raises:
-        ArtifactError: the files are missing or damaged.
-    """
+    """Raises `ArtifactError` if the files are missing or damaged."""
     return StoredVersion(version, *artifact.read_arrays(storage / version.label, version.artifact_sha256))
 
 

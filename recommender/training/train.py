@@ -1,4 +1,4 @@
-"""Trains one version: reads the tables, fits, evaluates on the latest week, describes the clusters, stores.
+"""Trains one version: reads, fits, evaluates on the latest week, describes the clusters, stores.
 
 Only the last step, which writes files and then all rows in one transaction, changes what is served.
 """
@@ -105,7 +105,7 @@ class TrainingOptions:
 
     @property
     def selects_n_clusters(self) -> bool:
-        """Whether the latest week's plays choose the number of clusters; a person's choice has priority."""
+        """Whether plays of the latest week choose the number; a person's choice has priority."""
         return self.full and not self.n_clusters and self.method == ModelVersion.Method.MIX
 
 
@@ -113,7 +113,7 @@ class TrainingProgress:
     """Callback for the stages of a training; this class ignores them."""
 
     def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
-        """The stage `name` begins; it is number `step` of `steps`, counted from 1."""
+        """`name` begins; it is number `step` of `steps`, from 1."""
 
 
 def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) -> TrainingRun:
@@ -155,10 +155,7 @@ def _create_run(options: TrainingOptions) -> TrainingRun:
 
 
 def _require_valid_n_clusters(n_clusters: int, n_songs: int) -> None:
-    """Refuse a number of clusters that can't describe so many songs.
-
-    A person may choose fewer than `n_clusters_bounds` allows automatically, but not a single one.
-    """
+    """A person may choose fewer than `n_clusters_bounds` allows, but not a single one."""
     most = n_clusters_bounds(n_songs)[1]
     if not min(2, most) <= n_clusters <= most:
         raise InvalidNumberOfClusters(
@@ -325,7 +322,7 @@ class _TrainingJob:
         )  # fmt: skip
 
     def _promote_if_wanted(self, version: ModelVersion, evaluation: TrainingEvaluation) -> str:
-        """Promote the first good version, or any version on request, and return the run's summary.
+        """Promote the first good version, or any on request; return the run's summary.
 
         A version that can't be promoted stays a candidate, and the summary says why.
         """

@@ -82,11 +82,7 @@ def build_warm_start(
     carries_clusters: bool,
     selects_n_clusters: bool = False,
 ) -> WarmStart:
-    """Collect the parts of the champion that a training reuses.
-
-    Args:
-        carries_clusters: continue the champion's clusters if it has the same method.
-    """
+    """`carries_clusters`: continue the champion's clusters if it has the same method."""
     before = _match_to_catalogue(champion, catalogue.ids, method) if champion else None
     known = WarmStart(
         champion=champion, champion_clusters=before, reference=_as_reference(champion) if champion else None
@@ -139,7 +135,7 @@ def _as_reference(champion: StoredVersion) -> ReferenceModel | None:
 def lineage_fields(
     warm_start: WarmStart, labels: NDArray[np.integer], clusters: Sequence[ClusterSummary], data: TrainingData
 ) -> dict[str, Any]:
-    """The `parent` and `lineage` of a version's row; {} without a champion of the same method."""
+    """Of a version's row: `parent` and `lineage`; {} without a champion of the same method."""
     before = warm_start.champion_clusters
     if before is None:
         return {}
@@ -158,14 +154,13 @@ def describe_lineage(
     """How the new clusters differ from the champion's, as JSON types.
 
     Args:
-        labels: each song's new cluster, shape (n_songs,).
-        cluster_numbers: the persistent numbers of the new clusters, shape (n_clusters,).
-        plays: how often each song was played, shape (n_songs,).
+        labels: new clusters, shape (n_songs,).
+        cluster_numbers: persistent numbers of the new clusters, shape (n_clusters,).
+        plays: of each song, shape (n_songs,).
 
     Returns:
         How many cluster numbers were kept, and which were born, retired and split. `churn_songs` and
-        `churn_plays` are the shares of songs and plays whose cluster changed, among songs that the champion
-        knew.
+        `churn_plays` are the shares whose cluster changed, among songs that the champion knew.
     """
     known = champion_clusters.labels != UNASSIGNED
     before = champion_clusters.cluster_numbers[champion_clusters.labels[known]]
