@@ -208,6 +208,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "validatorUrl": None},
+    "ENUM_NAME_OVERRIDES": {
+        "FeedbackKindEnum": "recommender.models.Feedback.Kind",
+        "ExperimentKindEnum": "recommender.models.Experiment.Kind",
+    },
+    "GET_LIB_DOC_EXCLUDES": "moovitamix.api.schema.undocumented_classes",
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "moovitamix.api.schema.add_error_responses",

@@ -1,9 +1,10 @@
 """Query parameters and ids of the API: one declaration validates and documents a parameter."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -61,13 +62,20 @@ def refuse_unknown(query: Iterable[str], known: Iterable[str]) -> None:
     """Check that every parameter of a request is known.
 
     Raises:
-        ValidationError: names every unknown parameter and lists the known ones.
+        ValidationError: names every unknown parameter, the nearest known one and all known ones.
     """
     names = sorted(known)
     unknown = sorted(set(query).difference(names, {FORMAT_PARAMETER}))
     if unknown:
         hint = f"Known parameters: {', '.join(names)}." if names else "This endpoint has no parameters."
-        raise ValidationError({name: [f"Unknown parameter. {hint}"] for name in unknown})
+        raise ValidationError(
+            {name: [f"Unknown parameter. {_did_you_mean(name, names)}{hint}"] for name in unknown}
+        )
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    nearest = get_close_matches(name.lower(), known, n=1)
+    return f"Did you mean {nearest[0]}? " if nearest else ""
 
 
 def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) -> dict[str, Any]:

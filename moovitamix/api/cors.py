@@ -11,7 +11,7 @@ from recommender.api import tokens
 
 PREFIX: Final = "/api/v1/"
 PREFLIGHT_HEADERS: Final = {
-    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Methods": "GET, POST, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
     "Access-Control-Max-Age": "600",
 }

@@ -2,7 +2,9 @@
 
 from typing import Any, Final
 
+from django.template.loader import render_to_string
 from django.urls import reverse
+from drf_spectacular.plumbing import get_lib_doc_excludes
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularSwaggerSplitView
@@ -10,6 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ingestion.api.strict_view import StrictView
+from ingestion.api.views import DetailView, PersonalDataMixin
+from recommender.api.views import ServingView
 
 # No scripts from other sites and no inline scripts; Swagger UI needs inline styles and data images.
 CONTENT_SECURITY_POLICY: Final = (
@@ -69,6 +73,8 @@ ERROR_SCHEMA: Final[dict[str, Any]] = {
     },
 }
 
+QUICKSTARTS: Final = ("python", "javascript", "curl")
+
 
 class ApiRootView(StrictView):
     """The endpoints of the API; see the documentation for their parameters."""
@@ -85,12 +91,27 @@ class ApiRootView(StrictView):
 
 @extend_schema(exclude=True)
 class DocsView(SpectacularSwaggerSplitView):
+    """A quickstart and the concepts, above Swagger UI."""
+
     url_name = "api-schema"
+    template_name = "api/docs.html"
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         response: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
+        base = request.build_absolute_uri("/").rstrip("/")
+        snippets = {
+            name: render_to_string(f"api/quickstart.{name}.txt", {"base": base}).rstrip()
+            for name in QUICKSTARTS
+        }
+        response.data |= {"base": base, "quickstart": snippets}
         response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         return response
+
+
+def undocumented_classes() -> list[type]:
+    """drf-spectacular setting: base classes whose docstrings describe no endpoint."""
+    library: list[type] = get_lib_doc_excludes()  # type: ignore[no-untyped-call]
+    return [*library, StrictView, DetailView, PersonalDataMixin, ServingView]
 
 
 def add_error_responses(result: dict[str, Any], **_: Any) -> dict[str, Any]:

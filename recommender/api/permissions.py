@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from recommender.api.tokens import ListenerToken
@@ -34,6 +34,8 @@ SESSION_PERMISSIONS: Final = {
 TOKEN_LISTENER_ROUTES: Final = {"api-recommendations", "api-next", "api-affinities", "api-new-releases"}
 TOKEN_PUBLIC_ROUTES: Final = {"api-popular", "api-similar"}
 FEEDBACK_ROUTE: Final = "api-feedback"
+# The view finds only the listener's own events.
+EVENT_ROUTE: Final = "api-feedback-event"
 
 
 class MayUseRoute(BasePermission):
@@ -61,6 +63,8 @@ class MayUseRoute(BasePermission):
 def _is_own(request: Request, view: Any, listener_id: int, route: str) -> bool:
     if route in TOKEN_LISTENER_ROUTES:
         return int(view.kwargs["pk"]) == listener_id
+    if route == EVENT_ROUTE or (route == FEEDBACK_ROUTE and request.method in SAFE_METHODS):
+        return True
     if route == FEEDBACK_ROUTE:
         events = request.data if isinstance(request.data, list) else [request.data]
         return all(isinstance(event, dict) and event.get("user_id") == listener_id for event in events)

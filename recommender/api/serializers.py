@@ -352,6 +352,20 @@ class EventSerializer(serializers.Serializer):
         return attrs
 
 
+class StoredEventSerializer(serializers.ModelSerializer):
+    user_id = serializers.IntegerField(source="listener_id")
+    song_id = serializers.IntegerField()
+    recommendation_id = serializers.UUIDField(
+        source="served_list_id", allow_null=True, help_text="Null if none was sent or the list was deleted."
+    )
+
+    class Meta:
+        model = Feedback
+        fields: ClassVar = [
+            "event_id", "user_id", "song_id", "kind", "seconds", "recommendation_id", "at", "received_at",
+        ]  # fmt: skip
+
+
 EVENTS_SCHEMA: Final = PolymorphicProxySerializer(
     component_name="Events", serializers=[EventSerializer, EventSerializer(many=True)],
     resource_type_field_name=None, many=False,

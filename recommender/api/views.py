@@ -1,12 +1,14 @@
 """Endpoints of the recommender: recommendations, feedback, clusters, models, experiments."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
+from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from django.utils import timezone, translation
 from django.utils.encoding import iri_to_uri
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
-from rest_framework.exceptions import APIException, NotFound, ValidationError
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied, ValidationError
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,8 +30,9 @@ from ingestion.api.views import DetailView
 from recommender.api import serializers
 from recommender.api.serializers import ExperimentSerializer
 from recommender.api.throttling import FeedbackThrottle
+from recommender.api.tokens import ListenerToken
 from recommender.feedback import events
-from recommender.models import ApiKey, Cluster, Experiment, ModelVersion, ServedList
+from recommender.models import ApiKey, Cluster, Experiment, Feedback, ModelVersion, ServedList
 from recommender.registry.cluster_names import naming_state
 from recommender.services import serving_label, serving_options, serving_version
 from recommender.serving import recommendations
@@ -300,8 +303,38 @@ class ModelDetail(DetailView):
     key = "label"
 
 
-class FeedbackView(StrictView):
+FEEDBACK_FILTERS: Final = (
+    QueryParameter("user", id_type(), "The user whose feedback is listed; a listener's token needs none."),
+    QueryParameter("song", id_type(), "Only feedback on this song."),
+)
+
+
+class FeedbackView(StrictView, ListAPIView):
     throttle_classes = (FeedbackThrottle,)
+    query_parameters = FEEDBACK_FILTERS
+    queryset = Feedback.objects.none()
+    serializer_class = serializers.StoredEventSerializer
+
+    @extend_schema(
+        summary="List feedback on a user's songs that your key has sent, newest first",
+        description="Without what was withdrawn, and without the feedback that other keys have sent.",
+        parameters=openapi_parameters(FEEDBACK_FILTERS),
+    )
+    def get(self, request: Request) -> Response:
+        return self.list(request)
+
+    def get_queryset(self) -> QuerySet[Feedback]:
+        asked = parse_query(self.request.query_params, FEEDBACK_FILTERS)
+        own, user = _listener_id(self.request), asked["user"]
+        if own is None and user is None:
+            raise ValidationError({"user": ["Name the user whose feedback to list."]})
+        if own is not None and user not in {None, own}:
+            raise PermissionDenied("This token may act for its own listener only.")
+        found = events.events_about(user if own is None else own, key_id=_key_id(self.request))
+        return found if asked["song"] is None else found.filter(song_id=asked["song"])
+
+    def _known_names(self) -> Iterable[str]:
+        return () if self.request.method == "POST" else super()._known_names()
 
     @extend_schema(
         summary="Report feedback",
@@ -337,6 +370,18 @@ class FeedbackEventView(StrictView):
     throttle_classes = (FeedbackThrottle,)
 
     @extend_schema(
+        operation_id="feedback_retrieve",
+        summary="Get one event that your key has sent",
+        responses=serializers.StoredEventSerializer,
+    )
+    def get(self, request: Request, event_id: str) -> Response:
+        try:
+            row = events.find_event(event_id, key_id=_key_id(request), listener_id=_listener_id(request))
+        except events.UnknownEvent as unknown:
+            raise NotFound(str(unknown)) from None
+        return Response(serializers.StoredEventSerializer(row).data)
+
+    @extend_schema(
         operation_id="feedback_destroy",
         summary="Withdraw feedback",
         description="Removes an event that your key has sent, as if it had never been sent. To undo all "
@@ -345,7 +390,12 @@ class FeedbackEventView(StrictView):
     )
     def delete(self, request: Request, event_id: str) -> Response:
         try:
-            events.withdraw_event(event_id, now=timezone.now(), key_id=_key_id(request))
+            events.withdraw_event(
+                event_id,
+                now=timezone.now(),
+                key_id=_key_id(request),
+                listener_id=_listener_id(request),
+            )
         except events.UnknownEvent as unknown:
             raise NotFound(str(unknown)) from None
         return Response(status=204)
@@ -353,6 +403,11 @@ class FeedbackEventView(StrictView):
 
 def _key_id(request: Request) -> int:
     return request.auth.pk if request.auth else events.NO_KEY
+
+
+def _listener_id(request: Request) -> int | None:
+    """The only listener that the request may act for; None: any."""
+    return request.auth.listener_id if isinstance(request.auth, ListenerToken) else None
 
 
 def _parse_events(body: Any) -> list[events.FeedbackEvent]:
@@ -367,17 +422,17 @@ def _parse_events(body: Any) -> list[events.FeedbackEvent]:
 
 
 def is_served(request: Request) -> bool:
-    """Whether the answer reaches a listener: it goes to an API key.
+    """Whether the answer reaches a listener: it goes to an API key or a listener's token.
 
     Staff who look at the API in a browser and HEAD requests get a preview: nothing is stored, and no
     listener takes part in an experiment.
     """
-    return isinstance(request.auth, ApiKey) and request.method == "GET"
+    return isinstance(request.auth, ApiKey | ListenerToken) and request.method == "GET"
 
 
 def describe_caller(request: Request) -> str:
-    """The API key or the user of a request, as it is stored with a list."""
-    key = request.auth
+    """The API key, that of a token, or the user of a request, as it is stored with a list."""
+    key = request.auth.key if isinstance(request.auth, ListenerToken) else request.auth
     return (
         f"key {key.prefix} ({key.name})" if isinstance(key, ApiKey) else f"user {request.user.get_username()}"
     )

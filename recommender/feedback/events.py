@@ -109,14 +109,34 @@ def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
     return True
 
 
-def withdraw_event(event_id: str, *, now: datetime, key_id: int = NO_KEY) -> None:
+def find_event(event_id: str, *, key_id: int, listener_id: int | None = None) -> Feedback:
+    """An event that counts, with `listener_id` only if it is about this listener.
+
+    Raises:
+        UnknownEvent: the key has sent no event with this id, or has withdrawn it.
+    """
+    row = _own_events(key_id, listener_id).filter(event_id=event_id, withdrawn_at=None).first()
+    if row is None:
+        raise UnknownEvent(event_id)
+    return row
+
+
+def events_about(listener_id: int, *, key_id: int) -> QuerySet[Feedback]:
+    """The key's events about a listener that were not withdrawn, newest first."""
+    sent = Feedback.objects.standing().filter(Q(key_id=key_id) | Q(key_id=None))
+    return sent.filter(listener_id=listener_id).order_by("-id")
+
+
+def withdraw_event(
+    event_id: str, *, now: datetime, key_id: int = NO_KEY, listener_id: int | None = None
+) -> None:
     """As if the event had never been sent; idempotent.
 
     Raises:
-        UnknownEvent: the key has sent no event with this id.
+        UnknownEvent: the key has sent no event with this id, or none about `listener_id`.
     """
     with transaction.atomic():
-        row = _events_of_key(key_id).select_for_update().filter(event_id=event_id).first()
+        row = _own_events(key_id, listener_id).select_for_update().filter(event_id=event_id).first()
         if row is None:
             raise UnknownEvent(event_id)
         if row.withdrawn_at is None:
@@ -148,6 +168,11 @@ def _events_of_key(key_id: int) -> QuerySet[Feedback]:
     return Feedback.objects.filter(Q(key_id=key_id) | Q(key_id=None)).order_by(
         F("key_id").asc(nulls_last=True)
     )
+
+
+def _own_events(key_id: int, listener_id: int | None) -> QuerySet[Feedback]:
+    own = _events_of_key(key_id)
+    return own if listener_id is None else own.filter(listener_id=listener_id)
 
 
 def _stored_events(event_ids: Collection[str], key_id: int) -> dict[str, Feedback]:

@@ -1,14 +1,18 @@
 """The API's documentation and browsable pages as a person sees them, without a network."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from recommender.api.authentication import issue_key
-from tests.support.builders.api import make_listener
+from recommender.models import Feedback
+from tests.support.accessibility import serious_faults
+from tests.support.builders.api import make_listener, make_song
 
 
 @pytest.fixture
@@ -46,3 +50,41 @@ def test_an_operator_leafs_through_the_api_after_the_admins_login(
     expect(page).to_have_title(re.compile("^User List .* MoovitaMix API$"))
     expect(page.locator("a.navbar-brand")).to_be_visible()
     expect(page.locator(".response-info")).to_contain_text('"favorite_genres"')
+
+
+def test_the_documentation_can_be_read_by_everybody(page: Page, live_server: LiveServer) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{live_server.url}/api/docs/")
+
+    ours = "header, h1, main > section:not(#endpoints)"
+    assert serious_faults(page, ours) == []
+    page.emulate_media(color_scheme="dark")
+    assert serious_faults(page, ours) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_the_sample_app_plays_a_listeners_mix_with_a_token(
+    page: Page, live_server: LiveServer, secret: str, settings: Any, tmp_path: Path
+) -> None:
+    settings.MODEL_STORAGE = tmp_path
+    for pk in range(1, 4):
+        make_song(pk, artist=f"Artist {pk}")
+    headers = {"Authorization": f"Bearer {secret}"}
+    made = Client().post("/api/v1/tokens/", {"user_id": 7}, content_type="application/json", headers=headers)
+
+    page.goto(f"{live_server.url}/static/clients/player.html")
+    page.get_by_label("API").fill(f"{live_server.url}/api/v1")
+    page.get_by_label("Listener").fill("7")
+    page.get_by_label("Token").fill(made.json()["token"])
+    page.get_by_role("button", name="Play my mix").click()
+    expect(page.get_by_role("heading", name="Song")).to_be_visible()
+    page.get_by_role("button", name="Like", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text("You like it.")
+    page.get_by_role("button", name="Skip").click()
+    expect(page.get_by_role("status")).to_have_text("Skipped.")
+    page.get_by_role("button", name="Next song").click()
+    page.get_by_role("button", name="Next song").click()
+    expect(page.get_by_role("status")).to_have_text("That was your mix.")
+
+    kinds = list(Feedback.objects.order_by("id").values_list("kind", flat=True))
+    assert kinds == ["like", "skip", "listen", "listen"]

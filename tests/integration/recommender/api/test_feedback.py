@@ -107,6 +107,27 @@ def test_an_event_can_be_taken_back_by_the_app_that_sent_it(caller: ApiCaller) -
     assert not Feedback.objects.standing().exists()
 
 
+def test_an_app_reads_the_feedback_that_it_has_sent_and_no_other(caller: ApiCaller) -> None:
+    make_song(11)
+    sent = [event(), event(event_id="e2", song_id=11, kind="skip"), event(event_id="e3", kind="dislike")]
+    caller.post("/feedback/", sent)
+    make_api_caller("other").post("/feedback/", event(event_id="foreign"))
+    caller.delete("/feedback/e3/")
+
+    rows = caller.get("/feedback/?user=1").json()["results"]
+    on_song = caller.get("/feedback/?user=1&song=11").json()["results"]
+    one = caller.get("/feedback/e1/").json()
+
+    assert [(row["event_id"], row["song_id"], row["kind"]) for row in rows] == [
+        ("e2", 11, "skip"),
+        ("e1", 10, "like"),
+    ]
+    assert on_song == rows[:1]
+    assert one == rows[1]
+    assert {caller.get(f"/feedback/{name}/").status_code for name in ("e3", "foreign")} == {404}
+    assert caller.get("/feedback/").json()["error"]["fields"].keys() == {"user"}
+
+
 @pytest.mark.parametrize(
     ("ahead", "status"),
     [

@@ -14,7 +14,7 @@ from django.utils import timezone
 from ingestion.models import AuditEntry
 from recommender.api.authentication import allow_personal_data, issue_key
 from recommender.api.permissions import ROUTE_SCOPES
-from recommender.models import ApiKey, Feedback
+from recommender.models import ApiKey, Feedback, ServedList
 from recommender.models.api_keys import Scope
 from tests.support.builders.api import ApiCaller, make_listener, make_song
 
@@ -161,22 +161,28 @@ def test_a_token_acts_for_its_listener_alone(user: User) -> None:
         browser.get("/users/1/recommendations/").status_code,
         browser.get("/songs/popular/").status_code,
         browser.post("/feedback/", EVENT).status_code,
+        browser.get("/feedback/").status_code,
+        browser.get("/feedback/a/").status_code,
     ]
     refused = [
         browser.get("/users/2/recommendations/").status_code,
         browser.get("/users/1/").status_code,
         browser.post("/feedback/", {**EVENT, "event_id": "b", "user_id": 2}).status_code,
         browser.post("/feedback/", [EVENT, {**EVENT, "event_id": "b", "user_id": 2}]).status_code,
-        browser.client.delete("/api/v1/feedback/a/", headers=browser.headers).status_code,
+        browser.get("/feedback/?user=2").status_code,
         browser.post("/tokens/", {"user_id": 2}).status_code,
         metrics_status(browser),
     ]
 
-    assert allowed == [200, 200, 201]
+    assert allowed == [200, 200, 201, 200, 200]
     assert set(refused[:-1]) == {403}
     assert refused[-1] == 401
+    # Its lists are stored, as those of a key are: feedback may name them.
+    assert ServedList.objects.get().asked_by == f"key {ApiKey.objects.get().prefix} (An app)"
     # Events carry the key that the token was made with.
     assert Feedback.objects.get().key_id == ApiKey.objects.get().pk
+    Feedback.objects.update(listener_id=2)
+    assert [browser.get("/feedback/a/").status_code, browser.delete("/feedback/a/").status_code] == [404, 404]
 
 
 def test_a_token_ends_with_its_time_its_key_and_any_change(

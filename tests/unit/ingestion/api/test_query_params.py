@@ -144,6 +144,14 @@ def test_an_unknown_parameter_is_answered_with_the_known_ones() -> None:
     assert caught.value.detail == {"disocvery": ["Unknown parameter. Known parameters: n, page."]}
 
 
+def test_an_unknown_parameter_is_answered_with_the_nearest_known_one() -> None:
+    with pytest.raises(ValidationError) as caught:
+        refuse_unknown(QueryDict("Disocvery=1"), ["discovery", "n"])
+
+    text = "Unknown parameter. Did you mean discovery? Known parameters: discovery, n."
+    assert caught.value.detail == {"Disocvery": [text]}
+
+
 def test_the_openapi_schema_has_ranges_and_defaults() -> None:
     [described] = openapi_parameters([QueryParameter("n", integer_type(1, 100), "How many songs.", 20)])
 
