@@ -207,7 +207,7 @@ def _add_listener(commands: Any) -> None:
 def _add_soak(commands: Any) -> None:
     plan = soak.Plan()
     parser = commands.add_parser(
-        "soak", help="killed parts, many clients, slow clients, malformed bodies, damaged models",
+        "soak", help="killed parts, many clients, hostile requests, damaged models, generated requests",
         description=soak.__doc__, formatter_class=RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--kills", type=int, default=plan.kills, help="of each part (default: 50)")
@@ -221,6 +221,10 @@ def _add_soak(commands: Any) -> None:
     parser.add_argument(
         "--artifacts", type=int, default=plan.artifacts, help="damaged models (default: 1000)"
     )
+    parser.add_argument(
+        "--examples", type=int, default=plan.examples,
+        help="generated requests for each operation of the API, beside those for its limits (default: 100)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=plan.seed, help="of all random choices (default: 1)")
     parser.add_argument(
         "--only", action="append", choices=list(soak.PARTS), metavar="PART", help="only this part; repeatable"

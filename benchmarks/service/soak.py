@@ -9,6 +9,7 @@ parts:
   slow       clients that send bodies a byte a second, or nothing, in front of nginx
   bodies     malformed bodies of feedback
   artifacts  random damage to a trained model's files
+  api        requests generated from the OpenAPI schema: no key, a key without the scopes, a key with all
 """
 
 import subprocess
@@ -24,7 +25,7 @@ from typing import Any, Final
 import orjson
 
 from benchmarks.report import Finding, Report
-from benchmarks.service.faults import damaged_artifacts, hostile_requests
+from benchmarks.service.faults import api_checks, damaged_artifacts, hostile_requests
 from benchmarks.service.faults.installation import WEB, Installation, run_installation
 from benchmarks.service.faults.kill_parts import KillRounds
 from benchmarks.workspace import Figures, MeasurementFailed, Workspace, temporary_workspace
@@ -43,6 +44,7 @@ MAX_SLOW_ANSWER: Final = 5.0  # seconds
 # nginx accepts 40 connections of an address; the others belong to those who ask meanwhile.
 SLOW_CLIENTS, IDLE_CLIENTS = 25, 10
 MAX_EXAMPLES: Final = 10
+ALL_SCOPES: Final = "catalogue,recommend,feedback,metrics,personal-data"
 # Prints the champion's folder and checksum.
 CHAMPION: Final = """
 from django.conf import settings
@@ -65,11 +67,12 @@ class Plan:
     slow_seconds: float = 60.0
     bodies: int = 10_000
     artifacts: int = 1_000
+    examples: int = 100
     seed: int = 1
     parts: tuple[str, ...] = ()
 
 
-QUICK: Final = Plan(kills=1, minutes=0.25, slow_seconds=5.0, bodies=300, artifacts=50)
+QUICK: Final = Plan(kills=1, minutes=0.25, slow_seconds=5.0, bodies=300, artifacts=50, examples=3)
 
 
 def measure(plan: Plan) -> Report:
@@ -211,6 +214,19 @@ def _measure_artifacts(workspace: Workspace, plan: Plan, report: Report) -> None
     report.notes += [*totals.accepted[:MAX_EXAMPLES], *totals.raised[:MAX_EXAMPLES]]
 
 
+def _measure_api(workspace: Workspace, plan: Plan, report: Report) -> None:
+    with _serving(workspace, on_servers=False) as installation:
+        scopes = {"no key": "", "a key without the scopes": "metrics", "a key with all scopes": ALL_SCOPES}
+        for who, scope in scopes.items():
+            _print_progress(f"api: {who}, {plan.examples} requests for each operation")
+            key = installation.make_key(scope) if scope else ""
+            totals = api_checks.check_api(installation, key, workspace.folder, plan.examples, plan.seed)
+            report.findings.append(
+                _none_of(f"operations with a wrong answer, {who}", len(totals.failures), totals.operations)
+            )
+            report.notes += totals.failures[:MAX_EXAMPLES]
+
+
 @contextmanager
 def _serving(workspace: Workspace, *, on_servers: bool) -> Iterator[Installation]:
     """A web server with a catalogue, a model and candidate lists."""
@@ -243,6 +259,7 @@ def plan_from_arguments(chosen: Any) -> Plan:
         chosen.slow_seconds,
         chosen.bodies,
         chosen.artifacts,
+        chosen.examples,
         chosen.seed,
         parts,
     )
@@ -250,5 +267,5 @@ def plan_from_arguments(chosen: Any) -> Plan:
 
 PARTS: Final[dict[str, Callable[[Workspace, Plan, Report], None]]] = {
     "kills": _measure_kills, "clients": _measure_clients, "slow": _measure_slow, "bodies": _measure_bodies,
-    "artifacts": _measure_artifacts,
+    "artifacts": _measure_artifacts, "api": _measure_api,
 }  # fmt: skip

@@ -41,6 +41,7 @@ CACHEABLE_PATHS: Final = {
     "/api/v1/clusters/",
     "/api/v1/models/",
 }
+PATHS_OF_IDS_IN_BODIES: Final = {"/api/v1/tokens/"}
 NOT_MODIFIED_RESPONSE: Final = {
     "description": "Not modified since the response with the `ETag` in `If-None-Match`. No body.",
     "headers": {"ETag": {"schema": {"type": "string"}}},
@@ -49,6 +50,7 @@ NOT_MODIFIED_RESPONSE: Final = {
 ERROR_RESPONSES: Final = {
     "400": ("The request is invalid; `fields` says why.", "invalid"),
     "401": ("The API key is missing, unknown, expired or revoked.", "not_authenticated"),
+    "403": ("The API key lacks the scope, or its user may not do this.", "permission_denied"),
     "404": ("No object has this id.", "not_found"),
     "429": ("Too many requests with this key; retry after `Retry-After` seconds.", "throttled"),
 }
@@ -115,18 +117,29 @@ def undocumented_classes() -> list[type]:
 
 
 def add_error_responses(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """drf-spectacular hook: documents 304 and the error responses of operations with an API key."""
+    """drf-spectacular hook: documents what all operations with an API key have in common."""
     result["components"].setdefault("schemas", {})["Error"] = ERROR_SCHEMA
     for path, operations in result["paths"].items():
         for operation in operations.values():
-            if not operation.get("security"):
-                continue
-            for status in ERROR_RESPONSES:
-                if status != "404" or "{" in path:
-                    operation["responses"].setdefault(status, _error_response(status))
-            if path in CACHEABLE_PATHS:
-                operation["responses"]["304"] = NOT_MODIFIED_RESPONSE
+            if operation.get("security"):
+                _add_responses(path, operation)
+                _allow_empty_values(operation)
     return result
+
+
+def _add_responses(path: str, operation: dict[str, Any]) -> None:
+    for status in ERROR_RESPONSES:
+        if status != "404" or "{" in path or path in PATHS_OF_IDS_IN_BODIES:
+            operation["responses"].setdefault(status, _error_response(status))
+    if path in CACHEABLE_PATHS:
+        operation["responses"]["304"] = NOT_MODIFIED_RESPONSE
+
+
+def _allow_empty_values(operation: dict[str, Any]) -> None:
+    # An empty parameter is the same as none: `exclude=` comes from joining an empty list.
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "query":
+            parameter["allowEmptyValue"] = True
 
 
 def _error_response(status: str) -> dict[str, Any]:

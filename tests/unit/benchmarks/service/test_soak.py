@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import build_parser
+from benchmarks.service.faults.api_checks import ApiTotals, read_report
 from benchmarks.service.faults.damaged_artifacts import damage_artifacts
 from benchmarks.service.faults.hostile_requests import malformed_body
 from benchmarks.service.soak import PARTS, QUICK, Plan, memory_growth, plan_from_arguments
@@ -19,10 +20,23 @@ def plan(*arguments: str) -> Plan:
 
 
 def test_by_default_it_is_the_long_form_of_all_parts() -> None:
-    assert plan() == Plan(kills=50, minutes=5.0, bodies=10_000, artifacts=1_000)
+    assert plan() == Plan(kills=50, minutes=5.0, bodies=10_000, artifacts=1_000, examples=100)
     assert plan("--quick").kills == QUICK.kills == 1
     assert plan("--only", "kills", "--only", "slow").parts == ("kills", "slow")
-    assert set(PARTS) == {"kills", "clients", "slow", "bodies", "artifacts"}
+    assert set(PARTS) == {"kills", "clients", "slow", "bodies", "artifacts", "api"}
+
+
+def test_failures_of_generated_requests_are_read_from_the_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testsuite><testcase name="GET /songs/"/>'
+        '<testcase name="GET /runs/"><failure message="Undocumented status code"/></testcase>'
+        '<testcase name="GET /users/"><skipped/></testcase></testsuite></testsuites>'
+    )
+
+    totals = read_report(report)
+
+    assert totals == ApiTotals(2, ["GET /runs/: Undocumented status code"])
 
 
 def test_growth_is_that_of_the_second_half() -> None:
