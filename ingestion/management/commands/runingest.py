@@ -12,6 +12,7 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from ingestion.audit import Action, command_actor, record_audit
 from ingestion.jobs.lock import describe_error, lock_owner
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.management.progress import DryRunDiff, format_change
@@ -108,6 +109,8 @@ class Command(GuidedCommand):
             sys.exit(LOCKED_EXIT_CODE)
         finally:
             progress.close()
+        if options["accept_reset"] and not run.dry_run:
+            record_audit(Action.CATALOGUE_RESET, command_actor(), f"run {run.pk}, {run.status}")
         if options["json"]:
             self._print_json(run_as_dict(run) | ({"changes": progress.changes} if run.dry_run else {}))
         else:
