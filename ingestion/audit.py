@@ -15,14 +15,14 @@ READ_INTERVAL: Final = 3_600  # seconds
 
 
 def record_audit(action: Action, actor: str, target: str = "", *, address: str | None = None) -> AuditEntry:
-    """Store what `actor` did; the target is a version, key or user, never a listener's name."""
+    """The target is a version, key or user, never a listener's name."""
     return AuditEntry.objects.create(
         at=timezone.now(), actor=actor, action=action, target=target, address=address or None
     )
 
 
 def command_actor() -> str:
-    """The user of the operating system who runs a command."""
+    """The operating system's user."""
     try:
         return f"({getpass.getuser()})"
     except (KeyError, OSError):
@@ -31,7 +31,7 @@ def command_actor() -> str:
 
 
 def record_personal_data_read(actor: str) -> None:
-    """Record that a reader saw listeners' personal data, at most once an hour for each reader."""
+    """At most once an hour for each reader."""
     # A name of a key may have characters that a cache's key may not have.
     digest = blake2b(actor.encode(), digest_size=16).hexdigest()
     if cache.add(f"personal-data-read:{digest}", True, READ_INTERVAL):

@@ -1,4 +1,4 @@
-"""Migration operations for indexes and unique constraints of large tables; PostgreSQL blocks no writers."""
+"""Migration operations for large tables; PostgreSQL blocks no writers."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from django.db.models import UniqueConstraint
 
 
 class AddUniqueConcurrently(AddConstraint):
-    """Add a unique constraint; PostgreSQL builds its index first, while others read and write.
+    """PostgreSQL builds the index first, while others read and write.
 
-    May be repeated: an existing constraint stays, and an index that an interrupted build left is built again.
-    The migration needs `atomic = False`.
+    May be repeated: an existing constraint stays, and an index of an interrupted build is built again. The
+    migration needs `atomic = False`.
     """
 
     constraint: UniqueConstraint
@@ -41,7 +41,7 @@ class AddUniqueConcurrently(AddConstraint):
 
 
 class AddIndexBesideWriters(AddIndex):
-    """Add an index, as `AddUniqueConcurrently` adds a constraint. The migration needs `atomic = False`."""
+    """As `AddUniqueConcurrently` adds a constraint. The migration needs `atomic = False`."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         model = to_state.apps.get_model(app_label, self.model_name)
@@ -60,7 +60,7 @@ class AddIndexBesideWriters(AddIndex):
 
 
 class AlterFieldInTransaction(AlterField):
-    """Alter a field in one transaction, also with `atomic = False`: SQLite copies the table."""
+    """Also with `atomic = False`: SQLite copies the table."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         with transaction.atomic(schema_editor.connection.alias):
@@ -68,7 +68,7 @@ class AlterFieldInTransaction(AlterField):
 
 
 class RemoveConstraintIfPresent(RemoveConstraint):
-    """Remove a constraint that some installations no longer have; may be repeated."""
+    """Some installations no longer have it; may be repeated."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         model = from_state.apps.get_model(app_label, self.model_name)

@@ -1,4 +1,4 @@
-"""Computes when a Celery Beat entry is due, and why an entry would never be due."""
+"""When a Celery Beat entry is due, and why one would never be."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
@@ -24,7 +24,7 @@ PROBLEMS: Final = {
 
 
 def find_problem(entry: PeriodicTask, now: datetime, *, must_repeat: bool = False) -> str:
-    """Why the entry would never run, as a key of `PROBLEMS`; empty if it will run.
+    """Why the entry would never run, as a key of `PROBLEMS`; empty if it will.
 
     Args:
         must_repeat: a schedule that runs only once is a problem, too.
@@ -44,7 +44,7 @@ def find_problem(entry: PeriodicTask, now: datetime, *, must_repeat: bool = Fals
 
 
 def last_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
-    """The last time up to now at which the entry was due, in UTC; None if not since its start."""
+    """Up to now, in UTC; None if not since the entry's start."""
     if entry.crontab is not None:
         at = latest_due_at(entry.crontab, now)
     else:
@@ -55,7 +55,7 @@ def last_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
 
 
 def next_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
-    """The first time after now at which the entry is due, in UTC; None if it never is."""
+    """After now, in UTC; None if never."""
     # The start time itself counts as a due time.
     start = max(now, entry.start_time - timedelta(microseconds=1)) if entry.start_time else now
     if entry.crontab is not None:
@@ -139,7 +139,7 @@ def _matches_on(schedule: Any, day: date, zone: ZoneInfo) -> list[datetime]:
 
 
 def _interval_time(entry: PeriodicTask, now: datetime, *, steps_ahead: int) -> datetime | None:
-    """The interval's last due time up to now (`steps_ahead` 0) or the first one after it (1)."""
+    """The last due time up to now (`steps_ahead` 0) or the first one after it (1)."""
     length = interval_length(entry.interval) if entry.interval is not None else None
     if not length:
         return None

@@ -1,4 +1,4 @@
-"""Decorator of staff pages: staff also need the permission that the page requires."""
+"""Decorator of staff pages: staff also need the page's permission."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -13,7 +13,7 @@ View = Callable[..., HttpResponse]
 
 
 def page_permission(permission: str) -> Callable[[View], View]:
-    """Redirect anonymous users to the login, and answer staff without the permission with 403."""
+    """Redirect anonymous users to the login; 403 for staff without the permission."""
 
     def decorate(view: View) -> View:
         @wraps(view)

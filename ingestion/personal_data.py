@@ -1,4 +1,4 @@
-"""Erases personal data of listeners: on request, and when the source has not sent them for some time."""
+"""Erases personal data: on request, and if the source has not sent the listener for some time."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ BATCH: Final = 500
 
 
 def forget_listener(listener: Listener) -> dict[str, int]:
-    """Delete a listener with all stored data; return the number of deleted rows by table.
+    """Delete a listener with all stored data; return the deleted rows by table.
 
     If the source still sends the listener, the next run imports them again.
     """
@@ -45,7 +45,7 @@ def forget_listener(listener: Listener) -> dict[str, int]:
 
 
 def erase_missing_listeners(before: datetime) -> int:
-    """Erase the personal data of listeners who became unavailable before this time; return how many.
+    """Of those who became unavailable before this time; return how many.
 
     Their sessions and feedback stay, under an ID that can't be linked to a person.
     """
@@ -68,7 +68,7 @@ def erase_missing_listeners(before: datetime) -> int:
 
 
 def rejections_of_listener(listener_id: int) -> QuerySet[Rejection]:
-    """Rejected rows about the listener, oldest first."""
+    """Oldest first."""
     keys = [pk for pk, _ in _rejections_of({listener_id}, LISTENER_FIELDS)]
     return Rejection.objects.filter(pk__in=keys).order_by("pk")
 

@@ -1,8 +1,8 @@
 """When runs are due: the ingestion's Beat entry, its slots, and the catch-up of a missed slot.
 
-`SCHEDULED_TIME` creates the entry and moves it when the setting changes, unless a person has edited it.
-A slot is one due time of the entry. Each slot gets one run, even if Beat, the broker, the catch-up and the
-foreground scheduler all start it; only a crashed or failed run is repeated.
+A setting change moves the entry, unless a person has edited it. A slot is one due time of the entry. It gets
+one run, even if Beat, the broker, the catch-up and the foreground scheduler all start it; only a crashed or
+failed run is repeated.
 """
 
 import json
@@ -102,7 +102,7 @@ def sync_timetable(scheduled_time: time, time_zone: str) -> None:
 
 
 def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
-    """Run the slot that is due, if any; `ingest` runs the slot with the given name."""
+    """`ingest` runs the slot with the given name."""
     slot = due_slot(now)
     if slot is None:
         return None
@@ -114,7 +114,7 @@ def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
 
 
 def due_slot(now: datetime) -> str | None:
-    """Name of the slot that should run now, for the first time or again; None if there is none."""
+    """The slot that should run now, for the first time or again."""
     due = last_due_slot(now)
     if due is None:
         return None
@@ -144,10 +144,7 @@ def _next_attempt_at(due: DueSlot) -> datetime | None:
 
 
 def last_due_slot(now: datetime) -> DueSlot | None:
-    """The last slot that was due up to now.
-
-    None if the entry is disabled, or nothing was due since it was created or moved.
-    """
+    """Up to now; None if the entry is disabled, or nothing was due since it was created or moved."""
     entry = _enabled_entry()
     at = None if entry is None else due_times.last_due_at(entry, now)
     if entry is None or at is None:
@@ -156,10 +153,7 @@ def last_due_slot(now: datetime) -> DueSlot | None:
 
 
 def next_due(now: datetime) -> datetime | None:
-    """When the next run is due, in UTC: a new slot or the retry of a failed one.
-
-    None if the entry is disabled or never due.
-    """
+    """In UTC: a new slot or the retry of a failed one; None if the entry is disabled or never due."""
     entry = _enabled_entry()
     if entry is None:
         return None
@@ -244,7 +238,7 @@ def _create_fixed_entries(time_zone: str) -> None:
 
 
 def find_or_create_schedule(schedule: Any, **fields: Any) -> Any:
-    """The first schedule with these fields; `get_or_create` fails if a person has created it twice."""
+    """`get_or_create` fails if a person has created it twice."""
     return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)
 
 

@@ -54,10 +54,7 @@ def source_client(base_url: str = "") -> SourceClient:
 
 
 def proxy_for(url: str) -> str:
-    """The proxy for this address from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; empty if none.
-
-    An address of this machine never needs a proxy.
-    """
+    """From HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; empty if none or for this machine."""
     host = urlsplit(url).hostname or ""
     if host in LOOPBACK_HOSTS or host.startswith("127."):
         return ""
@@ -103,7 +100,7 @@ def ingest_now(callback: IngestionProgress | None = None, **options: Any) -> Ing
 
 
 def review_and_notify() -> None:
-    """Review finished runs and send alerts; if this fails, the watchdog repeats it."""
+    """If this fails, the watchdog repeats it."""
     try:
         now = timezone.now()
         follow_up_all(now)
@@ -114,7 +111,7 @@ def review_and_notify() -> None:
 
 
 def replay_open_rejections() -> dict[str, int]:
-    """Validate the open rejections again; returns the number of imported rows by resource.
+    """Return the imported rows by resource.
 
     Raises:
         AlreadyRunning: a run is writing to the catalogue.
@@ -142,7 +139,7 @@ def send_alerts(now: datetime) -> DeliveryResult:
 
 
 def send_test_alerts(now: datetime) -> list[Notification]:
-    """Send one test notification per channel; each contains its error if it failed."""
+    """One per channel; each contains its error if it failed."""
     tried = []
     for channel in alert_channels():
         subject, content = render_test_message(channel.name, settings.SITE_URL, settings.LANGUAGE_CODE)
@@ -154,7 +151,7 @@ HEALTH_PATH: Final = "/health/ready/"
 
 
 def run_watchdog(now: datetime) -> WatchdogResult | None:
-    """Run all checks and send alerts; None if another process did so within the minute."""
+    """None if another process did so within the minute."""
     checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
     with alert_on_database_outage(now):
         return run_checks(now, [*checks, follow_up_all], send_alerts)
@@ -162,7 +159,7 @@ def run_watchdog(now: datetime) -> WatchdogResult | None:
 
 @contextmanager
 def alert_on_database_outage(now: datetime) -> Iterator[None]:
-    """Send an alert if the database fails in this block, and a resolution once it works."""
+    """If the database fails in this block; a resolution follows once it works."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
@@ -181,10 +178,7 @@ def report_database_outage(now: datetime, error: Exception) -> None:
 
 
 def delete_expired_rows(now: datetime) -> dict[str, int]:
-    """Delete rows past their retention time, and personal data of listeners who left the source.
-
-    Returns the number of deleted rows by table, and of listeners whose personal data was erased.
-    """
+    """Also erases personal data of listeners who left the source; returns the numbers by table."""
     deleted = retention.delete_expired(
         now,
         runs=timedelta(days=settings.KEEP_RUNS_DAYS),

@@ -1,4 +1,4 @@
-"""Celery tasks of the ingestion app; each calls one function of the domain.
+"""Celery tasks; each calls one function of the domain.
 
 Beat's tables and waiting messages store a task's `name`, so it stays when the function is renamed.
 """
@@ -62,7 +62,7 @@ def delete_expired() -> dict[str, int]:
 
 
 def start_ingestion() -> Thread | None:
-    """Start an ingestion in a worker if Redis is configured, else in a thread."""
+    """In a worker if Redis is configured, else in a thread."""
     if settings.REDIS_URL:
         ingest_on_request.delay()
         return None
@@ -83,7 +83,7 @@ def _ingest_in_thread() -> None:
 
 @worker_shutting_down.connect
 def stop_ingestion(**_: Any) -> None:
-    """Stop this worker's ingestion, and record it as stopped, when the worker is asked to shut down.
+    """When the worker is asked to shut down; the ingestion is recorded as stopped.
 
     Celery would wait until it ends, and the service manager would kill both.
     """

@@ -1,4 +1,4 @@
-"""Admin of the ingestion app: catalogue, runs, rejections, incidents, notifications, anomaly checks."""
+"""Admin pages of the ingestion app."""
 
 from ingestion.admin import audit, catalogue, incidents, monitoring, runs
 from ingestion.admin.base import (

@@ -1,4 +1,4 @@
-"""Read-only admin of the audit trail, and a mixin with which other admins record changes in it."""
+"""Read-only admin of the audit trail, and a mixin that records changes in it."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 class AccountAuditMixin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """For an admin of users or groups: records each change in the audit trail."""
+    """For an admin of users or groups."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         _record_change(request, "added", obj)

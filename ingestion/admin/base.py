@@ -1,4 +1,4 @@
-"""Base class, decorators and permissions of the read-only admin pages."""
+"""Base class, decorators and permissions of read-only admin pages."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -38,7 +38,7 @@ ROWS_PER_PAGE = 25
 
 
 class ListedLookups:
-    """For a ModelAdmin: allows only the query parameters of the page's own filters and links.
+    """Allows only the query parameters of the page's own filters and links.
 
     Django allows every lookup of the model's own fields: `?email__gte=` could read e-mail addresses letter by
     letter, and `?email__regex=` could keep SQLite busy for hours.
@@ -62,7 +62,7 @@ class ListedLookups:
 
 
 class ReadOnlyAdmin(ListedLookups, ModelAdmin):
-    """Lists and pages without add, change and delete. Rows are not counted, so that large tables open fast.
+    """Without add, change and delete. Rows are not counted, so that large tables open fast.
 
     `when_empty` is the text of an empty list: when rows appear there, or what to do first.
     """
@@ -84,10 +84,7 @@ class ReadOnlyAdmin(ListedLookups, ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Rows that match every word in one of `search_fields`, as in Django.
-
-        But "=id" compares the value itself, which an index finds. Django compares texts: UPPER(id::text).
-        """
+        """Like Django, but "=id" compares the value itself, which an index finds, and not UPPER(id::text)."""
         fields = self.get_search_fields(request)
         for word in smart_split(search_term) if fields else ():
             matches = [_search_by(queryset.model, str(field), _unquote(word)) for field in fields]
@@ -132,7 +129,7 @@ def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:
 
 
 def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """Decorator for a read-only field with a query, because Unfold calls each field five times per page."""
+    """For a read-only field with a query: Unfold calls each field five times per page."""
 
     @wraps(field)
     def cached(self: Any, row: Any) -> Any:
@@ -148,7 +145,7 @@ def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 def confirm_first(
     title: str, text: str
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """Decorator for an action: GET shows a page with `text` and a button, POST performs the action.
+    """GET shows a page with `text` and a button, POST performs the action.
 
     Browsers and crawlers may request any link, so a GET must change nothing.
     """

@@ -57,7 +57,7 @@ class SongAdmin(ReadOnlyAdmin):
 
 @admin.register(Listener)
 class ListenerAdmin(ReadOnlyAdmin):
-    """Shows names, e-mail addresses and genders only with the permission for personal data."""
+    """Personal data is shown only with the permission for it."""
 
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id",)

@@ -1,4 +1,4 @@
-"""Admin of incidents and notifications: incidents can be acknowledged and muted, but not edited."""
+"""Admin of incidents and notifications. Incidents can be acknowledged and muted, but not edited."""
 
 from collections.abc import Callable
 from datetime import timedelta

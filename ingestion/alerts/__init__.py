@@ -1,1 +1,1 @@
-"""Incidents, their messages, and the delivery of notifications about them."""
+"""Incidents, their messages, and notifications about them."""

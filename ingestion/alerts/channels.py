@@ -1,6 +1,6 @@
 """Notification channels: e-mail, Slack and every service that Apprise supports.
 
-Errors explain why a message was not sent; they never contain passwords or tokens.
+Errors never contain passwords or tokens.
 """
 
 import logging
@@ -36,11 +36,9 @@ logging.getLogger("apprise").propagate = False
 
 
 class NotSent(Exception):
-    """A message could not be sent.
-
-    Attributes:
-        down: the channel itself fails, so other messages must wait for the next round.
-        retry_after: seconds to wait, as requested by the service; 0 if it did not request any.
+    """Attributes:
+    down: the channel itself fails, so other messages must wait for the next round.
+    retry_after: seconds to wait, as requested by the service; 0 if it did not request any.
     """
 
     def __init__(self, reason: str, *, down: bool, retry_after: float = 0.0) -> None:
@@ -184,7 +182,7 @@ def redact_secrets(text: str, secrets: Iterable[str]) -> str:
 
 
 def secret_parts(url: str) -> list[str]:
-    """The URL and its longer parts, each of which could be secret, also percent-decoded."""
+    """The URL and its longer parts, also percent-decoded: each could be secret."""
     _, _, rest = url.partition("://")
     parts = [url, rest, *re.split(r"[/@:?&=#]", rest)]
     parts += [unquote(part) for part in parts]

@@ -28,7 +28,7 @@ Event = Notification.Event
 
 @dataclass
 class DatabaseOutage:
-    """An outage as stored in the file."""
+    """As stored in the file."""
 
     since: datetime
     error: str
@@ -65,7 +65,7 @@ def database_unavailable(
 ) -> int:  # fmt: skip
     """Record the outage and, after `GRACE`, send alerts; return how many were sent.
 
-    If a channel fails, the next call retries it.
+    The next call retries failed channels.
     """
     with _file_lock(file):
         outage = DatabaseOutage.load(file) or DatabaseOutage(now, error)
@@ -87,7 +87,7 @@ def database_unavailable(
 
 
 def database_recovered(now: datetime, file: Path, *, link: str, language: str) -> Incident | None:
-    """Store the outage as a resolved incident, so that its end is notified; None without an alert."""
+    """Store the outage as a resolved incident, which notifies its end; None without an alert."""
     if not file.exists():
         return None
     with _file_lock(file):

@@ -33,8 +33,6 @@ FAILING_FOR: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class DeliveryResult:
-    """Counts of one round: sent notifications, failed attempts, notifications that still wait."""
-
     sent: int = 0
     failed: int = 0
     waiting: int = 0
@@ -62,7 +60,7 @@ def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> Deliver
 
 
 def send_test_message(now: datetime, channel: Channel, subject: str, content: MessageContent) -> Notification:
-    """Send one test notification without retries; a success also resolves the channel's incident."""
+    """Without retries; a success also resolves the channel's incident."""
     notification = Notification.objects.create(
         event=Event.TEST, channel=channel.name, subject=subject, content=content, state=State.SENDING,
         created_at=now, due_at=now, claimed_at=now, claim=str(uuid4()), attempts=1,
@@ -111,7 +109,7 @@ def _ready(at: datetime) -> Q:
 
 
 def _claim(pk: int, at: datetime) -> Notification | None:
-    """Reserve a notification for this process; None if another process was first."""
+    """None if another process was first."""
     claim = str(uuid4())
     claimed = Notification.objects.filter(_ready(at), pk=pk).update(
         state=State.SENDING, claim=claim, claimed_at=at, attempts=F("attempts") + 1
@@ -169,7 +167,7 @@ def _retry_delay(attempts: int) -> timedelta:
 
 
 def _fail_unconfigured_channels(now: datetime, names: Sequence[str]) -> None:
-    """Fail notifications of removed channels after `GIVE_UP_AFTER`; a channel may be configured again."""
+    """After `GIVE_UP_AFTER`, because a channel may be configured again."""
     Notification.objects.filter(state__in=UNSENT, created_at__lte=now - GIVE_UP_AFTER).exclude(
         channel__in=names
     ).update(state=State.FAILED, error="The channel is no longer configured")

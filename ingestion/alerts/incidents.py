@@ -48,10 +48,7 @@ def open_or_update(condition: Condition, now: datetime) -> Incident:
 def resolve(
     key: str, now: datetime, *, run_id: int | None = None, facts: dict[str, Any] | None = None
 ) -> Incident | None:
-    """Resolve the open incident with this key; None if none is open.
-
-    `facts` are values for the message about the resolution.
-    """
+    """None if no incident with this key is open; `facts` are for the message."""
     incident = _find_open(key)
     if incident is None:
         return None
@@ -84,13 +81,13 @@ def sync_scope(
 
 
 def acknowledge(incident: Incident, by: str, now: datetime) -> bool:
-    """Stop the reminders of an incident; False if it is resolved or already acknowledged."""
+    """Stop reminders; False if the incident is resolved or acknowledged."""
     unacknowledged = Incident.objects.filter(pk=incident.pk, resolved_at=None, acknowledged_at=None)
     return bool(unacknowledged.update(acknowledged_at=now, acknowledged_by=by))
 
 
 def mute(incident: Incident, until: datetime, now: datetime) -> bool:
-    """Stop notifications for this incident's key up to the time `until`; False if it is resolved."""
+    """Stop notifications for this incident's key until then; False if it is resolved."""
     if until <= now:
         raise ValueError(f"{until} is in the past")
     return bool(Incident.objects.filter(pk=incident.pk, resolved_at=None).update(muted_until=until))

@@ -1,4 +1,4 @@
-"""HTTP caching: responds with 304 while the data behind a response has not changed."""
+"""HTTP caching: 304 while the data behind a response has not changed."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -21,12 +21,12 @@ class CacheValidator(NamedTuple):
     changed_at: datetime | None  # when the data last changed; None if unknown: no Last-Modified is sent
 
     def with_etag_part(self, state: str) -> "CacheValidator":
-        """A validator that also depends on `state`, which may return to an earlier value."""
+        """`state` may return to an earlier value."""
         return CacheValidator(f"{self.etag_source}|{state}", None)
 
 
 def catalogue_validator() -> CacheValidator | None:
-    """The catalogue's validator; None before the first run ends and during a run.
+    """None before the first run ends and during a run.
 
     Only runs and replayed rejections change the catalogue.
     """

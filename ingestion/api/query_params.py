@@ -39,7 +39,7 @@ class QueryParameter:
 
 
 class IdConverter:
-    """Path converter of ids: any whole number; views answer 404 for ids beyond 64 bits."""
+    """Path converter: any whole number; views answer 404 beyond 64 bits."""
 
     regex = "-?[0-9]{1,100}"
 
@@ -54,16 +54,12 @@ register_converter(IdConverter, "id")
 
 
 def is_possible_id(number: int) -> bool:
-    """Whether the number has at most 64 bits; SQLite raises an error for others."""
+    """At most 64 bits; SQLite raises an error for others."""
     return SMALLEST_ID <= number <= LARGEST_ID
 
 
 def refuse_unknown(query: Iterable[str], known: Iterable[str]) -> None:
-    """Check that every parameter of a request is known.
-
-    Raises:
-        ValidationError: names every unknown parameter, the nearest known one and all known ones.
-    """
+    """Raises `ValidationError`, which names each unknown parameter, the nearest and all known ones."""
     names = sorted(known)
     unknown = sorted(set(query).difference(names, {FORMAT_PARAMETER}))
     if unknown:
@@ -79,7 +75,7 @@ def _did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) -> dict[str, Any]:
-    """Values by parameter name; a missing or empty parameter has its default.
+    """Values by name; a missing or empty parameter has its default.
 
     Raises:
         ValidationError: names every invalid parameter and describes its valid values.

@@ -1,4 +1,4 @@
-"""Filters that other apps add to the songs endpoint; the setting SONG_LIST_FILTERS names them."""
+"""Filters that other apps add to the songs endpoint (setting SONG_LIST_FILTERS)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

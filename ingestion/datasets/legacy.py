@@ -1,6 +1,6 @@
 """Reads a SQLite database of the original project (the seed) as rows in the source's format.
 
-The seed stored times, durations and lists as text, and stored every session again in each run.
+The seed stored times, durations and lists as text, and every session again in each run.
 """
 
 import ast
@@ -18,7 +18,7 @@ TABLES_BY_PATH: Final = {"/tracks": "songs", "/users": "users", "/listen_history
 
 
 class NotLegacyDatabase(Exception):
-    """The file is not a database with the seed's schema."""
+    """The file lacks the seed's schema."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class LegacyPage:
 
 @dataclass
 class LegacyTableReader:
-    """Reads one table page by page, with the interface of a reader of the source."""
+    """One table page by page, with the interface of a reader of the source."""
 
     file: Path
     table: str
@@ -45,10 +45,10 @@ class LegacyTableReader:
     errors: dict[str, int] = field(default_factory=dict)
 
     def request_first_page(self) -> None:
-        """Do nothing: a file is available at once."""
+        """A file is available at once."""
 
     def close(self) -> None:
-        """Do nothing: each iteration closes the file."""
+        """Each iteration closes the file."""
 
     def __iter__(self) -> Iterator[LegacyPage]:
         with closing(_open(self.file)) as database:
@@ -63,7 +63,7 @@ class LegacyTableReader:
 
 
 class LegacyDatabase:
-    """A database file with the interface of a source client.
+    """With the interface of a source client.
 
     Raises:
         NotLegacyDatabase: the file does not exist or lacks one of the seed's tables.

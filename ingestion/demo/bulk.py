@@ -37,7 +37,7 @@ class FormulaTable(Sequence[Row]):
 
 
 class BulkSource:
-    """Rows that follow the source's contract but are not realistic; they need no memory.
+    """Rows follow the source's contract but are not realistic; they need no memory.
 
     Args:
         histories: rows of /listen_history, with five songs each.
@@ -57,7 +57,7 @@ class BulkSource:
 
     @property
     def changed_share(self) -> float:
-        """Share of songs and users, 0 to 1, that are changed in the next read."""
+        """Of songs and users, 0 to 1, in the next read."""
         return self._updated
 
     @changed_share.setter

@@ -21,7 +21,7 @@ REASON_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class BadRequest(Exception):
-    """The received bytes are not an HTTP request that this server supports."""
+    """Not an HTTP request that this server supports."""
 
 
 class Request(NamedTuple):
@@ -38,7 +38,7 @@ class Response(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
     def render_head(self, *, keep_alive: bool = True, length: int | None = None) -> bytes:
-        """Status line and headers; a negative `length` omits Content-Length."""
+        """A negative `length` omits Content-Length."""
         length = len(self.body) if length is None else length
         lines = [
             f"HTTP/1.1 {self.status} {REASON_PHRASES.get(self.status, '')}",
@@ -59,7 +59,7 @@ def json_response(status: int, value: object, *headers: tuple[str, str]) -> Resp
 
 
 def read_request(stream: BufferedReader) -> Request | None:
-    """The next request, without its body; None if the client has closed the connection.
+    """Without its body; None if the client has closed the connection.
 
     Raises:
         BadRequest: the request line, a header or the body's length is invalid or too long.
@@ -83,7 +83,7 @@ def read_request(stream: BufferedReader) -> Request | None:
 
 
 def http_date(moment: float | None = None) -> str:
-    """The time (seconds since 1970, by default now) in HTTP's format."""
+    """From seconds since 1970, by default now."""
     return formatdate(time.time() if moment is None else moment, usegmt=True)
 
 

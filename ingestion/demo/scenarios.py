@@ -1,4 +1,4 @@
-"""Events of a simulation's scenario file, and a demo source that carries them out."""
+"""A simulation's scenario file, and a demo source that carries out its events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from ingestion.demo.world.world import World
 
 
 class ScenarioSource:
-    """A demo source that can send wrong audio features, late sessions or another catalogue."""
+    """Can send wrong audio features, late sessions or another catalogue."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -42,7 +42,7 @@ class ScenarioSource:
         return self._seen
 
     def new_catalogue(self) -> None:
-        """Serve other songs and listeners under the same ids, until `restore_catalogue`."""
+        """Other songs and listeners under the same ids, until `restore_catalogue`."""
         world = self._world
         self._replacement = World.ending_on(
             world.today, seed=world.seed, songs=len(world.rows("tracks")), listeners=len(world.rows("users")),
@@ -56,7 +56,7 @@ class ScenarioSource:
         self._planted += 1
 
     def break_feature(self, feature: str, value: float | None, since: date) -> None:
-        """Replace the feature's value in songs added or changed since this day."""
+        """In songs added or changed since this day."""
         self._broken[feature] = value
         self._since = format_day_start(since)
         self._planted += 1
@@ -128,7 +128,7 @@ class ScenarioEvent:
         return self.first_day <= day < self.first_day + self.days
 
     def weekly_weight(self, day: int) -> float:
-        """By how much a drift shifts tastes on this day, so that its weight is reached after its weeks."""
+        """How far a drift shifts tastes on this day: it reaches its weight after its weeks."""
         weeks = self.parameters.get("weeks", 1)
         week, weekday = divmod(day - self.first_day, DAYS_PER_WEEK)
         if weekday or not 0 <= week < weeks:
@@ -160,7 +160,7 @@ class ScenarioEvent:
 
 
 def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
-    """The events by first day; those after the last week are left out.
+    """By first day; events after the last week are left out.
 
     Raises:
         ValueError: invalid JSON, or an unknown event or parameter; the message lists the valid ones.
@@ -177,7 +177,7 @@ def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
 
 
 def parse_last_day(text: bytes | str) -> date | None:
-    """The scenario's `last_day`, a Sunday; None if the simulation ends last Sunday.
+    """A Sunday; None if the simulation ends last Sunday.
 
     Raises:
         ValueError: it is not the date of a Sunday.

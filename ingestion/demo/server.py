@@ -70,7 +70,7 @@ class DemoServer:
         self._acceptor.start()
 
     def close(self) -> None:
-        """Close all connections and wait for every thread; may be called twice."""
+        """Also waits for every thread; may be called twice."""
         if self._closing.is_set():
             return
         self._closing.set()

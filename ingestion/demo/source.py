@@ -24,7 +24,7 @@ class Snapshot(NamedTuple):
 
 class Source(Protocol):
     def snapshot(self) -> Snapshot:
-        """The current rows; called for every page, so it must be cheap."""
+        """Called for every page, so it must be cheap."""
 
     def new_catalogue(self) -> None:
         """Give the ids to other songs and listeners, as a reset of the real source does."""
@@ -35,12 +35,12 @@ def row_key(resource: str, row: Row) -> tuple[Any, ...]:
 
 
 def format_timestamp(moment: datetime) -> str:
-    """The time in the source's format: always six decimals, never a time zone."""
+    """Always six decimals, never a time zone."""
     return moment.isoformat(timespec="microseconds")
 
 
 class RecordedSource:
-    """Rows of the recorded pages `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in a folder.
+    """The recorded pages `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in a folder.
 
     Raises:
         ValueError: the folder has no page of a resource.

@@ -46,7 +46,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_unwritable(error: BaseException) -> bool:
-    """Whether the database answers but cannot store anything, because its disk is full or it is read-only."""
+    """The database answers but cannot store anything: its disk is full or it is read-only."""
     cause: Any = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in UNWRITABLE_SQLITE_CODES
@@ -54,7 +54,7 @@ def is_unwritable(error: BaseException) -> bool:
 
 
 def lift_statement_limits() -> None:
-    """Remove the time limit of web requests from the statements of this thread."""
+    """For this thread: the limit of web requests."""
     connection.close()
     own = connection.settings_dict
     given = own["OPTIONS"].get("options", "")
@@ -66,9 +66,9 @@ def lift_statement_limits() -> None:
 
 
 def with_patience(work: Callable[[], R], patience: float = PATIENCE) -> R:
-    """Call `work`, and retry it for `patience` seconds while the database is locked, full or unreachable.
+    """Retry `work` for `patience` seconds while the database is locked, full or unreachable.
 
-    `work` must be safe to repeat. Within a transaction it is called only once.
+    It must be safe to repeat. Within a transaction it is called only once.
     """
     deadline, pause = time.monotonic() + patience, FIRST_PAUSE
     while True:
@@ -92,5 +92,5 @@ def patient(query: Callable[P, R]) -> Callable[P, R]:
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an error; PostgreSQL quotes the row in the others, which may hold personal data."""
+    """PostgreSQL quotes the row in the other lines, which may hold personal data."""
     return str(error).partition("\n")[0]

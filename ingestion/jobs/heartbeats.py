@@ -1,4 +1,4 @@
-"""Heartbeats of the service's components (Beat, workers, watchdog), and turns of periodic checks."""
+"""Heartbeats of the service's components, and turns of periodic checks."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
 
 
 def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
-    """Whether this process may run the check now; True for one process per interval `every`.
+    """True for one process per interval `every`.
 
     A heartbeat in the future, left by a wrong clock, does not block the next turn.
     """

@@ -1,4 +1,4 @@
-"""Leases in the database: a piece of work is done by one process at a time, on any machine."""
+"""Leases in the database: one process at a time does a piece of work, on any machine."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -9,13 +9,11 @@ from ingestion.models import Lease
 
 
 class HeldLease:
-    """A lease that this process holds."""
-
     def __init__(self, name: str, holder: str) -> None:
         self._rows = Lease.objects.filter(name=name, holder=holder)
 
     def renew(self, until: datetime) -> bool:
-        """Whether this process still holds the lease; it must renew it before it expires."""
+        """Before it expires; False if this process no longer holds it."""
         return bool(self._rows.update(until=until))
 
     def release(self) -> None:
@@ -23,7 +21,7 @@ class HeldLease:
 
 
 def take_lease(name: str, now: datetime, duration: timedelta) -> HeldLease | None:
-    """None if another process holds the lease. An expired one, of a process that died, is taken over."""
+    """None if another process holds it. An expired one, of a process that died, is taken over."""
     holder = secrets.token_hex(16)
     if Lease.objects.filter(name=name, until__lte=now).update(holder=holder, until=now + duration):
         return HeldLease(name, holder)

@@ -1,7 +1,7 @@
 """Job lock: the row of the running job is the lock, so only one process at a time runs a job.
 
-Works for every subclass of `JobRun`, whose partial UNIQUE constraint allows one running row. The next job
-that needs the lock marks a row as abandoned if its process has ended or is silent for `LOCK_TIMEOUT`.
+For every subclass of `JobRun`, whose partial UNIQUE constraint allows one running row. The next job that
+needs the lock abandons a row whose process has ended or is silent for `LOCK_TIMEOUT`.
 """
 
 import logging
@@ -30,7 +30,7 @@ LOG_CONTEXT: Final[ContextVar[Mapping[str, object]]] = ContextVar("work", defaul
 
 
 class LockLost(Exception):
-    """Another job marked this job as abandoned; this job must stop writing."""
+    """Another job marked this one as abandoned; it must stop writing."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def add_log_context(**names: object) -> Iterator[None]:
 
 
 def lock_owner() -> dict[str, Any]:
-    """Column values that identify this process as the owner of the lock."""
+    """Column values that identify this process."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -56,7 +56,7 @@ def find_running(model: type[models.Model]) -> Any:
 
 
 class JobHeartbeat:
-    """Sends the heartbeats of a running job; each also saves the job's `columns`."""
+    """Each heartbeat also saves the job's `columns`."""
 
     def __init__(self, run: Any, columns: Sequence[str] = ("stage",)) -> None:
         self._run = run
@@ -68,7 +68,7 @@ class JobHeartbeat:
             self.try_send()
 
     def try_send(self) -> None:
-        """Send a heartbeat, but ignore a database that is locked or unreachable.
+        """Ignore a database that is locked or unreachable.
 
         Raises:
             LockLost: the job was marked abandoned.
@@ -83,7 +83,7 @@ class JobHeartbeat:
             self._last_sent = time.monotonic()
 
     def send(self) -> None:
-        """Send a heartbeat; in a transaction this also locks the row, so that no other job can abandon it.
+        """In a transaction this also locks the row, so that no other job can abandon it.
 
         Raises:
             LockLost: the job was marked abandoned.
@@ -113,7 +113,7 @@ def finish_job(run: Any, status: str, **fields: Any) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """The error as "Type: first line of its message"; the others may hold a listener's e-mail address."""
+    """ "Type: first line of its message"; the other lines may hold a listener's e-mail address."""
     return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
@@ -132,7 +132,7 @@ def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
 
 
 def is_process_alive(run: Any) -> bool:
-    """Whether the job's process is alive; True on another host, which cannot be checked."""
+    """True on another host, which cannot be checked."""
     if run.host != socket.gethostname():
         return True
     try:

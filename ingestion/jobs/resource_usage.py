@@ -1,4 +1,4 @@
-"""Measures what a job costs: wall-clock seconds, CPU seconds and peak memory."""
+"""What a job costs: wall-clock seconds, CPU seconds and peak memory."""
 
 import logging
 import time
@@ -22,7 +22,7 @@ HEARTBEAT_SECONDS: Final = 20.0
 
 
 class ResourceMonitor:
-    """Measures this process with all its threads and ended children, from its creation on.
+    """Measures this process with its threads and ended children, from its creation on.
 
     `peak_memory` (bytes) is the largest sample; a shorter peak is missed.
     """
@@ -53,7 +53,7 @@ class ResourceMonitor:
 
     @contextmanager
     def sample_in_background(self, heartbeat: JobHeartbeat | None = None) -> Iterator[None]:
-        """Sample memory in a thread until the block ends, and send `heartbeat`, if given, regularly."""
+        """Sample memory in a thread until the block ends, and send `heartbeat` regularly."""
         ended = Event()
         # A copy of this thread's context, so that the thread's log lines name the job.
         thread = Thread(

@@ -27,7 +27,7 @@ _shutdown_flag = mmap.mmap(-1, 1)
 
 
 def begin_shutdown() -> None:
-    """Stop the jobs of this process, its threads and its forked children at their next heartbeat."""
+    """Stop the jobs of this process, its threads and forked children at their next heartbeat."""
     _shutdown_flag[0] = 1
 
 
@@ -36,7 +36,7 @@ def is_shutting_down() -> bool:
 
 
 class StopRequested(KeyboardInterrupt):
-    """The job was asked to stop; `kind` names the signal.
+    """`kind` names the signal.
 
     A KeyboardInterrupt, because psycopg reacts by cancelling the query, and the connection stays usable.
     """
@@ -49,8 +49,7 @@ class StopRequested(KeyboardInterrupt):
 class StopSignals:
     """Turns signals into `StopRequested` while a job can be interrupted.
 
-    An earlier signal is kept until the job can be interrupted. A second one, at least two seconds later, has
-    its usual effect: the process ends at once.
+    Earlier signals are kept until then. A second one, at least two seconds later, ends the process at once.
     """
 
     def __init__(self) -> None:
@@ -62,7 +61,7 @@ class StopSignals:
 
     @contextmanager
     def installed(self) -> Iterator["StopSignals"]:
-        """Handle the signals in this block; in a thread, which gets none, only `check` works.
+        """Handle signals in this block; in a thread, which gets none, only `check` works.
 
         After the block, a signal that arrived has the effect that the program had set.
         """
@@ -83,7 +82,7 @@ class StopSignals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Raise `StopRequested` in this block; at once if a signal came before it."""
+        """Raise `StopRequested` in this block, for an earlier signal at once."""
         self._is_interruptible = True
         try:
             if self._requested:
@@ -93,15 +92,11 @@ class StopSignals:
             self._is_interruptible = False
 
     def hold(self) -> None:
-        """Do not interrupt the job from now on, because it is about to write its result."""
+        """Before the job writes its result."""
         self._is_interruptible = False
 
     def check(self) -> None:
-        """Stop a job whose process is shutting down.
-
-        Raises:
-            StopRequested: `begin_shutdown` was called, or the main thread has ended.
-        """
+        """Raises `StopRequested` after `begin_shutdown`, or if the main thread has ended."""
         if self._is_interruptible and is_shutting_down():
             self._requested = SHUTDOWN
             self._raise()
@@ -128,7 +123,7 @@ class StopSignals:
 
 
 def describe_stop(kind: str) -> str:
-    """Who stopped a job, such as "Stopped by SIGTERM (process 7 of user moovi on web-1)."."""
+    """ "Stopped by SIGTERM (process 7 of user moovi on web-1).", for example."""
     cause = SIGNAL_NAMES.get(kind) or (
         "the shutdown of its process" if kind in {SHUTDOWN, "SystemExit"} else "Ctrl-C"
     )

@@ -1,4 +1,4 @@
-"""Shared by the management commands: formatting of help texts, and a check for migrations."""
+"""Shared by the commands: format of help texts, and a check for migrations."""
 
 from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
 
 
 class GuidedCommand(BaseCommand):
-    """A command whose `help` has several lines: what it does, examples, and the next step."""
+    """Its `help` has several lines: what it does, examples, and the next step."""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, formatter_class=_HelpFormatter, **kwargs)
 
 
 def require_migrations() -> None:
-    """Raises CommandError with the command to run if migrations have not been applied."""
+    """Raises `CommandError` with the command to run."""
     executor = MigrationExecutor(connection)
     pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if pending:

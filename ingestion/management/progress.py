@@ -1,4 +1,4 @@
-"""Progress of a run for a person: progress bars on a terminal, else log lines."""
+"""Progress of a run: bars on a terminal, else log lines."""
 
 import logging
 import sys
@@ -18,8 +18,6 @@ PERSONAL_FIELDS: Final = {"first_name", "last_name", "email", "gender"}
 
 
 class IngestionProgressBar(IngestionProgress):
-    """Shows each stage as a progress bar on a terminal, else as a log line."""
-
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
         self._name = ""
@@ -46,7 +44,7 @@ class IngestionProgressBar(IngestionProgress):
 
 
 class DryRunDiff(IngestionProgressBar):
-    """Progress bar that also collects the changes of a dry run, as text lines or as rows for JSON."""
+    """Also collects the changes of a dry run, as text lines or as rows for JSON."""
 
     def __init__(self, *, show_personal: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Tables of the ingestion app: the catalogue, ingestion runs, incidents, notifications and heartbeats."""
+"""Tables of the ingestion app."""
 
 from ingestion.models.audit import AuditEntry
 from ingestion.models.catalogue import (

@@ -76,7 +76,7 @@ class Incident(models.Model):
 
 
 class Notification(models.Model):
-    """One message to one channel; the process that changes `state` from waiting to sending sends it."""
+    """To one channel; the process that changes `state` from waiting to sending sends it."""
 
     class Event(models.TextChoices):
         OPENED = "opened"

@@ -1,4 +1,4 @@
-"""Columns and constraints of a background job's row, which is also the job's lock."""
+"""Columns and constraints of a job's row, which is also the job's lock."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,7 +6,7 @@ from django.db.models.constraints import BaseConstraint
 
 
 class JobRun(models.Model):
-    """Abstract base of jobs that run one at a time; `ingestion.jobs.lock` writes its columns.
+    """Base of jobs that run one at a time; `ingestion.jobs.lock` writes its columns.
 
     A subclass adds `status`, with the values running and abandoned, `stage`, and the `job_constraints`.
     """
@@ -29,7 +29,7 @@ class JobRun(models.Model):
 
 
 def job_constraints(prefix: str) -> list[BaseConstraint]:
-    """Constraints of a job's table, with names that begin with `prefix`; at most one row is running."""
+    """At most one row is running."""
     return [
         models.CheckConstraint(
             name=f"{prefix}_finished_iff_not_running",

@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Lease(models.Model):
-    """A piece of work that a process does now. The row goes when the work ends."""
+    """The row goes when the work ends."""
 
     name = models.CharField(max_length=60, primary_key=True)
     holder = models.CharField(max_length=32, help_text="Random, so that a process that lost the lease knows.")

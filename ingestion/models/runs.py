@@ -14,18 +14,18 @@ SOURCE_INCOMPLETE = "source_incomplete"
 
 class IngestionRunQuerySet(models.QuerySet["IngestionRun"]):
     def succeeded(self) -> Self:
-        """Runs that imported everything, without dry runs."""
+        """Imported everything; no dry runs."""
         return self.filter(status=IngestionRun.Status.SUCCEEDED, dry_run=False)
 
     def applied(self) -> Self:
-        """Runs that wrote the catalogue, succeeded or partial, without dry runs."""
+        """Wrote the catalogue, succeeded or partial; no dry runs."""
         return self.filter(
             status__in=(IngestionRun.Status.SUCCEEDED, IngestionRun.Status.PARTIAL), dry_run=False
         )
 
 
 class IngestionRun(JobRun):
-    """One ingestion run; the row is created when the run acquires the lock."""
+    """Created when the run acquires the lock."""
 
     class Trigger(models.TextChoices):
         COMMAND = "command"
@@ -104,7 +104,7 @@ class IngestionRun(JobRun):
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether a scheduled run is retried the same day, because the source could not be read."""
+        """The same day, because the source could not be read."""
         is_incomplete = self.status == self.Status.PARTIAL and self.error_kind == SOURCE_INCOMPLETE
         return self.status == self.Status.FAILED or is_incomplete
 
@@ -283,7 +283,7 @@ class AnomalyCheck(models.Model):
 
 
 class BaselineReset(models.Model):
-    """An operator's decision to compute a metric's expected range only from the run `since` on."""
+    """An operator computes a metric's expected range only from the run `since` on."""
 
     measure = models.CharField("metric", max_length=40)
     resource = models.CharField(max_length=17, choices=RESOURCES, blank=True)

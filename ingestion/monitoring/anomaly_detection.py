@@ -1,9 +1,8 @@
-"""Anomaly detection: compares each metric of a run with its expected range, computed from earlier runs.
+"""Anomaly detection: compares each metric of a run with its expected range.
 
-The range is the median of those runs +- k robust standard deviations. It is computed on a scale on which
-the metric's normal variation is constant, and is never narrower than that variation (`anomaly_rules`).
-`python -m benchmarks bands` simulates years of runs and counts false alarms and detected faults; see
-docs/benchmarks.md.
+The range is the median of earlier runs +- k robust standard deviations, on a scale on which the metric's
+normal variation is constant, and never narrower than that (`anomaly_rules`). False alarms and detected
+faults over simulated years: `python -m benchmarks bands`, docs/benchmarks.md.
 """
 
 import math
@@ -54,7 +53,7 @@ LONG_GAP_FACTOR: Final = 1.5
 
 
 class ExpectedRange(NamedTuple):
-    """The expected range in the metric's unit, including `low` and `high`; `n` is the sample size."""
+    """In the metric's unit, including `low` and `high`; `n` is the sample size."""
 
     median: float
     mad: float
@@ -81,12 +80,10 @@ def detect_anomalies(
     *,
     k: float = K,
 ) -> Iterator[AnomalyResult]:
-    """Compare each metric of a run with the runs before it.
-
-    Args:
-        past: earlier runs, oldest first; those that are not comparable are skipped.
-        resets: by metric and resource, the first run of a baseline that a person has reset.
-        k: half the width of a range, in robust standard deviations.
+    """Args:
+    past: earlier runs, oldest first; those that are not comparable are skipped.
+    resets: by metric and resource, the first run of a baseline that a person has reset.
+    k: half the width of a range, in robust standard deviations.
     """
     if run_metrics.accept_reset:
         return  # a person accepted a new catalogue, so earlier runs are not comparable
@@ -110,7 +107,7 @@ def compute_expected_range(
     tolerance: float = 0.0,
     weekday_effects: Sequence[float] = (),
 ) -> ExpectedRange:
-    """The expected range from at least one past value.
+    """From at least one past value.
 
     Args:
         values: adjusted for the trend and the time since the last run.
@@ -234,7 +231,7 @@ def _project_to_today(
 
 
 def _median_slope(ages: Sequence[float], values: Sequence[float]) -> float:
-    """Median slope over all pairs of points (Theil-Sen): up to 29 % outliers do not change its sign.
+    """Over all pairs of points (Theil-Sen): up to 29 % outliers do not change its sign.
 
     Source: Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 1968.
     """
@@ -244,7 +241,7 @@ def _median_slope(ages: Sequence[float], values: Sequence[float]) -> float:
 
 
 def _weekday_effects(rule: AnomalyRule, weekdays: Sequence[int], scaled: Sequence[float]) -> list[float]:
-    """The weekday effect of each value, then today's; empty if a weekday has too few values."""
+    """Of each value, then today's; empty if a weekday has too few values."""
     groups: defaultdict[int, list[float]] = defaultdict(list)
     for weekday, value in zip(weekdays, scaled, strict=False):
         groups[weekday].append(value)

@@ -32,7 +32,7 @@ class PartState(NamedTuple):
 def part_states(
     expected: Collection[str], heartbeats: Mapping[str, Heartbeat], now: datetime
 ) -> dict[str, PartState]:
-    """State of each component that is expected or ever ran, without those that a scheduler replaces."""
+    """Of components that are expected or ever ran, without those that a scheduler replaces."""
     replaced = is_scheduler_alive(heartbeats.get(Heartbeat.Part.SCHEDULER), now)
     states = {}
     for part in (Heartbeat.Part.BEAT, Heartbeat.Part.WORKER, Heartbeat.Part.WATCHDOG):
@@ -50,7 +50,7 @@ def part_states(
 
 
 def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """Whether the foreground scheduler is alive; its running ingestion counts, which sends no heartbeats."""
+    """Its running ingestion counts, which sends no heartbeats."""
     if scheduler is None or not is_silent(scheduler, now):
         return scheduler is not None
     run = lock.find_running(IngestionRun)
@@ -58,7 +58,7 @@ def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
 
 
 def _is_in_use(heartbeats: Mapping[str, Heartbeat], now: datetime) -> bool:
-    """Whether a component or a run started long enough ago for every component to have started too."""
+    """Whether a component or run started so long ago that every component should have."""
     limit = now - SILENT_AFTER
     if any(heartbeat.since <= limit for heartbeat in heartbeats.values()):
         return True

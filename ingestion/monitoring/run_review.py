@@ -1,6 +1,6 @@
 """Review of a finished run: detects anomalies, and opens and resolves incidents.
 
-Every run is reviewed once, in order, by its own process or, if that died, by the watchdog.
+Each run is reviewed once, in order, by its own process or, if that died, by the watchdog.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def follow_up_all(now: datetime) -> int:
 
 
 def sync_history_window(now: datetime, *, is_promised: bool) -> None:
-    """Open or resolve the incident about a source that keeps only recent sessions.
+    """The incident about a source that keeps only recent sessions.
 
     Args:
         is_promised: HISTORY_RETENTION states this limit, so no incident is opened.
@@ -131,10 +131,7 @@ def _anomaly_check(run: IngestionRun, one: AnomalyResult) -> AnomalyCheck:
 
 
 def _sync_run_incident(run: IngestionRun, now: datetime) -> None:
-    """Open or resolve the run's incident; a failure stays open until a run imports data.
-
-    A stopped run changes nothing.
-    """
+    """A failure stays open until a run imports data; a stopped run changes nothing."""
     if run.status == Status.STOPPED:
         return
     if run.status not in APPLIED_STATUSES:

@@ -29,7 +29,7 @@ class WatchdogResult:
 def run_checks(now: datetime, checks: Sequence[Check], send: Check) -> WatchdogResult | None:
     """Run every check, then send alerts; None if another process did so within the minute.
 
-    A check that raises opens an incident; the other checks still run.
+    A check that raises opens an incident.
 
     Args:
         checks: called in this order; a check may use the results of earlier ones.

@@ -85,7 +85,7 @@ class RowChange:
 
 
 class KnownIds:
-    """The ids that a session may refer to: from this run and from the catalogue."""
+    """Ids that a session may refer to: from this run and the catalogue."""
 
     def __init__(self) -> None:
         self.users: set[int] = set()
@@ -128,12 +128,10 @@ class ChangeDetector:
         skip: frozenset[int] = frozenset(),
         occurrences: Mapping[int, int] = NO_OCCURRENCES,
     ) -> PageResult:
-        """Validate the rows of a page and compare them with the catalogue.
-
-        Args:
-            skip: indices of rows that are duplicates of other rows.
-            occurrences: index of a row to its number among different rows that share the source's key; 0 if
-                left out.
+        """Args:
+        skip: indices of rows that are duplicates of other rows.
+        occurrences: index of a row to its number among different rows that share the source's key; 0 if
+            left out.
         """
         landed = PageResult(received=len(rows), duplicates=len(skip))
         landed.unknown_fields = self._validator.unknown_fields(rows)
@@ -181,7 +179,7 @@ class ChangeDetector:
         return sum(map(len, losers.values()))
 
     def count_seen_again(self) -> int:
-        """Number of available catalogue rows that the source sent again, accepted or rejected."""
+        """Available catalogue rows that the source sent again, accepted or rejected."""
         accepted = sum(landed.known for landed in self.pages.values())
         broken = {key for landed in self.pages.values() for key in landed.rejected_known_keys}
         if not broken:
@@ -190,7 +188,7 @@ class ChangeDetector:
         return accepted + len(broken.difference(*(landed.keys for landed in self.pages.values())))
 
     def count_distinct(self) -> int:
-        """Number of different rows that the source sent.
+        """Different rows that the source sent.
 
         Rejected rows without a usable key, and all rejected sessions, are compared by their content.
         """
@@ -403,7 +401,7 @@ def _hash_content(row: Any) -> int:
 
 
 def root_field(name: str) -> str:
-    """Name of the row's field in which a validation error lies: "items" for an error in its third item."""
+    """ "items" for an error in its third item."""
     return name.partition(".")[0]
 
 
@@ -455,7 +453,7 @@ def hash_keys(records: Iterable[Record], width: int) -> Iterator[int]:
 
 
 def hash_key(key: Key) -> int:
-    """64-bit hash of a key, valid in this process only.
+    """64 bits, valid in this process only.
 
     Two of 1 000 000 different pairs have the same hash with probability 3e-8.
     """

@@ -1,4 +1,4 @@
-"""Pings a service such as healthchecks.io when a run starts and ends; it alerts if a ping is missing."""
+"""Pings a service such as healthchecks.io, which alerts if a ping is missing, when a run starts and ends."""
 
 import logging
 from typing import Final, Literal
@@ -21,7 +21,7 @@ PingEvent = Literal["start", "success", "fail"]
 
 
 def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
-    """Whether the service accepted the ping; the log omits the address, because it is a secret."""
+    """False if the service refused it; the log omits the address, which is a secret."""
     if not url:
         return False
     address = url.rstrip("/") + ("" if event == "success" else f"/{event}")
@@ -40,7 +40,7 @@ def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
 
 
 def ping_run_finished(url: str, run: IngestionRun) -> None:
-    """Ping the outcome: success for a partial run, which has its own alert; none for a stopped one."""
+    """Success for a partial run, which has its own alert; no ping for a stopped one."""
     bad = {IngestionRun.Status.FAILED, IngestionRun.Status.REFUSED, IngestionRun.Status.ABANDONED}
     event: PingEvent = "fail" if run.status in bad else "success"
     if not run.dry_run and run.status != IngestionRun.Status.STOPPED:

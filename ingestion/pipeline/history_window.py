@@ -1,7 +1,7 @@
 """Distinguishes sessions that are too old for the source to keep from sessions that it deleted.
 
-Sessions at the old end of the listening history expire but stay in use, because the listening did happen.
-A session that disappears from the middle was deleted.
+Sessions at the old end of the history expire but stay in use, because the listening did happen. A session
+that disappears from the middle was deleted.
 """
 
 from array import array

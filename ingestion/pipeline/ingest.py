@@ -1,7 +1,7 @@
 """One ingestion run: reads the source, validates, checks the quality, and writes what changed.
 
 The catalogue is written only after the quality gate has accepted the run. Every transaction checks that
-the run still holds the lock. The run's row records every outcome.
+the run still holds the lock.
 """
 
 import errno
@@ -87,7 +87,7 @@ class IngestionProgress:
     """Callbacks for the progress of a run; this class ignores them."""
 
     def on_stage(self, run: IngestionRun, name: str) -> None:
-        """A stage begins, such as "reading songs"."""
+        """Such as "reading songs"."""
 
     def on_progress(self, done: int, total: int) -> None:
         """Rows processed in this stage, and the number expected."""
@@ -150,7 +150,7 @@ class _IngestionJob:
 
     @contextmanager
     def record_end(self) -> Iterator[None]:
-        """Record how the block ended in the run's row, and delete the staged pages."""
+        """Record how the block ended, and delete the staged pages."""
         try:
             with self.stop.interruptible():
                 yield

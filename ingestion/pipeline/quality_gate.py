@@ -1,4 +1,4 @@
-"""Decides whether a run's data may be written: is it still the same catalogue, and is it complete?"""
+"""Whether a run's data may be written: is it still the same catalogue, and is it complete?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ Status = IngestionRun.Status
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """Limits of the quality gate, as shares of rows from 0 to 1."""
+    """Shares of rows, 0 to 1."""
 
     rejected: float = 0.05  # with more rejected rows the run is partial
     missing: float = 0.5  # if more of a resource's known rows are missing, the source counts as reset
@@ -62,7 +62,7 @@ class ResourceAssessment:
 
 @dataclass(frozen=True)
 class QualityGateResult:
-    """How the run ends: `kind` is the code of the first reason, `reason` the text of all reasons."""
+    """`kind` is the code of the first reason, `reason` the text of all."""
 
     status: str
     kind: str = ""
@@ -101,10 +101,9 @@ def check_quality(
 ) -> QualityGateResult:
     """The status that the run gets, and whether its data may be written.
 
-    If the source was reset, the run is refused, unless the operator accepts the reset. The run is partial
-    if rows moved between pages, totals do not match, too many rows are rejected, most rows have a field in
-    another format, or many known sessions are missing. A partial run writes the valid rows but marks no row
-    as missing.
+    Refused if the source was reset, unless the operator accepts that. Partial if rows moved between pages,
+    totals do not match, too many rows are rejected, most rows have a field in another format, or many known
+    sessions are missing: valid rows are written, but none is marked as missing.
     """
     resets = [reason for one in assessments for reason in _signs_of_reset(one, limits)]
     changed_forms = [reason for one in assessments for reason in _changed_forms(one, limits)]
@@ -126,12 +125,12 @@ def check_quality(
 
 
 def is_held(one: ResourceAssessment, limits: QualityLimits) -> bool:
-    """Whether nothing of this resource may be written, because most known rows would lose their values."""
+    """Nothing of it may be written, because most known rows would lose their values."""
     return bool(_emptied_fields(one, limits) or _rewrites(one, limits))
 
 
 def mark_incomplete(result: QualityGateResult, failures: Mapping[str, str]) -> QualityGateResult:
-    """The result of a run that could not read these lists: partial, with the error of each list."""
+    """Of a run that could not read these lists: partial, with the error of each."""
     errors = [
         f"The {resource.replace('_', ' ')} could not be read: {error}."
         for resource, error in failures.items()
@@ -201,7 +200,7 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
 
 
 def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
-    """The reason if too many known sessions are missing, which does not prove a reset."""
+    """Too many known sessions are missing, which does not prove a reset."""
     expected = one.available - one.explained
     gone = expected - one.seen_again
     if gone - one.unrecognised <= limits.missing * expected:
@@ -214,7 +213,7 @@ def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[
 
 
 def _changed_forms(one: ResourceAssessment, limits: QualityLimits) -> list[str]:
-    """One message for each field whose format, in most rows, differs from the agreed one."""
+    """A message for each field whose format, in most rows, differs from the agreed one."""
     sentences = [
         f"The format of {one.label} changed: {field} {why} in {rows:,} of {one.received:,} rows."
         for field, why, rows in one.reasons
@@ -252,7 +251,7 @@ def _is_doubtful_at_first(correction: str, *, has_new_field: bool) -> bool:
 
 
 def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
-    """Fields that became empty in so many known rows that writing them would lose data."""
+    """In so many known rows that writing them would lose data."""
     return {
         field: rows
         for field, rows in one.emptied.items()
@@ -270,5 +269,5 @@ def _most_edits(one: ResourceAssessment, limits: QualityLimits) -> float:
 
 
 def _was_replaced(time: str, one: ResourceAssessment) -> bool:
-    """Whether rows took this time from their other time, because the source sends no readable one."""
+    """Rows took this time from their other time, because the source sends no readable one."""
     return any(what.startswith(time) and TAKEN_FROM in what for what in one.corrections)

@@ -47,7 +47,7 @@ def save_rejected_rows(
     refusals: Iterable[RejectedRow],
     guard: Callable[[], None] = lambda: None,
 ) -> None:
-    """Store rejected rows, except those that have an open rejection; each `row` is JSON text."""
+    """Except rows that have an open rejection; each `row` is JSON text."""
     for batch in in_batches(refusals, 1_000):
         rejections = {fingerprint(refusal.row): refusal for refusal in batch}
         still_open = Rejection.objects.filter(resource=resource, resolved_at=None, fingerprint__in=rejections)
@@ -66,7 +66,7 @@ def save_rejected_rows(
 
 
 def close_unsent(run: IngestionRun, resource: str) -> int:
-    """Close rejections of rows that a complete run did not receive, except rows of unknown users."""
+    """Of rows that a complete run did not receive, except those of unknown users."""
     gone = Rejection.objects.filter(resource=resource, resolved_at=None).exclude(last_run=run)
     return _resolve(gone, NOT_SENT)
 
@@ -74,7 +74,7 @@ def close_unsent(run: IngestionRun, resource: str) -> int:
 def settle_waiting(run: IngestionRun, zone: tzinfo) -> int:
     """Close rejections of sessions that waited for their user and are now stored; return how many.
 
-    A session that was not sent again is not imported, because the source deleted or changed it.
+    A session that was not sent again is not imported: the source deleted or changed it.
     """
     waiting = Rejection.objects.filter(
         resource=Resource.LISTENING_HISTORY, resolved_at=None, reason=UNKNOWN_USER
@@ -97,11 +97,11 @@ def replay_open(zone: tzinfo, guard: Callable[[], None] = lambda: None) -> dict[
     """Validate the open rejections again, oldest first, and import the rows that are valid now.
 
     Args:
-        zone: zone of times that have none.
+        zone: of times that have none.
         guard: called first in every transaction.
 
     Returns:
-        Number of imported rows by resource.
+        Imported rows by resource.
     """
     taken = {}
     for resource in Resource:
@@ -143,7 +143,7 @@ def _validated(
 
 
 def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
-    """Batches of 1 000, each read completely, because SQLite cannot write while a SELECT is open."""
+    """1 000 each, read completely, because SQLite cannot write while a SELECT is open."""
     last = 0
     while batch := list(rejections.filter(pk__gt=last)[:1_000]):
         yield batch
@@ -151,7 +151,7 @@ def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
 
 
 def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
-    """Records that are not stored or newer than the stored row, in order of `updated_at`."""
+    """Not stored or newer than the stored row, in order of `updated_at`."""
     if table.schema.has_weak_key:
         return _sessions_not_stored(table, records)
     width, updated = table.schema.key_length, table.schema.column_index("updated_at")
@@ -165,7 +165,7 @@ def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Reco
 
 
 def _sessions_not_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
-    """Sessions to write, numbered, without those not newer than a stored one of the listener and time."""
+    """Numbered, without those not newer than a stored one of the listener and time."""
     width, updated = table.schema.source_key_length, table.schema.column_index("updated_at")
     stored = read_stored_groups(table, list({record[:width] for record in records}))
     wanted: dict[Key, dict[int, Record]] = {}

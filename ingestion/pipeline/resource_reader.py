@@ -26,7 +26,7 @@ MAX_REASONS: Final = 5
 
 
 class RawPage(Protocol):
-    """Rows of one page, parsed and as sent; it replaces an earlier page with the same number."""
+    """Parsed and as sent; it replaces an earlier page with the same number."""
 
     @property
     def number(self) -> int: ...
@@ -97,11 +97,9 @@ class ReadStats:
 
 
 class ResourceReader:
-    """Reads one resource: pages, comparison with the catalogue, counts.
-
-    Args:
-        tick: called at least once a second; an exception from it stops the read.
-        progress: called with the number of rows read so far and the total that the source reports.
+    """Args:
+    tick: called at least once a second; an exception from it stops the read.
+    progress: called with the rows read so far and the total that the source reports.
     """
 
     def __init__(
@@ -146,11 +144,7 @@ class ResourceReader:
             self._reading.close()
 
     def read_pages(self) -> None:
-        """Read every page and compare its rows with the catalogue.
-
-        Raises:
-            SourceError: the source could not be read.
-        """
+        """Raises `SourceError` if the source could not be read."""
         if self._reading is None:
             self._process_staged_pages()
         else:
@@ -195,7 +189,7 @@ class ResourceReader:
         return dict(fields)
 
     def corrections(self) -> dict[str, int]:
-        """Number of rows by repair, such as an emptied field."""
+        """Rows by repair, such as an emptied field."""
         corrections: Counter[str] = Counter()
         for page in self.detector.pages.values():
             corrections.update(page.corrections)
@@ -214,7 +208,7 @@ class ResourceReader:
         return dict(fields)
 
     def rewritten(self) -> dict[str, int]:
-        """Number of known rows by kind of format change."""
+        """Known rows by kind of format change."""
         ways: Counter[str] = Counter()
         for page in self.detector.pages.values():
             ways.update(page.rewritten)
@@ -226,7 +220,7 @@ class ResourceReader:
 
     @property
     def missing(self) -> int:
-        """Number of available rows that the source did not send; 0 until every page was read."""
+        """Available rows that the source did not send; 0 until every page was read."""
         return max(self.available - self.detector.count_seen_again(), 0) if self.is_read else 0
 
     def _is_usually_short(self) -> bool:
@@ -265,7 +259,7 @@ class ResourceReader:
         self.detector.drop_after(self.stats.pages)
 
     def forget_known_ids(self) -> None:
-        """Accept only sessions of stored songs and listeners, because nothing of this list is written."""
+        """Accept only sessions of stored songs and listeners: nothing of this list is written."""
         if (known := self._known_ids()) is not None:
             known.clear()
 

@@ -1,7 +1,6 @@
 """Starts a run: its row is the lock that lets one run work at a time.
 
-A partial UNIQUE constraint allows one running row. If the process of a run has ended, or its heartbeat
-is too old, the next run marks it as abandoned.
+The next run abandons a run whose process has ended, or whose heartbeat is too old.
 """
 
 from django.db import IntegrityError, transaction

@@ -1,4 +1,4 @@
-"""Collects the log lines of a run, so that the run's page can show them."""
+"""Collects the log lines of a run for its page."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ MAX_CHARS: Final = 1_000
 
 
 class RunLog(logging.Handler):
-    """Keeps the log lines whose context names the run, and saves them from time to time."""
+    """Keeps lines whose context names the run, and saves them from time to time."""
 
     def __init__(self, run: IngestionRun) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class RunLog(logging.Handler):
             self.save()
 
     def save(self) -> None:
-        """Save the waiting lines; they are kept if the database cannot store them now."""
+        """Lines are kept if the database cannot store them now."""
         self._saved_at = time.monotonic()
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not lines or connection.needs_rollback:

@@ -29,10 +29,8 @@ NO_LATENCY: Final = Latency(None, None, None)
 
 
 def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
-    """Median, 95th percentile and maximum of the rows' latency.
-
-    Args:
-        newest: max(created_at, updated_at) of each written row, in seconds since 1970.
+    """Args:
+    newest: max(created_at, updated_at) of each written row, in seconds since 1970.
     """
     waits = sorted(committed_at.timestamp() - moment for moment in newest)
     if not waits:
@@ -74,7 +72,7 @@ class WriteResult:
 def build_report(
     run: IngestionRun, reader: ResourceReader, written: WriteResult, seconds: float | None
 ) -> ResourceReport:
-    """The unsaved report of one resource; values that exceed a column's range are cut to it."""
+    """Unsaved; values that exceed a column's range are cut to it."""
     report = ResourceReport(
         run=run, resource=reader.table.schema.resource, written=written.rows,
         missing=reader.missing - len(reader.expired), expired=len(reader.expired),
@@ -196,7 +194,7 @@ HEARTBEAT_COLUMNS: Final = ("stage", "stage_done", "stage_total", "stages")
 
 
 class StageTimeline:
-    """Measures the stages of a run; changes the run's attributes and saves nothing."""
+    """Changes the run's attributes and saves nothing."""
 
     def __init__(self, run: IngestionRun) -> None:
         self._run = run
@@ -205,7 +203,7 @@ class StageTimeline:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def begin_stage(self, name: str, resource: str = "") -> None:
-        """End the current stage and begin this one; `resource` is empty if it concerns none."""
+        """Also ends the current stage; `resource` is empty if it concerns none."""
         self.end_stage()
         self._began, self._resource = time.monotonic(), resource
         self._run.stage, self._run.stage_done, self._run.stage_total = name, 0, 0

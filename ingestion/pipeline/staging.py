@@ -1,6 +1,6 @@
-"""Stores the source's pages on disk until the quality gate has checked the run; each page has a checksum.
+"""Stores the source's pages on disk, with checksums, until the quality gate has checked the run.
 
-A run has one file of frames for each resource. A page that is read again is appended; its last frame counts.
+One file of frames for each resource. A page that is read again is appended; its last frame counts.
 """
 
 import shutil
@@ -68,7 +68,7 @@ class Spool:
 
     @property
     def completed_stats(self) -> dict[str, Any] | None:
-        """The counters given to `mark_complete`; None while pages are missing."""
+        """As given to `mark_complete`; None while pages are missing."""
         if (FrameKind.END, 0) not in self._frames:
             return None
         measured: dict[str, Any] = orjson.loads(self.read_frame(FrameKind.END, 0))
@@ -146,14 +146,14 @@ RESUME_WITHIN: Final = timedelta(minutes=10)
 
 
 def can_resume(read_at: str, now: datetime) -> bool:
-    """Whether a list whose last page arrived at this time (ISO 8601) is recent enough to reuse."""
+    """Whether the last page's arrival (ISO 8601) is recent enough."""
     return bool(read_at) and timedelta() <= now - datetime.fromisoformat(read_at) <= RESUME_WITHIN
 
 
 def open_staging(run: IngestionRun, base: Path) -> Staging:
-    """The run's folder, with the pages of the previous run if that one crashed in the same slot.
+    """With the pages of the previous run if that one crashed in the same slot.
 
-    After a failed run there are no pages to reuse, because they may be the cause of the failure.
+    Not after a failed run: its pages may be the cause.
     """
     settings = connection.settings_dict
     database = "|".join(str(settings.get(name) or "") for name in ("ENGINE", "HOST", "PORT", "NAME"))

@@ -1,4 +1,4 @@
-"""Writes records to the database by the fastest way of each database; writing twice changes nothing.
+"""Writes records by the fastest way of each database; writing twice changes nothing.
 
 Only rows whose content differs, or that were marked as missing, are written.
 """
@@ -33,7 +33,7 @@ Key = tuple[Any, ...]
 
 
 class StoredRow(NamedTuple):
-    """A row as stored; its JSON may be formatted unlike a record's, see `normalize_json`."""
+    """Its JSON may be formatted unlike a record's, see `normalize_json`."""
 
     record: Record
     missing: bool  # a run did not receive it, or it expired at the source
@@ -59,7 +59,7 @@ class MirroredTable:
 
     @property
     def can_expire(self) -> bool:
-        """Whether the source may keep only recent rows."""
+        """The source may keep only recent rows."""
         return self.model is ListeningHistory
 
     def field_type(self, column: str) -> "type[models.Field[Any, Any]]":
@@ -79,15 +79,12 @@ def upsert(
     *,
     into_empty: bool = False,
 ) -> int:
-    """Write the records that differ from the stored rows; the last copy of a key wins.
+    """Write the records that differ from the stored rows; the last copy of a key wins. Return how many.
 
     Args:
         guard: called first in every transaction; an exception from it rolls that transaction back.
         into_empty: the table was empty and no key comes twice, so a faster plain insert is used; on
             PostgreSQL a conflict fails the batch.
-
-    Returns:
-        Number of rows written.
     """
     write = _execute_many
     if connection.vendor == "postgresql":
@@ -135,7 +132,7 @@ def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
 
 
 def normalize_json(table: MirroredTable, row: Record) -> Record:
-    """The row with its JSON serialized as validated records are, so that equal values compare equal."""
+    """JSON serialized as validated records are, so that equal values compare equal."""
     return tuple(
         value
         if value is None or table.field_type(column) is not models.JSONField
@@ -159,7 +156,7 @@ def available_rows(table: MirroredTable) -> "models.QuerySet[Any]":
 
 
 def available_keys(table: MirroredTable) -> Iterator[tuple[int, Key]]:
-    """Primary key and source key of every available row, by primary key."""
+    """Primary key and source key, by primary key."""
     columns = ", ".join(_readable(table, column) for column in table.key)
     sql = (
         f"SELECT id, {columns} FROM {table.name} WHERE id > %s AND unavailable_at IS NULL "  # noqa: S608

@@ -1,1 +1,1 @@
-"""Client for the source API: pages, retries, limits and validation. Pure Python, no Django."""
+"""Client for the source API. PURE: no Django."""

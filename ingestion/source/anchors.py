@@ -1,7 +1,4 @@
-"""Anchor pages, which the paginator reads at the start and again at the end to notice moved rows.
-
-`paginator.py` explains why this finds every shift that matters.
-"""
+"""Anchor pages, which the paginator reads first and last to notice moved rows (see `paginator.py`)."""
 
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
@@ -15,7 +12,7 @@ MIN_ANCHORS = 8
 
 
 def choose_anchors(pages: int) -> list[int]:
-    """Page numbers of the anchors, ascending: the first, the last, and evenly spaced ones."""
+    """Ascending: the first page, the last, and evenly spaced ones."""
     count = min(pages, max(MIN_ANCHORS, pages // PAGES_PER_ANCHOR))
     if count <= 1:
         return [1]
@@ -23,7 +20,7 @@ def choose_anchors(pages: int) -> list[int]:
 
 
 class AnchorTracker:
-    """Remembers how many rows each page had, and which rows each anchor had; the latest response counts.
+    """How many rows each page had, and which rows each anchor had; the latest response counts.
 
     Args:
         key: identifies a row, with an equal value each time the row is read.
@@ -55,7 +52,7 @@ class AnchorTracker:
         return self._row_counts.get(number, 0)
 
     def has_empty_end(self) -> bool:
-        """Whether the last page is empty though its response reports at least as many pages."""
+        """The last page is empty though its response reports at least as many pages."""
         is_empty = self.pages > 1 and self._row_counts.get(self.pages) == 0
         return is_empty and self._reported_pages.get(self.pages, 0) >= self.pages
 
@@ -70,7 +67,7 @@ class AnchorTracker:
             self._anchor_keys[answer.number] = self.keys_of(answer)
 
     def resize(self, pages: int) -> list[int]:
-        """Choose anchors for a list of this many pages; return the recorded pages beyond its end, ascending.
+        """Choose anchors for this many pages; return the recorded pages beyond the end, ascending.
 
         Existing anchors stay anchors, so that their rows can be compared.
         """

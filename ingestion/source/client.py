@@ -16,7 +16,7 @@ from ingestion.source.retry import ConnectionLimit, Patience, RateLimiter, Retry
 
 
 class SourceClient:
-    """Client for one source; all its paginators share one rate limit."""
+    """For one source; all its paginators share one rate limit."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class SourceClient:
     def read_pages(
         self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
     ) -> Paginator:
-        """A paginator over the whole list at this path; pages come in order of arrival.
+        """The whole list at this path; pages come in order of arrival.
 
         Args:
             key: identifies a row, with an equal value each time the row is read.

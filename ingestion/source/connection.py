@@ -71,7 +71,7 @@ class _TrackedHTTPS(HTTPSConnection):
 
 
 class _TrackingAdapter(HTTPAdapter):
-    """Reports each opened socket, so that another thread can abort a request that hangs."""
+    """Reports opened sockets, so that another thread can abort a request that hangs."""
 
     def __init__(self, on_connect: Callable[[Any], None]) -> None:
         self._on_connect = on_connect
@@ -87,8 +87,8 @@ class _TrackingAdapter(HTTPAdapter):
 class SourceConnection:
     """A keep-alive connection, used by one thread at a time; any thread may abort it.
 
-    It uses the adapter of requests without a Session: a session reads the bodies of redirects without a
-    limit, keeps cookies, takes passwords from the environment, and needs 0.02 to 0.2 ms more for each page.
+    The adapter of requests without a Session, which reads the bodies of redirects without a limit, keeps
+    cookies, takes passwords from the environment, and needs 0.02 to 0.2 ms more for each page.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class SourceConnection:
         self._stopped = False
 
     def get(self, url: str, on_request: Callable[[], None]) -> SourceResponse:
-        """The response, after at most three redirects on the same host.
+        """After at most three redirects on the same host.
 
         Args:
             on_request: called once for every request sent.

@@ -11,7 +11,7 @@ _PUBLIC_PARAMETERS = frozenset({"page", "size"})
 
 
 def without_secrets(url: str) -> str:
-    """The address without user and password, with all query values but page and size masked."""
+    """Without user and password; all query values but page and size are masked."""
     try:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
@@ -54,7 +54,7 @@ class SourceContractBroken(SourceError):
 
 
 class AttemptFailed(Exception):
-    """One request failed; another attempt may succeed. Never leaves this package.
+    """Another attempt may succeed. Never leaves this package.
 
     Attributes:
         retry_after: the wait in seconds that the source asked for.
@@ -80,7 +80,7 @@ class AttemptFailed(Exception):
 
 
 class FetchCancelled(Exception):
-    """The paginator was closed while a thread waited or fetched. Never leaves this package."""
+    """The paginator was closed. Never leaves this package."""
 
 
 # The first match counts: subclasses come before their bases.

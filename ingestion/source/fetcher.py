@@ -90,7 +90,7 @@ class _PageFailures:
 
 
 class PageFetcher:
-    """Fetches pages of one list; several threads may use it at once."""
+    """For one list; several threads may use it at once."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class PageFetcher:
         self._missing_pages = 0
 
     def fetch_page(self, connection: SourceConnection, number: int) -> PageResponse:
-        """Fetch a page, with retries; a page past the end is empty, also if the source answers 404.
+        """With retries; a page past the end is empty, also if the source answers 404.
 
         Raises:
             SourceUnavailable: the source did not send this page in time.

@@ -1,28 +1,24 @@
 """Read a paged list while the source changes it, without missing a row that stays in the list.
 
-The problem: pages are requested by number. If a row is inserted or deleted at position d while the list is
-read, every later row moves by one place. A row may move from a page not read yet to one already read, and
-would be missed.
-
-The method: some pages are anchors (`anchors.py`).
+Pages are requested by number. If a row is inserted or deleted at position d meanwhile, every later row
+moves by one place, perhaps from a page not read yet to one already read. So some pages are anchors
+(`anchors.py`):
 
 1. Read all anchors.
 2. Read the pages between them.
-3. Read each anchor again once all pages below it are read, and compare its rows with those of the first time.
+3. Read each anchor again once all pages below it are read, and compare its rows with the first time.
 
-Why it works: rows keep their relative order, so a change at d shifts every later row permanently. An
-anchor with the same keys in the same places saw no net shift between the two times. So if no anchor behind d
-moved, the change came either before all of them were read first (then every page was read after the change)
-or after all of them were read again (then every page was read before it). Both times the pages fit together.
-Only changes that cancel each other out between the same two anchors, such as one delete and one insert, can
-hide; the next run finds those.
+Rows keep their relative order, so a change at d shifts every later row permanently, and an anchor with the
+same keys in the same places saw no net shift in between. If no anchor behind d moved, the change came before
+all of them were read first (then every page was read after the change) or after all were read again (then
+every page was read before it). Both times the pages fit together. Only changes that cancel out between the
+same two anchors, such as one delete and one insert, can hide; the next run finds those.
 
 If an anchor moved, everything behind the last unmoved anchor before it is read again, and all anchors are
-compared again, because unmoved ones may have moved meanwhile. After more than `MAX_ROUNDS` shifts the
-paginator stops and reports the list as not `stable`.
+compared again. After more than `MAX_ROUNDS` shifts the list is reported as not `stable`.
 
-If the last page is full, the reported end may be too low. The paginator then looks for the real one, and
-reads the pages up to it with anchors as well.
+If the last page is full, the reported end may be too low: the paginator finds the real one, and reads up to
+it with anchors as well.
 """
 
 from collections import Counter, deque
@@ -53,9 +49,9 @@ PAGES_PER_STEP = 8
 
 @dataclass(frozen=True, slots=True)
 class SourcePage:
-    """One page, parsed and as sent; it replaces an earlier page with the same number.
+    """Parsed and as sent; it replaces an earlier page with the same number.
 
-    A page without rows may mean that the list got shorter and the page no longer exists.
+    Without rows, the list may have got shorter.
     """
 
     number: int
@@ -123,7 +119,7 @@ class Paginator:
 
     @property
     def total(self) -> int:
-        """Length of the list in rows, from the source's latest response."""
+        """In rows, from the source's latest response."""
         return self._anchors.total
 
     @property
@@ -140,7 +136,7 @@ class Paginator:
 
     @property
     def requests(self) -> int:
-        """Requests sent, with retries, second requests for anchors and redirects."""
+        """With retries, second requests for anchors and redirects."""
         return self._stats.requests
 
     @property
@@ -149,7 +145,7 @@ class Paginator:
 
     @property
     def bytes(self) -> int:
-        """Total length of the received bodies, decompressed."""
+        """Of the received bodies, decompressed."""
         return self._stats.bytes
 
     @property
@@ -157,7 +153,7 @@ class Paginator:
         return self._stats.errors
 
     def request_first_page(self) -> None:
-        """Request the first page in advance; a caller that never iterates must call `close`."""
+        """In advance; a caller that never iterates must call `close`."""
         if not self._first_page_requested:
             self._first_page_requested = True
             self._pool.submit(1)
@@ -235,7 +231,7 @@ class Paginator:
         yield from self._read_anchors(self._anchors.unread_anchors())
 
     def _start_past_end(self) -> int | None:
-        """The page behind which a list continues whose reported end is too low; None if it does not.
+        """The page behind which a list continues; None if its reported end is right.
 
         A total that is too low hides rows behind a full last page.
         """
@@ -284,7 +280,7 @@ class Paginator:
             first += PAGES_PER_STEP
 
     def _read_and_recheck(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:
-        """Read the pages between the anchors behind `start`, and every anchor for the second time."""
+        """The pages between the anchors behind `start`, and every anchor for the second time."""
         # One response is one state of the list; but a list that shrank to one page may have shrunk after it.
         is_one_answer = self._anchors.pages <= 1 and not self.shifts
         anchors = [] if is_one_answer else self._anchors.anchors()
@@ -349,9 +345,9 @@ class Paginator:
         return SourcePage(answer.number, answer.rows, answer.body)
 
     def _fetch(self, numbers: Iterable[int], anchors: Sequence[int] = ()) -> Iterator[PageResponse]:
-        """Fetch pages in parallel, in order of arrival.
+        """In parallel, in order of arrival.
 
-        First `numbers`, then `anchors`, each anchor only after every page below it has arrived.
+        First `numbers`, then `anchors`, each only after every page below it has arrived.
         """
         pages, anchor_queue = iter(numbers), deque(anchors)
         pending_pages: set[int] = set()

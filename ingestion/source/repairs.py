@@ -1,7 +1,7 @@
-"""Converts values that are not in the contract's format, and empties values that cannot be read.
+"""Converts values that are not in the contract's format, and empties unreadable ones.
 
-Applied only to rows that fail validation. A field that identifies the row is never emptied, so such a
-row stays rejected.
+Only in rows that fail validation. A field that identifies the row is never emptied, so such a row stays
+rejected.
 """
 
 import math
@@ -66,7 +66,7 @@ def _read_duration_text(text: str) -> int | None:
 
 
 def read_time(value: object) -> datetime | None:
-    """A time from ISO 8601, or seconds, milliseconds or microseconds since 1970; None if unreadable."""
+    """From ISO 8601, or seconds, milliseconds or microseconds since 1970; None if unreadable."""
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value)
@@ -97,7 +97,7 @@ def repair_row(
     identifying: Collection[str],
     is_representable: Callable[[datetime], bool],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The row with its values in the contract's format if possible, and one text for each repair.
+    """The row in the contract's format if possible, and one text for each repair.
 
     Args:
         fields: names of the contract's fields.
@@ -145,7 +145,7 @@ def _text(value: object) -> Repair:
 
 
 def _required_text(value: object) -> Repair:
-    """Text of an identifying field, also from numbers and lists; not cleaned, which would alter it."""
+    """Also from numbers and lists; not cleaned, which would alter the identity."""
     repaired = _text(value)
     return repaired if repaired[1] in {FROM_NUMBER, FROM_LIST} else (value, "")
 

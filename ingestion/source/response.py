@@ -14,7 +14,7 @@ MAX_DIGITS: Final = 1_000
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a JSON body that may have lone surrogates, NaN or invalid UTF-8 inside strings.
+    """JSON that may have lone surrogates, NaN or invalid UTF-8 inside strings.
 
     orjson would reject the whole page; here the validation rejects only the rows with bad values.
 
@@ -37,10 +37,10 @@ def _read_integer(digits: str) -> int | float:
 
 
 def to_utf8(body: bytes, content_type: str) -> bytes:
-    """The body in UTF-8, decoded with the charset that the response declares.
+    """Decoded with the charset that the response declares.
 
-    The charset is ignored if it does not exist or does not fit, because JSON is UTF-8 by its standard. It is
-    also ignored for UTF-8 text, because many servers and proxies add ISO-8859-1 to all responses.
+    It is ignored if it does not exist or fit, because JSON is UTF-8 by its standard, and for UTF-8 text,
+    because many servers and proxies add ISO-8859-1 to all responses.
     """
     header = Message()
     header["Content-Type"] = content_type
@@ -54,7 +54,7 @@ def to_utf8(body: bytes, content_type: str) -> bytes:
 
 
 def _is_utf8(body: bytes) -> bool:
-    """Whether a body can only be UTF-8: it has non-ASCII letters, which in another charset are not valid."""
+    """Has non-ASCII letters, which in another charset are not valid."""
     # Text with NUL is UTF-16, because JSON has none.
     if body.isascii() or b"\0" in body:
         return False
@@ -75,7 +75,7 @@ ENVELOPE_ERROR = "envelope"
 
 @dataclass(frozen=True, slots=True)
 class PageResponse:
-    """One page as sent; `pages` is at least 1, also for an empty list."""
+    """As sent; `pages` is at least 1, also for an empty list."""
 
     number: int
     rows: list[Any]
@@ -86,11 +86,7 @@ class PageResponse:
 
 
 def parse_page(body: bytes, content_type: str, number: int) -> PageResponse:
-    """Parse and check page `number`.
-
-    Raises:
-        AttemptFailed: not JSON, or the envelope around the rows is not valid.
-    """
+    """Raises `AttemptFailed` if it is not JSON, or the envelope around the rows is not valid."""
     body = to_utf8(body, content_type)
     document = _parse_document(body, content_type)
     problem = _envelope_error(document, number)

@@ -1,4 +1,4 @@
-"""Waiting for the source: backoff, patience, Retry-After, the rate limit and the number of connections."""
+"""Waiting for the source: backoff, patience, Retry-After, rate limit, number of connections."""
 
 import math
 import random
@@ -26,13 +26,13 @@ class RetryPolicy:
     rng: random.Random = field(default_factory=random.Random)
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after this many failures in a row, at least 1."""
+        """In seconds, after this many failures in a row (at least 1)."""
         # 2**64 exceeds any cap; 2.0**1024 would overflow.
         return self.rng.uniform(0.0, min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
 
 
 class Patience:
-    """The seconds that one run waits for an unreachable source; shared by its lists and threads.
+    """Seconds that one run waits for an unreachable source; shared by its lists and threads.
 
     Only pages that are given up count, because several threads wait for the same outage.
     """
@@ -81,12 +81,7 @@ class ConnectionLimit:
 
 
 def parse_retry_after(value: str | None, now: datetime, maximum: float = MAX_RETRY_AFTER) -> float | None:
-    """Seconds from a Retry-After header, at most `maximum`; None if it is missing, past or not valid.
-
-    Args:
-        value: seconds, or an HTTP date.
-        now: aware.
-    """
+    """Seconds (from seconds or an HTTP date), at most `maximum`; None if missing, past or not valid."""
     if value is None:
         return None
     try:

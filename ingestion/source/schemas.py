@@ -1,9 +1,8 @@
 """Validates the source's rows: each raw row becomes a record or a rejected row with the reason.
 
-A record is a tuple in the order of `ResourceSchema.columns`, in the format in which it is compared with
-the database and written to it: ids are ints, durations are microseconds, times are UTC text without
-zone (`2026-11-22 18:02:58.788203`, no fraction if it is zero), `items` and `audio_features` are JSON
-text.
+A record is a tuple in the order of `ResourceSchema.columns`, in the format of the database: ids are ints,
+durations microseconds, times UTC text without zone (`2026-11-22 18:02:58.788203`, no fraction if it is
+zero), `items` and `audio_features` JSON text.
 """
 
 import unicodedata
@@ -32,7 +31,7 @@ MICROSECONDS_LENGTH: Final = len("2026-11-22T18:02:58.788203")
 
 
 class Resource(StrEnum):
-    """The lists that the source offers, by their names in this product."""
+    """The source's lists, by their names in this product."""
 
     SONGS = "songs"
     USERS = "users"
@@ -135,7 +134,7 @@ OTHER_NAMES: Final = "(other fields)"
 
 
 def clean_text(text: object) -> str:
-    """Text that every database can store: NUL characters and lone surrogates are escaped."""
+    """NUL characters and lone surrogates, which databases can't store, are escaped."""
     return str(text).replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
@@ -145,7 +144,7 @@ def clean_name(name: object) -> str:
 
 
 def limit_names(names: Counter[str]) -> Counter[str]:
-    """The counts of the most frequent names, with the others added up under one name."""
+    """The most frequent names; the others are added up under one."""
     if len(names) <= MAX_NAMES:
         return names
     kept = Counter(dict(names.most_common(MAX_NAMES)))
@@ -154,7 +153,7 @@ def limit_names(names: Counter[str]) -> Counter[str]:
 
 
 def fold_text(value: object) -> str:
-    """A value's letters and digits without case and accents, for comparison."""
+    """Letters and digits without case and accents, for comparison."""
     text = unicodedata.normalize("NFKD", str(value if value is not None else "")).casefold()
     return "".join(letter for letter in text if letter.isalnum())
 
@@ -191,7 +190,7 @@ class ResourceSchema(Generic[R]):
         return different >= min(2, len(filled)) and 2 * different >= len(filled) > 0
 
     def find_rewrite(self, before: Record, after: Record) -> str:
-        """The kind of format change that a row's values show, such as another unit; empty if none."""
+        """The kind of format change, such as another unit; empty if none."""
         old, new = ([fold_text(row[place]) for place in self.identity] for row in (before, after))
         if old != new and sorted(old) == sorted(new):
             return "identifying fields changed places"
@@ -245,7 +244,7 @@ def schema_for(resource: str) -> ResourceSchema[Any]:
 
 
 class RowValidator:
-    """Turns raw rows of one resource into records.
+    """For one resource.
 
     Args:
         zone: time zone of source times that have none.

@@ -1,4 +1,4 @@
-"""Threads that fetch pages; the consumer gets a callback while it waits for the next page."""
+"""Threads that fetch pages; the consumer gets a callback while it waits."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

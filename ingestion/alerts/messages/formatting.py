@@ -88,7 +88,7 @@ def translate_word(value: str) -> str:
 
 
 def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
-    """A fact as text in the active language. Never raises, because the alert must be sent."""
+    """In the active language. Never raises, because the alert must be sent."""
     if isinstance(value, str):
         line = " ".join(value.split())[:MAX_CHARS]
         return _format_iso_time(line) if name.endswith("_at") else translate_word(line)
@@ -135,7 +135,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def format_amount(unit: str, value: float) -> str:
-    """A number with its unit: seconds to days, bytes or share."""
+    """With its unit: seconds to days, bytes or share."""
     if unit in SECONDS_PER_UNIT:
         return format_duration(value * SECONDS_PER_UNIT[unit])
     if unit == "share":
@@ -162,10 +162,7 @@ def _two_units(large: int, unit: str, small: int, rest: str) -> str:
 
 @dataclass(frozen=True)
 class MessageTemplate:
-    """The texts of one incident kind.
-
-    A message uses the first subject whose facts all exist, and omits other sentences with missing facts.
-    """
+    """Messages use the first subject whose facts all exist, and omit other sentences with missing facts."""
 
     subject: tuple[str, ...]
     what: tuple[str, ...]

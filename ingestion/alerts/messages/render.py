@@ -52,7 +52,7 @@ class IncidentText:
 
 @cache
 def message_templates() -> dict[str, MessageTemplate]:
-    """The templates of all apps by incident kind; settings.ALERT_MESSAGES lists their dotted paths."""
+    """Of all apps by incident kind; settings.ALERT_MESSAGES lists their dotted paths."""
     templates: dict[str, MessageTemplate] = {}
     for path in settings.ALERT_MESSAGES:
         templates |= import_string(path)
@@ -74,7 +74,7 @@ def render_incident(incident: Incident, language: str) -> IncidentText:
 
 
 def render_subject(incident: Incident, language: str) -> str:
-    """Only the subject, for lists of incidents; cheaper than `render_incident`."""
+    """For lists of incidents; cheaper than `render_incident`."""
     template, facts = message_templates().get(incident.kind, FALLBACK_MESSAGE), _facts(incident)
     with translation.override(language):
         return [*_fill_sentences(template.subject, facts), *_fill_sentences(FALLBACK_MESSAGE.subject, facts)][
@@ -135,7 +135,7 @@ def render_test_message(channel: str, link: str, language: str) -> tuple[str, Me
 
 
 def _facts(incident: Incident) -> dict[str, Any]:
-    """The facts, plus the key's parts after the first: "unusual:received:songs" gives part1 and part2."""
+    """With the key's parts after the first: "unusual:received:songs" gives part1 and part2."""
     parts = incident.key.split(":")[1:]
     named = {f"part{index}": part for index, part in enumerate(parts, 1)}
     if incident.kind == "unusual" and parts:

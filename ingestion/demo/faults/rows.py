@@ -103,7 +103,7 @@ SHIFTED_ROWS: Final = 3
 
 
 class FaultySource:
-    """Wraps a source and injects row faults, events such as a reset, and wrong totals.
+    """Injects row faults, events such as a reset, and wrong totals.
 
     Computes each version of the tables once. Without row faults and shifts it returns the source's tables.
     """

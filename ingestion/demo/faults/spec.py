@@ -60,7 +60,7 @@ class FaultRule:
 
 @dataclass(frozen=True)
 class FaultSpec:
-    """All fault rules of one server; the same seed gives the same faults."""
+    """All rules of one server; the same seed gives the same faults."""
 
     rules: tuple[FaultRule, ...] = ()
     seed: int = 0
@@ -117,7 +117,7 @@ MAX_CONSECUTIVE_FAULTS: Final = 2
 
 
 def hash_fraction(*parts: Hashable) -> float:
-    """A number in [0, 1), the same for the same arguments in every process."""
+    """In [0, 1), the same for the same arguments in every process."""
     digest = blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -125,8 +125,8 @@ def hash_fraction(*parts: Hashable) -> float:
 class ResponseFaultSampler:
     """Decides for each request which fault to inject, if any.
 
-    The decision depends on the seed, the page and its number of requests, not on the order of threads.
-    Random faults affect a page at most twice in a row.
+    It depends on the seed, the page and its number of requests, not on the order of threads. Random faults
+    affect a page at most twice in a row.
     """
 
     def __init__(self, faults: FaultSpec) -> None:

@@ -1,4 +1,4 @@
-"""Listeners' visits and their reactions to recommended songs, drawn from their hidden tastes."""
+"""Visits, and reactions to recommended songs, drawn from hidden tastes."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ SKIP_SHARE: Final = 0.05  # share of skips among songs without such a reaction
 
 
 class Reaction(NamedTuple):
-    """A reaction to one song; `seconds` is the play time of a listen."""
+    """To one song; `seconds` is the play time of a listen."""
 
     song: int
     kind: str
@@ -29,7 +29,7 @@ def rng_for_day(seed: int, day: int) -> np.random.Generator:
 
 
 def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float]]:
-    """Today's visitors with the time of each visit as a share of the day, ascending."""
+    """Today's visitors with the time as a share of the day, ascending."""
     listeners = [row["id"] for row in world.rows("users")]
     who = [listener for listener in listeners if rng.random() < VISIT_SHARE]
     return list(zip(rng.permutation(who).tolist(), np.sort(rng.random(len(who))).tolist(), strict=True))
@@ -38,7 +38,7 @@ def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float
 def draw_reactions(
     world: World, listener: int, songs: Sequence[int], rng: np.random.Generator
 ) -> list[Reaction]:
-    """The reactions, in the list's order; most songs get none.
+    """In the list's order; most songs get none.
 
     They depend on the hidden taste and the song's popularity within its style, not on its rank.
     """

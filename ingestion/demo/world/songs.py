@@ -30,7 +30,7 @@ MAX_FEATURES = np.array([1.0] * LOUDNESS + [0.0, 215.0])
 
 @dataclass
 class Artist:
-    """An artist; `fame` is a factor of the popularity of all the artist's songs."""
+    """`fame` is a factor of the popularity of all the artist's songs."""
 
     name: str
     style: int
@@ -62,9 +62,9 @@ class TimeSpan:
 
 
 class SongCatalogue:
-    """Rows of all songs, and their true styles and popularity weights.
+    """Rows of all songs, with true styles and popularity weights.
 
-    Styles and weights of deleted songs are kept, because old sessions contain these songs.
+    Those of deleted songs are kept, because old sessions contain these songs.
     """
 
     def __init__(self, seed: int, songs: int) -> None:
@@ -91,7 +91,7 @@ class SongCatalogue:
         self._shuffle(random)
 
     def add_songs(self, songs: int, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """Add songs released this year, three albums in ten by new artists."""
+        """Released this year, three albums in ten by new artists."""
         random = Random(int(rng.integers(2**63)))
         year = moments.end.year
         while songs > 0:
@@ -206,7 +206,7 @@ def format_duration(seconds: int) -> str:
 
 
 def drop_some_features(values: list[float], random: Random) -> dict[str, float | None] | None:
-    """Features by name; sometimes one value is missing, or all are (None)."""
+    """By name; sometimes one value is missing, or all are (None)."""
     luck = random.random()
     if luck < NO_FEATURES_SHARE:
         return None

@@ -1,4 +1,4 @@
-"""A synthetic world of songs and listeners that changes every day; its true tastes are known."""
+"""A synthetic world that changes every day; its true tastes are known."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -97,14 +97,14 @@ class World:
         self._simulate_days(days)
 
     def new_catalogue(self) -> None:
-        """Reset: give the ids to other songs and listeners, and simulate the same days again."""
+        """Give the ids to other songs and listeners, and simulate the same days again."""
         days = self._days
         self._generation += 1
         self._create()
         self._simulate_days(days)
 
     def record_session(self, listener: int, songs: Sequence[int], at: datetime) -> None:
-        """Add a session at a time at which the listener has none.
+        """At a time at which the listener has none.
 
         Raises:
             KeyError: the listener or a song does not exist.
@@ -138,7 +138,7 @@ class World:
         return {listener: taste.copy() for listener, taste in self._listeners.taste.items()}
 
     def restore_tastes(self, tastes: Mapping[int, NDArray[np.float64]]) -> None:
-        """Give these tastes back; listeners without one keep theirs."""
+        """Listeners without one keep theirs."""
         self._listeners.taste.update(tastes)
 
     def style_of(self, song: int) -> str:
@@ -156,7 +156,7 @@ class World:
         return dict(zip(jukebox.songs.tolist(), chances.tolist(), strict=True))
 
     def style_affinity(self, listener: int, songs: Sequence[int]) -> NDArray[np.float64]:
-        """How much the listener likes each song's style, 0 to 1; popularity does not matter."""
+        """How much the listener likes each song's style, 0 to 1, whatever its popularity."""
         styles = [self._catalogue.style[song] for song in songs]
         wanted: NDArray[np.float64] = self._current_sampler().style_probabilities(
             self._listeners.taste[listener]
@@ -268,5 +268,5 @@ def share_at_least_one(share: float, rows: int) -> int:
 
 
 def share_on_average(share: float, rows: int, random: Random) -> int:
-    """`share * rows`, rounded up or down at random so that the mean is exact."""
+    """Rounded up or down at random so that the mean is exact."""
     return math.floor(share * rows + random.random())

@@ -1,1 +1,1 @@
-"""Health checks that the watchdog runs every minute; settings.WATCHDOG_CHECKS lists them."""
+"""Health checks that the watchdog runs every minute (settings.WATCHDOG_CHECKS)."""

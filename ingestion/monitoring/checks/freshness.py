@@ -1,4 +1,4 @@
-"""Watchdog check of data freshness: how long ago each table was imported."""
+"""Watchdog check: how long ago each table was imported."""
 
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -23,8 +23,8 @@ WEEK: Final = timedelta(days=7)
 def data_fresh(now: datetime) -> None:
     """Report each table not imported for MAX_DATA_AGE_HOURS; critical after three times as long.
 
-    Sessions are also stale if the newest one is three times the limit old, unless the source never sent new
-    ones. Nothing is stale if runs are neither scheduled nor regular.
+    Sessions are also stale if the newest is that old, unless the source never sent new ones. Nothing is stale
+    if runs are neither scheduled nor regular.
     """
     limit = timedelta(hours=settings.MAX_DATA_AGE_HOURS)
     imported = last_import_times() if _is_regular(now) else {}
@@ -84,7 +84,7 @@ def _condition(
 
 
 def _received_new_since(moment: datetime) -> bool:
-    """Whether new sessions came after `moment`; also True if only the first run ever brought any."""
+    """Also True if only the first run ever brought new sessions."""
     runs = ResourceReport.objects.filter(
         resource=Resource.LISTENING_HISTORY, new__gt=0, run__in=IngestionRun.objects.applied()
     ).order_by("-run_id")

@@ -1,4 +1,4 @@
-"""Watchdog checks of the infrastructure: Celery Beat, workers, the task queue and the disks."""
+"""Watchdog checks of Celery Beat, workers, the task queue and the disks."""
 
 import logging
 import shutil
@@ -43,7 +43,7 @@ def beat_alive(now: datetime) -> None:
 
 
 def workers_alive(now: datetime) -> None:
-    """Report that no worker runs tasks. While Beat is silent this is unknown, because Beat sends the tasks.
+    """Report that no worker runs tasks; unknown while Beat, which sends them, is silent.
 
     A worker whose processes are all busy with long tasks records no heartbeat but answers a ping.
     """
@@ -65,8 +65,7 @@ def workers_alive(now: datetime) -> None:
 def watchdog_alive(now: datetime) -> None:
     """Report that the watchdog stopped or never started.
 
-    Beat and the readiness endpoint open this incident, because a stopped watchdog cannot; the watchdog
-    resolves it.
+    Beat and the readiness endpoint open this incident; the watchdog resolves it.
     """
     watchdog = _part(Heartbeat.Part.WATCHDOG, now)
     if watchdog is None or not watchdog.is_problem:
@@ -77,7 +76,7 @@ def watchdog_alive(now: datetime) -> None:
 
 
 def report_missing_watchdog(now: datetime) -> None:
-    """Run `watchdog_alive` in Beat and web processes, from five minutes after their own start on.
+    """In Beat and web processes, from five minutes after their own start on.
 
     After a machine was off, its watchdog needs up to two minutes.
     """
@@ -105,7 +104,7 @@ def queue_growing(now: datetime) -> None:
 
 
 def disk_room(now: datetime) -> None:
-    """Report each disk whose free space is below both LEAST_FREE_DISK_SHARE and ENOUGH_BYTES.
+    """Report disks with free space below both LEAST_FREE_DISK_SHARE and ENOUGH_BYTES.
 
     Folders on the same disk share one incident.
     """
@@ -117,7 +116,7 @@ def disk_room(now: datetime) -> None:
 
 
 def is_worker_responding() -> bool:
-    """Whether a worker answers a ping; False also if the broker is unavailable."""
+    """False also if the broker is unavailable."""
     try:
         return bool(current_app.control.ping(timeout=WORKER_PING_TIMEOUT))
     except Exception as error:
@@ -127,7 +126,7 @@ def is_worker_responding() -> bool:
 
 
 def queue_length() -> int:
-    """Number of waiting tasks in all queues: messages in Redis, or files without Redis."""
+    """Waiting tasks in all queues: messages in Redis, or files without Redis."""
     names = [queue.name for queue in settings.CELERY_TASK_QUEUES]
     if settings.REDIS_URL:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
@@ -137,7 +136,7 @@ def queue_length() -> int:
 
 
 def data_folders() -> dict[str, Path]:
-    """Folders that this machine writes to, by content."""
+    """That this machine writes to, by content."""
     folders = {"staging": Path(settings.STAGING_DIR), "models": Path(settings.MODEL_STORAGE)}
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
@@ -152,7 +151,7 @@ def _part(part: str, now: datetime) -> PartState | None:
 
 
 def _silence_facts(heartbeat: Heartbeat | None, now: datetime) -> dict[str, Any]:
-    """Facts about the silence of a component; empty if it never ran."""
+    """Empty if the component never ran."""
     if heartbeat is None:
         return {}
     age = (now - heartbeat.at).total_seconds()

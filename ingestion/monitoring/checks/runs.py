@@ -1,4 +1,4 @@
-"""Watchdog checks of runs: whether a scheduled run started, and whether the running one ends in time."""
+"""Watchdog checks: did a scheduled run start, and does the running one end in time?"""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -49,7 +49,7 @@ def runs_started(now: datetime) -> None:
 
 
 def runs_finished(now: datetime) -> None:
-    """Report a run longer than MAX_RUN_MINUTES; a dead run is marked abandoned at once."""
+    """Report a run longer than MAX_RUN_MINUTES; mark a dead one abandoned at once."""
     longest = timedelta(minutes=settings.MAX_RUN_MINUTES)
     with transaction.atomic():
         lock.abandon_dead_job(IngestionRun, now)

@@ -15,7 +15,7 @@ NEVER_DUE: Final = "schedule_never_due"
 
 
 def schedules_come_due(now: datetime) -> None:
-    """Report each enabled entry that will never run; critical for the ingestion, also if it is missing.
+    """Report each enabled entry that will never run; critical for the ingestion, also if missing.
 
     Nothing is reported before a scheduler has created the entries.
     """
