@@ -91,7 +91,6 @@ class _Events:
     state: FeedbackState
 
     def counting(self, kind: EventKind) -> NDArray[np.intp]:
-        """Indices of this kind's events that count."""
         return np.flatnonzero(self.state.counts & (self.kinds == kind))
 
 
@@ -171,8 +170,8 @@ def read_profiles(
     """By listener id, without unknown ids, from five to seven queries.
 
     Args:
-        now: recency and the month after a skip are counted back from this time.
-        until: ignore sessions and feedback from this time on; None: use all.
+        now: recency and the month after a skip are counted back from it.
+        until: ignore sessions and feedback from then on.
     """
     # Read before the sessions: if a run ends in between, the history is compared once more than necessary.
     run_id = newest_finished_run()
@@ -224,7 +223,6 @@ def _read_feedback(rows: FeedbackQuerySet, histories: dict[int, _History]) -> No
 
 
 def _newest(rows: QuerySet[Any], listener: str, limit: int) -> QuerySet[Any]:
-    """Each listener's rows with the highest ids."""
     place = Window(RowNumber(), partition_by=[F(listener)], order_by=F("pk").desc())
     newest: QuerySet[Any] = rows.annotate(place=place).filter(place__lte=limit)
     return newest
@@ -353,7 +351,6 @@ def _build_events(rows: Sequence[FeedbackRow], durations: dict[int, float]) -> _
 
 
 def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
-    """Whose latest event is a dislike, or a recent skip."""
     lately = events.at > (now - SKIP_EXCLUDES_FOR).timestamp()
     excludes = events.state.excludes & (lately | (events.kinds == EventKind.DISLIKE))
     return frozenset(events.songs[excludes].tolist())

@@ -53,7 +53,6 @@ def delete_expired_lists(now: datetime, keep: timedelta) -> dict[str, int]:
 
 
 def expiry(now: datetime, keep: timedelta) -> datetime:
-    """Rows from before this time expire."""
     needed = [_first_needed_by_experiments(now), _first_without_final_engagement(now - keep)]
     return min([now - keep, *(at for at in needed if at is not None)])
 

@@ -149,7 +149,7 @@ def may_run_full_retrain(now: datetime) -> bool:
 
 
 def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> TrainingRun:
-    """Into `MODEL_STORAGE`; takes the options of `TrainingOptions`, see `retrain`."""
+    """Takes the options of `TrainingOptions`, see `retrain`."""
     return retrain(_training_options(**options), progress)
 
 
@@ -159,11 +159,7 @@ def _training_options(*, processes: int | None = None, **options: Any) -> Traini
 
 
 def run_cycle_now(**options: Any) -> CycleResult:
-    """`run_cycle` on new data into `MODEL_STORAGE`; takes the options of `TrainingOptions`.
-
-    Raises:
-        AlreadyTraining: another training holds the job lock.
-    """
+    """`run_cycle` on new data; takes the options of `TrainingOptions`."""
     training_options = _training_options(only_if_new=True, by=eligibility.AUTOMATIC_ACTOR, **options)
     return run_cycle(training_options, timezone.now(), verify_artifact)
 
@@ -234,12 +230,7 @@ class PairEvaluation:
 
 
 def evaluate_pair(first_label: str, second_label: str) -> PairEvaluation:
-    """Compare two versions on the latest week.
-
-    Raises:
-        RegistryError: a version does not exist.
-        ArtifactError: a version's files are missing or damaged.
-    """
+    """Raises what `evaluate_version` raises."""
     versions = [registry.find_version(label) for label in (first_label, second_label)]
     stored = [read_version(version, settings.MODEL_STORAGE) for version in versions]
     week = latest_week(read_training_data(), versions[0].seed)

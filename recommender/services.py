@@ -67,10 +67,7 @@ def serving_label() -> str | None:
 
 
 def promote_version(label: str, *, reason: str, by: str) -> Promotion:
-    """Raises:
-    RegistryError: the version can't become champion.
-    ArtifactError: the version's files are missing or damaged.
-    """
+    """Raises what `registry.promote` raises, and `ArtifactError` if files are missing or damaged."""
     promotion = registry.promote(registry.find_version(label), reason=reason, by=by, verify=verify_artifact)
     record_audit(Action.PROMOTED, by, f"{label}: {reason}")
     lifecycle.void_obsolete_experiments(timezone.now())
@@ -90,14 +87,13 @@ def verify_artifact(version: ModelVersion) -> None:
 
 
 def judge_experiments() -> list[JudgedExperiment]:
-    """Score the lists that are due, and decide every experiment that can be decided."""
     now = timezone.now()
     interleaving_scores.close_due_lists(now)
     return lifecycle.judge_experiments(now, verify_artifact)
 
 
 def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Experiment:
-    """The champion against itself: a difference reveals a bug in serving or counting.
+    """A difference of the champion from itself reveals a bug in serving or counting.
 
     Raises:
         ExperimentNotAllowed: there is no champion.
@@ -113,7 +109,7 @@ def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Exper
 def start_experiment(
     label: str, *, list_share: float, split_share: float, reason: str, by: str
 ) -> Experiment:
-    """Validate a version, and propose an experiment against the champion.
+    """Validate a version, and propose an experiment.
 
     Raises:
         ExperimentNotAllowed: no champion, the version can't be tested now, or validation failed.
@@ -135,13 +131,7 @@ def start_experiment(
 
 
 def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by: str) -> Promotion | None:
-    """End an experiment with a person's decision.
-
-    Raises:
-        ExperimentNotAllowed: it has ended, or the reason is empty.
-        RegistryError: the challenger can't become champion.
-        ArtifactError: the challenger's files are missing or damaged.
-    """
+    """As `lifecycle.decide_manually`; also raises `ArtifactError` for missing or damaged files."""
     return lifecycle.decide_manually(
         experiment, promote=promote, reason=reason, by=by, now=timezone.now(), verify=verify_artifact
     )
@@ -154,7 +144,6 @@ def delete_expired_lists(days: int | None = None) -> dict[str, int]:
 
 
 def delete_old_artifacts() -> int:
-    """Of versions that never became champion; return how many versions."""
     return artifact_folders.delete_old_artifacts(settings.MODEL_STORAGE, settings.KEEP_MODELS, timezone.now())
 
 

@@ -27,9 +27,9 @@ SHARED_FROM: Final = 2_000
 
 @shared_task(name="recommender.tasks.prepare_shelves", ignore_result=True)
 def prepare_candidate_lists() -> int:
-    """Generate missing and stale lists of active listeners; return how many this process generated.
+    """Missing and stale lists of active listeners; return how many this process generated.
 
-    If many are due, each part becomes a task of its own. Every hour the running challenger is tried as well.
+    If many are due, each part becomes a task. Every hour the running challenger is tried as well.
     """
     now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
     due = candidate_cache.listeners_due(loaded, now)
@@ -60,7 +60,6 @@ def renew_candidate_list(listener_id: int) -> None:
 
 @shared_task(name="recommender.tasks.count_charts", ignore_result=True)
 def count_charts() -> int:
-    """If an import has ended since; return how many."""
     return count_charts_if_due(timezone.now())
 
 

@@ -135,7 +135,6 @@ def _baseline_gate(version: ModelVersion) -> GateResult:
 
 
 def describe_pairs(pairs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Each simple recommender with the difference of NDCG and its interval."""
     return ", ".join(
         f"{one['difference']:+.4f} against {name} ({one['low']:+.4f} to {one['high']:+.4f})"
         for name, one in pairs.items()

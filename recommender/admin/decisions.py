@@ -1,4 +1,4 @@
-"""Admin of decisions: checks of experiments, with their evidence and rules."""
+"""Admin of decisions on experiments."""
 
 import math
 from typing import Any, Final, NamedTuple

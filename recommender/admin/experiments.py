@@ -1,4 +1,4 @@
-"""Admin of experiments: reports, and actions that start, decide and stop them."""
+"""Admin of experiments."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Final

@@ -1,4 +1,4 @@
-"""Admin of genre aliases, words in cluster names, and cluster names set by staff."""
+"""Admin of genre aliases, and of words and rules of cluster names."""
 
 from typing import Any
 

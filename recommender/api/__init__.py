@@ -1,1 +1,1 @@
-"""REST endpoints for recommendations, feedback, clusters, models and experiments."""
+"""REST endpoints of the recommender."""

@@ -84,7 +84,7 @@ def issue_key(
     scopes: Sequence[str] | None = None,
     by: str = "",
 ) -> tuple[ApiKey, str]:
-    """Create a key; the key itself is returned and not stored.
+    """Also returns the key itself, which is not stored.
 
     Args:
         scopes: by default lists and feedback, without personal data and metrics.
@@ -100,7 +100,7 @@ def issue_key(
 
 
 def rotate_key(key: ApiKey, *, until: datetime, by: str) -> tuple[ApiKey, str]:
-    """Create a key with the same name, user and scopes; the old one is valid until then."""
+    """The new key has the same name, user and scopes; the old one ends at `until`."""
     with transaction.atomic():
         made = issue_key(key.name, key.user, scopes=key.scopes, by=by)
         ends_at = min(key.expires_at, until) if key.expires_at else until

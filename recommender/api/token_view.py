@@ -1,4 +1,4 @@
-"""Endpoint that makes a listener's token, for apps whose users' devices call the API themselves."""
+"""Endpoint for a listener's token, with which a device calls the API itself."""
 
 from datetime import timedelta
 from typing import Any

@@ -41,7 +41,6 @@ class ListenerToken:
 
 
 def make_token(key: ApiKey, listener_id: int, seconds: int) -> str:
-    """A signed text with both ids and the seconds for which it is valid."""
     return PREFIX + signing.dumps([key.pk, listener_id, seconds], salt=SALT)
 
 

@@ -455,7 +455,6 @@ def _continue_list(listener: int, asked: dict[str, Any], *, draw: bool) -> Serve
 
 
 def _in_language(request: Request, served: ServedList) -> dict[str, Any]:
-    """The list with its sentences in the language that the request accepts."""
     with translation.override(translation.get_language_from_request(request)):
         return serialize_list(served)
 

@@ -280,7 +280,6 @@ def build_headline(
     drift: Sequence[DriftReport],
     now: datetime,
 ) -> str:
-    """A sentence: champion, experiment, failed training, drift."""
     champion = versions.champion
     if champion is None:
         return "No model serves yet; listeners get popular songs. Train one: python manage.py retrain"
@@ -301,7 +300,6 @@ def build_headline(
 
 
 def model_warnings(versions: VersionHistory) -> list[str]:
-    """Sentences; none if all is well."""
     champion, found = versions.champion, []
     if champion is not None:
         for name, pair in (champion.metrics.get("against_baselines") or {}).items():

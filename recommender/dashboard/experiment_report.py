@@ -1,4 +1,4 @@
-"""Content of an experiment's page: headline, daily checks, validity checks, A/B split."""
+"""Content of an experiment's page."""
 
 import math
 from dataclasses import dataclass
@@ -130,7 +130,6 @@ def outcome_label(outcome: str) -> str:
 
 
 def format_bound(value: float) -> str:
-    """One end of a confidence interval; "unknown" with too few listeners."""
     return f"{value:+.2f}" if abs(value) < UNBOUNDED else "unknown"
 
 
@@ -161,7 +160,6 @@ def _headline(experiment: Experiment, last: Decision | None) -> str:
 
 
 def _decision_metric(kind: str, rules: DecisionRules, unproven: int = 0) -> DecisionMetric:
-    """The number that decides."""
     if kind == ExperimentKind.REFRESH:
         return DecisionMetric(
             "z",

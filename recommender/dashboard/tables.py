@@ -182,7 +182,6 @@ def items_table(items: Sequence[Mapping[str, Any]]) -> SafeString:
 
 
 def ndcg_against_popularity(version: ModelVersion) -> float | None:
-    """As a ratio; None if one was not measured."""
     ours, baseline = read_metric(version, version.method), read_metric(version, "popularity")
     return ours / baseline if ours is not None and baseline else None
 

@@ -1,1 +1,1 @@
-"""The recommendation engine: clustering, scoring, sampling and evaluation with numpy, without Django."""
+"""Clustering, scoring, sampling and evaluation with numpy, without Django."""

@@ -167,7 +167,6 @@ def worst_shift(shifts: Sequence[PopulationShift]) -> PopulationShift:
 
 
 def is_alarm(change: ListeningChange | PopulationShift, *, drifted_before: bool) -> bool:
-    """Act after drift in two weeks in a row, or after one large drift."""
     return change.is_large or (change.is_drift and drifted_before)
 
 

@@ -71,7 +71,6 @@ class FeedbackState:
         n_groups = int(groups.max(initial=-1)) + 1
 
         def last(kind: EventKind) -> NDArray[np.int64]:
-            """Each event's place of the last event of this kind on its song."""
             places = np.full(n_groups, NEVER, dtype=np.int64)
             chosen = kinds == kind
             np.maximum.at(places, groups[chosen], place[chosen])

@@ -41,7 +41,6 @@ def two_workers() -> Iterator[Submit]:
 
 
 def available_processors() -> int:
-    """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

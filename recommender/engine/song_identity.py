@@ -31,13 +31,11 @@ class SongIdentity:
         return codes
 
     def have_artist(self, songs: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Whether each song has one of the artists."""
         found, places = self._flat_artists(songs)
         counts = np.bincount(places, weights=np.isin(found, codes), minlength=len(songs))
         return np.asarray(counts > 0)
 
     def all_artists_of(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Ascending, without duplicates."""
         return np.unique(self._flat_artists(songs)[0])
 
     def select(self, songs: NDArray[np.integer]) -> Self:

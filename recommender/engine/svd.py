@@ -72,7 +72,6 @@ def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def weighted_unit_rows(vectors: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of length 1, after each axis is multiplied by the square root of its singular value."""
     # Measured: weighting by the values themselves emphasises the first axes, and loses 1 % on a data set
     # with rich metadata.
     return unit_rows(vectors * np.sqrt(values))

@@ -1,1 +1,1 @@
-"""Online experiments between model versions, from proposal to decision."""
+"""Online experiments between model versions."""

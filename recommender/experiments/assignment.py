@@ -33,7 +33,6 @@ def hash_to_share(*words: object) -> float:
 
 
 def list_share_on(experiment: Experiment, day: date) -> float:
-    """5 % and 20 % on the first two UTC days, then all of `list_share`."""
     if experiment.kind not in RAMPED_KINDS or experiment.started_at is None:
         return experiment.list_share
     number = (day - experiment.started_at.astimezone(UTC).date()).days

@@ -1,4 +1,7 @@
-"""Which versions may be tested, which experiments are obsolete, and the A/B split's share."""
+"""Which versions may be tested, which experiments are obsolete, and the A/B split's share.
+
+A `why_...` function returns a sentence, '' if nothing is wrong.
+"""
 
 from datetime import datetime
 from typing import Final
@@ -12,7 +15,6 @@ AUTOMATIC_ACTOR: Final = "the loop"
 
 
 def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
-    """Why the experiment can no longer reach a decision; empty if it can."""
     challenger = experiment.challenger
     if experiment.kind != ExperimentKind.ANCHOR:
         return "" if experiment.champion == champion else f"The champion is {champion or 'none'} by now."
@@ -22,7 +24,7 @@ def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
 
 
 def was_champion_replaced(waiting: Experiment, champion: ModelVersion) -> bool:
-    """Whether an automatic candidate is obsolete because the champion changed while it waited."""
+    """Whether an automatic candidate is obsolete, because the champion changed while it waited."""
     # A warm start continues the former champion's clusters. It would be tested as a change and block other
     # experiments for up to two months, while the next retraining continues the new champion's clusters. A
     # full retrain after drift and an experiment that a person started stay useful.
@@ -38,12 +40,10 @@ TESTABLE_ROLES: Final = (Role.CANDIDATE, Role.RETIRED)
 
 
 def experiment_kind_for(version: ModelVersion, champion: ModelVersion) -> str:
-    """REFRESH if the version continues the champion's clusters."""
     return ExperimentKind.REFRESH if version.parent_id == champion.pk else ExperimentKind.CHANGE
 
 
 def why_not_testable(version: ModelVersion) -> str:
-    """A sentence; empty if the version can be tested."""
     if unended := version.challenges.exclude(status=Experiment.Status.ENDED).first():
         return f"{unended} is under way: stop it first."
     if version.role not in TESTABLE_ROLES:
@@ -56,7 +56,6 @@ def why_not_testable(version: ModelVersion) -> str:
 
 
 def current_split_share() -> float:
-    """Share of listeners; 0 until staff set it."""
     # On a small site a split only leaves fewer lists for interleaving, which decides experiments.
     newest = TrafficSplit.objects.first()
     return newest.share if newest else 0.0

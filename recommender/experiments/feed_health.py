@@ -54,7 +54,6 @@ def why_not_trusted(now: datetime) -> str:
 
 
 def _last_success(now: datetime) -> datetime | None:
-    """Its start; only runs that had ended by `now`."""
     runs = IngestionRun.objects.succeeded().filter(started_at__lte=now)
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 

@@ -18,11 +18,7 @@ BATCH_SIZE: Final = 500  # lists whose events are in memory at once
 
 
 def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence[bool]) -> None:
-    """Unless the listener has an earlier list on the same day.
-
-    Args:
-        teams: for each song, whether the challenger drew it.
-    """
+    """`teams`: for each song, whether the challenger drew it."""
     row = ScoredList(
         experiment=experiment, served_list=served, listener_id=served.listener_id,
         day=served.generated_at.astimezone(UTC).date(), rounds=len(teams) // 2,
@@ -33,7 +29,7 @@ def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence
 
 
 def close_due_lists(now: datetime) -> int:
-    """Score and close every list whose 48 hours are over and imported; return how many."""
+    """Return how many were closed."""
     read_until = history_read_until(now)
     if read_until is None:
         return 0
@@ -61,7 +57,7 @@ def _credit(served: ServedList, engagement: ListEngagement) -> InterleavingCredi
 def read_closed_scores(
     experiment: Experiment, until: datetime | None = None, *, served_by: str = ""
 ) -> list[ListCredit]:
-    """Closed scores by day (since the start) and listener.
+    """By day (since the start) and listener.
 
     Wins are the challenger's; in an anchor and in the holdback the champion's.
 

@@ -53,7 +53,7 @@ def propose_experiment(
     split_share: float = 0.0,
     purpose: str = "",
 ) -> Experiment:
-    """Queue an experiment of a version against the champion; start it if no other one is running.
+    """Queue an experiment of a version against the champion; start it if none is running.
 
     A newer candidate replaces a waiting one. A version's open experiment is returned.
 
@@ -178,7 +178,7 @@ def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None:
-    """End it without a verdict; the challenger becomes a candidate again.
+    """Without a verdict; the challenger becomes a candidate again.
 
     Raises:
         ExperimentNotAllowed: it has ended, or the reason is empty.
@@ -192,7 +192,7 @@ def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: dateti
 def decide_manually(
     experiment: Experiment, *, promote: bool, reason: str, by: str, now: datetime, verify: Verify
 ) -> Promotion | None:
-    """End it with a person's decision, stored with the evidence so far.
+    """A person's decision, stored with the evidence so far.
 
     Raises:
         ExperimentNotAllowed: it has ended, or the reason is empty.

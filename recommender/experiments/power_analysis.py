@@ -81,12 +81,10 @@ def detectable_changes(
     closed_days_and_rounds: tuple[int, int],
     recent_engagement: Iterable[EngagementDay],
 ) -> DetectableChanges:
-    """With the experiment's traffic.
-
-    Args:
-        list_share: share of all lists that belong to the experiment.
-        closed_days_and_rounds: its days with closed lists, and their decisive rounds.
-        recent_engagement: of the last weeks.
+    """Args:
+    list_share: share of all lists that belong to the experiment.
+    closed_days_and_rounds: its days with closed lists, and their decisive rounds.
+    recent_engagement: of the last weeks.
     """
     days, rounds = closed_days_and_rounds
     if days and rounds:

@@ -16,14 +16,11 @@ from recommender.models import Decision, Experiment, ExperimentSeal, ScoredList,
 
 @dataclass(frozen=True)
 class DecisionCount:
-    """The evidence at one decision, as the rows give it."""
-
     evidence: dict[str, Any]  # as in `ExperimentEvidence.as_json`; what is not counted from rows is empty
     data_sha256: str  # of the counted lists
 
 
 def count_decision(decision: Decision, experiment: Experiment) -> DecisionCount:
-    """Count the rows up to a decision, by the rules of its time."""
     rules, stored = DecisionRules(**decision.rules), ExperimentEvidence.from_json(decision.evidence)
     counted, scores = statistics.count_rows(experiment, decision.at, rules=rules, tested=stored.tested)
     return DecisionCount(counted.as_json(), interleaving_scores.hash_scores(scores))
@@ -60,13 +57,11 @@ def sealed_decision(seal: ExperimentSeal, decision: Decision) -> DecisionCount |
 
 
 def sealed_days(seal: ExperimentSeal) -> list[dict[str, Any]]:
-    """As `count_days` counted them."""
     days = orjson.loads(seal.sums)["days"]
     return [{**day, "day": date.fromisoformat(day["day"])} for day in days]
 
 
 def sealed_arms(seal: ExperimentSeal) -> list[dict[str, Any]]:
-    """As `count_arms` counted them."""
     arms: list[dict[str, Any]] = orjson.loads(seal.sums)["arms"]
     return arms
 

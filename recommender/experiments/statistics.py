@@ -34,7 +34,6 @@ FIRST_VERSION: Final = 1
 def gather_evidence(
     experiment: Experiment, now: datetime, *, hard_failure: str = "", rules: DecisionRules = DEFAULT_RULES
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    """With the closed lists behind it."""
     tested = _tested_version(experiment)
     rows, scores = count_rows(experiment, now, rules=rules, tested=tested)
     evidence = replace(
@@ -50,9 +49,7 @@ def gather_evidence(
 def count_rows(
     experiment: Experiment, now: datetime, *, rules: DecisionRules, tested: str
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    """The evidence from rows of lists as of `now`, and the closed lists.
-
-    Later rows do not change it, so a stored decision can be counted again.
+    """The evidence from rows of lists as of `now`; later rows do not change it.
 
     Args:
         tested: label of the tested version. An anchor counts the lists of this champion only.
@@ -128,7 +125,6 @@ def allocation_checks(
 
 
 def crossover_share(experiment: Experiment, now: datetime) -> float:
-    """Share of the A/B split's listeners who got lists from both arms."""
     exposures = Exposure.objects.filter(experiment=experiment, first_at__lte=now)
     listeners = exposures.values("listener").annotate(arms=Count("arm"))
     total = listeners.count()
@@ -171,7 +167,6 @@ def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailD
 
 
 def _count_list_days(experiment: Experiment, since: datetime, now: datetime) -> tuple[int, int]:
-    """Listener-days with a list of this experiment, and without one."""
     until = min(now, experiment.ended_at or now)
     served = ServedList.objects.filter(generated_at__gte=since, generated_at__lte=until).exclude(
         arm__in=(Arm.FALLBACK, Arm.CHALLENGER)

@@ -1,8 +1,8 @@
 """Engagement: which songs of a served list its listener liked, listened to or played afterwards.
 
-Daily engagement, interleaving scores and the off-policy gate use this definition. A song is engaged if,
-within a window, the listener liked it, listened long enough or played it in a session, and the latest event
-on it was neither a skip nor a dislike. An event counts for the latest list before it that contained the song.
+For daily engagement, interleaving scores and the off-policy gate. A song is engaged if, within a window, the
+listener liked it, listened long enough or played it in a session, and the latest event on it was neither a
+skip nor a dislike. An event counts for the latest list before it that contained the song.
 """
 
 from bisect import bisect_left, bisect_right
@@ -100,7 +100,7 @@ class ListEngagement:
 def attribute(
     lists: Iterable[AttributableList], events: Iterable[ListenerEvent], window: timedelta
 ) -> list[ListEngagement]:
-    """Attribute each song of each event to the latest earlier list with the song; one result per list.
+    """Each song of each event belongs to the latest earlier list with the song; one result per list.
 
     Args:
         lists: all lists that compete for the events.

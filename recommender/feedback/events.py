@@ -122,7 +122,6 @@ def find_event(event_id: str, *, key_id: int, listener_id: int | None = None) ->
 
 
 def events_about(listener_id: int, *, key_id: int) -> QuerySet[Feedback]:
-    """The key's events about a listener that were not withdrawn, newest first."""
     sent = Feedback.objects.standing().filter(Q(key_id=key_id) | Q(key_id=None))
     return sent.filter(listener_id=listener_id).order_by("-id")
 

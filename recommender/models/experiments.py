@@ -1,4 +1,4 @@
-"""Experiments between model versions: exposures, scored lists and decisions."""
+"""Experiments between model versions."""
 
 from typing import ClassVar
 

@@ -111,7 +111,6 @@ class ClusterNameRule(models.Model):
 
 
 def read_genre_names() -> GenreNames:
-    """With the aliases of staff, in one query."""
     return GenreNames(dict(GenreAlias.objects.values_list("alias", "genre")))
 
 

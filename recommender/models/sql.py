@@ -1,6 +1,6 @@
 """All raw SQL of the recommender: statements that are too slow or impossible with the ORM.
 
-Serving a list runs three of them; the ORM takes longer to build each than the draw of the list takes.
+Serving a list runs three; the ORM takes longer to build each than the draw takes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -244,7 +244,7 @@ def total_seconds(field: str) -> Any:
 
 
 def texts_as_one_parameter(texts: Sequence[str]) -> RawSQL:
-    """A subquery with one text per row, because databases limit parameters."""
+    """As `ids_as_one_parameter`, one text per row."""
     rows = (
         "SELECT jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()

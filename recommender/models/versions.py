@@ -110,7 +110,6 @@ class Cluster(models.Model):
 
     @property
     def shown_name(self) -> str:
-        """Also for a cluster without a name."""
         return self.name or f"Cluster {self.number}"
 
     @property

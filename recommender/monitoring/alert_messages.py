@@ -1,4 +1,4 @@
-"""Alert texts about models, trainings, experiments and drift; see settings.ALERT_MESSAGES."""
+"""Alert texts about models, trainings, experiments and drift (settings.ALERT_MESSAGES)."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Daily and weekly checks that open incidents: engagement, cohesion, experiments, drift, audio features."""
+"""Daily and weekly checks that open incidents."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -177,7 +177,7 @@ def check_yardstick(now: datetime) -> list[Incident]:
 
 
 def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
-    """Report last week's drift of songs, listening and feedback; each alarm opens an incident."""
+    """Of songs, listening and feedback last week; each alarm opens an incident."""
     songs = catalogue_drift.check_new_songs(model, last_full_week(now), now, seed=seed)
     reports = listening_drift.check_week(model, now, seed=seed)
     if songs is not None:

@@ -1,1 +1,1 @@
-"""Model versions: roles, files, and loading of the version that serves."""
+"""Model versions: roles, files, loading."""

@@ -57,10 +57,10 @@ def prepare_storage(storage: Path) -> None:
 
 
 def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
-    """Delete the files of versions that never became champion; their rows stay.
+    """Of versions that never became champion; their rows stay.
 
-    Kept: champions, also former ones, withdrawn versions, the newest `keep`, and those in an unfinished
-    experiment.
+    Files of champions, also former ones, of withdrawn versions, of the newest `keep` and of unfinished
+    experiments stay, too.
     """
     promoted = Promotion.objects.filter(promoted=OuterRef("pk"))
     unfinished = Experiment.objects.exclude(status=Experiment.Status.ENDED).filter(

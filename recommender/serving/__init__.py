@@ -1,1 +1,1 @@
-"""Serves recommendations: candidates, draw, explanation and stored list."""
+"""Serves recommendations."""

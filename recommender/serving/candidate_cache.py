@@ -71,14 +71,14 @@ def load_fresh(
     store: bool = True,
     request_renewal: RequestRenewal | None = None,
 ) -> ServingCandidates | None:
-    """The cached candidates if fresh, else new ones; None for an unknown listener.
+    """Cached candidates if fresh, else new ones; None for an unknown listener.
 
     If the model fails for this listener, an older list (marked as stale) or a cold-start list is used.
 
     Args:
         store: whether new candidates are stored for later requests.
         request_renewal: if given, a list that lacks only the feedback of the last minute serves on, without
-            the songs of this feedback, until it is renewed.
+            its songs, until it is renewed.
     """
     newest = _find_newest(listener_id, loaded.version_id)
     if (cached := _serve_if_fresh(newest, loaded, now)) is not None:
@@ -190,7 +190,7 @@ def _knows_all_else(newest: NewestList, loaded: LoadedModel, now: datetime) -> b
 
 
 def listeners_due(loaded: LoadedModel, now: datetime, *, among: Collection[int] | None = None) -> list[int]:
-    """Active listeners without a list that knows their newest events, by id."""
+    """Active, and without a list that knows their newest events; by id."""
     by_version = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), version_id=loaded.version_id
     )
@@ -236,10 +236,7 @@ def prepare_part(
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
-    """Prepare a part's listeners who are still due, unless another process prepares this part.
-
-    Returns how many lists were generated; see `prepare_lists` for the arguments.
-    """
+    """Those who are still due, unless another process prepares this part; see `prepare_lists`."""
     lease = take_lease(f"candidate lists {part}", timezone.now(), LEASE_DURATION)
     if lease is None:
         return 0
@@ -258,7 +255,6 @@ def prepare_part(
 def prepare_due(
     loaded: LoadedModel, now: datetime, on_progress: Callable[[int], object] = lambda done: None
 ) -> int:
-    """All of them, in this process; see `prepare_part`."""
     parts = split_due(listeners_due(loaded, now))
     return sum(prepare_part(part, ids, loaded, now, on_progress) for part, ids in sorted(parts.items()))
 
@@ -270,11 +266,11 @@ def prepare_lists(
     on_progress: Callable[[int], object] = lambda done: None,
     may_continue: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Generate a candidate list for each listener and prune replaced lists; return how many.
+    """Generate a list for each listener and prune replaced ones; return how many.
 
     Args:
         on_progress: called after each batch with its number of listeners.
-        may_continue: called after each batch; no further one follows if it returns False.
+        may_continue: called after each batch; False stops.
     """
     count = 0
     for start in range(0, len(listener_ids), BATCH_SIZE):
@@ -292,7 +288,6 @@ def prepare_lists(
 
 
 def prune(listener_ids: Iterable[int], now: datetime) -> int:
-    """Delete `replaced_lists` of these listeners; return how many."""
     return replaced_lists(now).filter(listener_id__in=listener_ids).defer("candidates").delete()[0]
 
 

@@ -1,7 +1,6 @@
 """Charts of every window of days, counted once after each import, so that no request counts plays.
 
-Each listener of a song is on one day only, that of the last play: the sum of the latest days is the number
-of different listeners in them.
+A listener of a song is on one day only, that of the last play: sums of days count different listeners.
 """
 
 import zlib

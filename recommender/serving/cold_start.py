@@ -1,4 +1,4 @@
-"""The cold-start rule: what to recommend to a listener without plays, or to everyone without a model."""
+"""The cold-start rule: songs for a listener without plays, or for everyone without a model."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -91,7 +91,6 @@ def cold_start_candidates(
 
 
 def _favourites(profile: ListenerProfile, heard: Sequence[PopularSong]) -> dict[int, float]:
-    """Played songs that are most likely to be played again, and their scores."""
     scores = favourite_scores(profile.habits, np.zeros(len(profile.habits)))
     by_song = dict(zip(profile.songs.tolist(), scores.tolist(), strict=True))
     best = sorted((row.song for row in heard), key=lambda song: (-by_song[song], song))[:MAX_FAVOURITES]

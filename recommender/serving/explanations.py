@@ -1,4 +1,4 @@
-"""Reasons for recommended songs, the JSON of served lists, and score contributions of model terms."""
+"""Reasons for songs, the JSON of served lists, and score contributions of model terms."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -90,7 +90,6 @@ class ReasonContext:
         self._played_cards: Mapping[int, SongCard] = {}
 
     def named_songs(self, picks: Sequence[PickedSong]) -> set[int]:
-        """Played songs whose artists may be named in the reasons for these picks."""
         by_artist = {self._by_artist[pick.song] for pick in picks if pick.song in self._by_artist}
         clusters = {pick.cluster for pick in picks if pick.cluster is not None}
         return by_artist.union(*(self._in_cluster.get(cluster, ()) for cluster in clusters))
@@ -135,7 +134,6 @@ class ReasonContext:
         return bool(shared & heard) if played else bool(shared) and not self._in_cluster
 
     def _played_artist(self, pick: PickedSong, card: SongCard) -> str:
-        """The song's artist whom the listener plays; '' if none."""
         song = self._by_artist.get(pick.song)
         played = None if song is None else self._played_cards.get(song)
         return shared_artist(card.artist, played.artist) if played else ""

@@ -1,4 +1,4 @@
-"""Defaults and limits of recommendation lists, for API, pages, commands and checks."""
+"""Defaults and limits of recommendation lists."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

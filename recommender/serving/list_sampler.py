@@ -1,4 +1,4 @@
-"""Draws the songs of a list page by page, from one model's candidates or from two models' in turn."""
+"""Draws lists page by page, from one model's candidates or from two models' in turn."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace

@@ -77,11 +77,7 @@ def rank_new_songs(
     allowed: NDArray[np.bool_],
     n: int,
 ) -> RankedNewSongs:
-    """The n allowed songs that suit the listener best, without played, skipped and excluded ones.
-
-    Args:
-        row: the profile for the model.
-    """
+    """The n allowed songs that suit the listener best, without played, skipped and excluded ones."""
     values = catalogue.ranker.rank(row, catalogue.songs, allowed & _open_songs(catalogue, profile))
     best = np.argsort(-values, kind="stable")[:n]
     best = best[np.isfinite(values[best])]

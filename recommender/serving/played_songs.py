@@ -1,4 +1,4 @@
-"""The played songs that reasons name: songs by an artist of a candidate, or in its cluster."""
+"""The played songs that reasons name."""
 
 from typing import Final
 

@@ -46,13 +46,13 @@ class SimilarSong(NamedTuple):
 
 
 def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
-    """The songs with the most listeners, at most MAX_POPULAR_SONGS, cached.
+    """At most MAX_POPULAR_SONGS, with the most listeners, cached.
 
     Listeners are counted, so that no one can make a song popular alone. Without charts since the newest
     import, plays are counted now.
 
     Args:
-        days: only the last `days` days, above `MAX_EXACT_DAYS` rounded up to years; None: all, and a listener
+        days: the last `days` days, above `MAX_EXACT_DAYS` rounded up to years; None: all, and a listener
             counts less the older their last play is.
     """
     # Plain tuples, because a pickled class can't be read after it is moved or renamed.

@@ -1,6 +1,6 @@
-"""Why a song or a list is as it is: codes with parameters, and their sentences in the active language.
+"""Why a song or list is as it is: codes with parameters, and sentences in the active language.
 
-Lists store code and parameters beside the English sentence, so that apps and pages can word them themselves.
+Lists store them beside the English sentence, so that apps and pages can word them themselves.
 """
 
 from collections.abc import Mapping
@@ -113,7 +113,6 @@ class Reason:
 
     @property
     def sentence(self) -> str:
-        """In the active language."""
         return _(SENTENCES[self.code]).format(
             **{name: _word_parameter(name, value) for name, value in self.parameters.items()}
         )
@@ -147,16 +146,11 @@ def discovery_sentence(code: DiscoveryCode, *, found: int, songs: int) -> str:
 
 
 def share_text(share: float) -> str:
-    """A share of a listener's engagement in whole percent."""
     return f"{100 * share:.0f} %" if share >= MIN_SHOWN_SHARE or share == 0 else "< 1 %"
 
 
 def cluster_reason(name: str, affinity: float, *, counts_likes: bool = False) -> Reason:
-    """A song by its cluster.
-
-    `affinity` is the cluster's share of what the listener plays, from 0 to 1; with `counts_likes`, of what
-    they play and like.
-    """
+    """`affinity` is the share of what the listener plays, with `counts_likes` also likes; 0 to 1."""
     code = ReasonCode.CLUSTER_LIKED if counts_likes else ReasonCode.CLUSTER
     return Reason(code, {"cluster": name, "share": affinity})
 
@@ -166,7 +160,6 @@ def artist_reason(artists: list[str]) -> Reason:
 
 
 def popularity_reason(genre: str, *, is_played: bool = True) -> Reason:
-    """A cold-start song; `genre` is a favourite genre of the listener, or ''."""
     if genre:
         code = ReasonCode.POPULAR_IN_GENRE if is_played else ReasonCode.NEW_IN_GENRE
         return Reason(code, {"genre": genre})
@@ -178,10 +171,7 @@ def new_song_reason(*, familiar: bool) -> Reason:
 
 
 def last_played_reason(played_at: float, now: datetime) -> Reason:
-    """A song that is recommended again; `played_at` is in seconds since 1970.
-
-    The year is given only if it is not the current one.
-    """
+    """`played_at` is in seconds since 1970; the current year is not named."""
     at = datetime.fromtimestamp(played_at, UTC)
     if now - at < HEARD_LATELY:
         return Reason(ReasonCode.LAST_HEARD, {"day": at.day, "month": at.month})

@@ -1,4 +1,4 @@
-"""Recommendations for a listener: a new list, its next page, the next song, a preview, a replay."""
+"""Recommendations for a listener: lists, next pages, next songs, previews, replays."""
 
 import logging
 import secrets
@@ -102,15 +102,15 @@ def recommend(
 ) -> ServedList:
     """Draw a list for a listener and store it.
 
-    If too few songs are eligible, limits are relaxed, see `Limit`. Recently shown songs are less likely, see
-    `engine.sampling.impressions`.
+    Limits are relaxed if too few songs are eligible (`Limit`); recently shown songs are less likely
+    (`engine.sampling.impressions`).
 
     Args:
         discovery: share of new artists, 0 to 1; at 0 the list is the ranking itself, without chance.
         repeats: share of favourites in a mix, 0 to 1; the other modes ignore it.
-        exclude: song ids that the list must not contain; unknown ids are ignored.
-        asked_by: who asked, stored with the list.
-        store: False only looks: nothing is stored, and the listener takes part in no experiment.
+        exclude: song ids; unknown ones are ignored.
+        asked_by: stored with the list.
+        store: False: nothing is stored, and the listener takes part in no experiment.
 
     Raises:
         UnknownListener
@@ -139,8 +139,8 @@ def preview_list(
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
     """Extend a list to at least `upto` songs, if enough are eligible; songs served before stay.
 
-    Two requests for the same page get the same page. While nothing can be stored, the page is drawn for this
-    answer alone, and the list has `is_stored` False.
+    Two requests for the same page get the same page. While nothing can be stored, it is drawn for this answer
+    alone, and `is_stored` is False.
 
     Raises:
         UnknownList
@@ -183,9 +183,9 @@ def next_song(
     asked_by: str = "",
     store: bool = True,
 ) -> ServedList:
-    """Draw a list of one song, preferably from the cluster of the song `after`.
+    """A list of one song, preferably from the cluster of the song `after`.
 
-    Songs returned for the listener within the last two hours are left out as long as others remain.
+    Songs returned in the last two hours are left out as long as others remain.
 
     Raises:
         UnknownListener
@@ -365,7 +365,6 @@ def _load_candidates(
 
 
 def _excludes_too_many(candidates: ServingCandidates, exclude: Collection[int], n: int) -> bool:
-    """Whether new candidates must be generated."""
     songs = candidates.candidates.songs
     left = len(songs) - len(set(songs.tolist()).intersection(exclude))
     # A shorter candidate list has all songs of the catalogue already.

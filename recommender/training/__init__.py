@@ -1,1 +1,1 @@
-"""Trains and evaluates model versions on the database's songs, listeners and events."""
+"""Trains and evaluates model versions."""

@@ -1,4 +1,4 @@
-"""Cluster summaries of a version: names, sizes, map positions, and lasting numbers."""
+"""Cluster summaries of a version."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -134,7 +134,6 @@ def _map_positions(centers: NDArray[np.float64]) -> list[tuple[float, float]]:
 
 
 def cohesion_metrics(model: MixModel | ClassicModel) -> dict[str, Any]:
-    """In the space that the clusters were fitted in."""
     labels, points = model.labels, cluster_points(model)
     centers = cluster_means(points, labels, _n_clusters(model))[0].astype(np.float32)
     squares = ((points - centers[labels]) ** 2).sum(axis=1)

@@ -83,7 +83,7 @@ def weight_by_recency(plays: Interactions, now: float) -> csr_array:
 def read_training_data(
     cut_off: datetime | None = None, on_stage: StageCallback = lambda name: None
 ) -> TrainingData:
-    """Read songs, listeners, sessions and feedback up to `cut_off`; None: up to now.
+    """Songs, listeners, sessions and feedback up to `cut_off`; None: up to now.
 
     Unavailable songs are marked; plays of unknown songs and withdrawn sessions are left out. Future times
     count as now, because recency and the latest week are measured from the newest play.
@@ -326,7 +326,6 @@ def _select(plays: Interactions, kept: NDArray[np.bool_]) -> Interactions:
 
 
 def _pairs(plays: Interactions) -> NDArray[np.int64]:
-    """One number for each pair of listener and song."""
     return plays.listeners.astype(np.int64) * plays.n_songs + plays.songs
 
 

@@ -107,7 +107,7 @@ def evaluate_on_latest_week(
     *,
     processes: int = 1,
 ) -> TrainingEvaluation:
-    """Train on all but the latest week, and compare with baselines and champion on that week.
+    """Train on all but the latest week, and compare with baselines and champion on it.
 
     The champion is compared only on days that it was not trained on.
     """
@@ -171,7 +171,6 @@ def _compare_with_champion(
 
 
 def fit_final_model(training: TrainingSet, evaluation: TrainingEvaluation) -> MixModel | ClassicModel:
-    """On all plays, with the evaluation's weights and initial labels."""
     return _fit_classic_if_configured(training) or fit_with_weights(
         training, evaluation.weights, build_content=lambda: evaluation.content_features,
         start_labels=evaluation.labels,

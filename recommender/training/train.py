@@ -117,7 +117,7 @@ class TrainingProgress:
 
 
 def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) -> TrainingRun:
-    """Train a version, evaluate it and store it.
+    """Train, evaluate and store a version.
 
     Returns:
         The finished run: succeeded with a version, or refused with the reason.

@@ -159,8 +159,8 @@ def describe_lineage(
         plays: of each song, shape (n_songs,).
 
     Returns:
-        How many cluster numbers were kept, and which were born, retired and split. `churn_songs` and
-        `churn_plays` are the shares whose cluster changed, among songs that the champion knew.
+        How many numbers were kept, and which were born, retired and split. `churn_songs` and `churn_plays`
+        are shares whose cluster changed, among songs that the champion knew.
     """
     known = champion_clusters.labels != UNASSIGNED
     before = champion_clusters.cluster_numbers[champion_clusters.labels[known]]

@@ -1,1 +1,1 @@
-"""The listener page: what a listener is recommended, why, and what they think of it."""
+"""The listener page: recommendations, reasons, and answers."""

@@ -50,12 +50,10 @@ class Visitor:
 
     @property
     def served_to(self) -> str:
-        """Who asked, as it is stored with lists."""
         return f"{SERVED_TO}: {self.acting}"[:MAX_SERVED_TO] if self.acting else SERVED_TO
 
 
 def make_link_token(listener_id: int, *, maker_id: int = COMMAND_MAKER, days: int = DEFAULT_DAYS) -> str:
-    """A signed text with both ids and the days for which it is valid."""
     return signing.dumps([listener_id, maker_id, days], salt=SALT)
 
 

@@ -138,7 +138,6 @@ class RowBuilder:
         )
 
     def build_others(self) -> list[Row]:
-        """The rows below the mix that have songs."""
         rows = [self._new_artists(), self._favourites(), *self._similar_rows(), self._trending()]
         return [row for row in rows if row.cards]
 
@@ -146,7 +145,6 @@ class RowBuilder:
         return sorted(self._shown)
 
     def card_of(self, song_id: int, list_id: str = "") -> Card | None:
-        """None if the song is unknown."""
         cards = read_song_cards([song_id])
         if song_id not in cards:
             return None
@@ -317,7 +315,6 @@ def describe_answer(row: Feedback | None, style: Style) -> str:
 
 
 def play_link(template: str, song: Mapping[str, Any]) -> str:
-    """'' without a template."""
     for name in ("id", "name", "artist", "album"):
         template = template.replace(f"{{{name}}}", quote(str(song[name]), safe=""))
     return template

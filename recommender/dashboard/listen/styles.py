@@ -39,7 +39,6 @@ def unknown_style() -> Style:
 
 
 def read_styles(version: ModelVersion | None) -> dict[int, Style]:
-    """By cluster number."""
     clusters = list(Cluster.objects.filter(version=version).order_by("number")) if version else []
     families = sorted({_family_id(cluster) for cluster in clusters})
     hues = {family: HUES[place % len(HUES)] for place, family in enumerate(families)}

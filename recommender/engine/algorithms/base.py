@@ -15,7 +15,6 @@ BLOCK_CELLS = 20_000_000  # scores in memory at a time: 80 MB
 def recommend_in_blocks(
     score: Callable[[Profiles], NDArray[np.float32]], profiles: Profiles, n: int, available: NDArray[np.bool_]
 ) -> NDArray[np.int32]:
-    """`top_n` of every listener, a block of listeners at a time."""
     size = max(1, BLOCK_CELLS // max(1, len(available)))
     blocks = [slice_profiles(profiles, start, start + size) for start in range(0, profiles.n, size)]
     ranked = [top_n(score(block), exclusion_mask(block, available), n) for block in blocks]

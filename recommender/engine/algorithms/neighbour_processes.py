@@ -1,9 +1,9 @@
 """Processes that compute blocks of neighbours for a training.
 
-They are started as `python -m`, because a daemonic Celery worker may not start children by multiprocessing.
-All of them map the same unlinked file with the plays. A request is a line with a range of songs, and the
-answer is a line of lengths and the bytes of the arrays. A process ends if its input ends, so none outlives a
-training that was killed.
+Started as `python -m`, because a daemonic Celery worker may not start children by multiprocessing. All
+map the same unlinked file with the plays. A request is a line with a range of songs, the answer a line of
+lengths and the bytes of the arrays. A process ends with its input, so none outlives a training that was
+killed.
 """
 
 import logging
@@ -42,7 +42,7 @@ _children: set[int] = set()
 
 
 class ProcessEnded(Exception):
-    """A process ended before it answered, for example because it had no memory."""
+    """Before it answered, for example because it had no memory."""
 
 
 class BeginNeighbours(Protocol):
@@ -62,7 +62,7 @@ def neighbour_processes(processes: int, fewest: int = FEWEST_MULTIPLICATIONS) ->
 
     Args:
         processes: changes no result.
-        fewest: multiplications for each process; fewer processes are used for a small product.
+        fewest: multiplications for each process; a small product gets fewer processes.
     """
     started: list[NeighbourProcess] = []
 

@@ -1,7 +1,7 @@
 """Each song's neighbours by RP3beta and by cosine similarity, from one product of the plays.
 
-Both need the same pairs of songs with a common listener, and finding these takes most of the time. Blocks of
-songs are independent of each other, so any number of threads and processes gives the same bits.
+Both need the pairs of songs with a common listener, whose search takes most of the time. Blocks of songs are
+independent, so any number of threads and processes gives the same bits.
 """
 
 from collections import deque
@@ -41,7 +41,7 @@ class NeighbourBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class CoListening:
-    """The factors of the song-by-song product, by song and by listener."""
+    """Factors of the song-by-song product, by song and by listener."""
 
     song_starts: NDArray[np.int32]  # shape (n_songs + 1,), where each song starts in `song_listeners`
     song_listeners: NDArray[np.int32]
@@ -74,7 +74,7 @@ class CoListening:
 
     @cached_property
     def listener_counts(self) -> NDArray[np.float32]:
-        """How many listeners have played each song, shape (n_songs,)."""
+        """Of each song, shape (n_songs,)."""
         return np.diff(self.song_starts).astype(np.float32)
 
     @cached_property
@@ -89,7 +89,7 @@ class CoListening:
         )
 
     def find_neighbours(self, start: int, stop: int) -> NeighbourBlock:
-        """The neighbours of the songs from `start` up to, not including, `stop`."""
+        """Of the songs from `start` up to, not including, `stop`."""
         first, last = int(self.song_starts[start]), int(self.song_starts[stop])
         by_song = csr_array(
             (
@@ -140,7 +140,7 @@ class NeighbourTask:
         self._found: list[NeighbourBlock | None] = [None] * len(ranges)
 
     def compute_blocks(self, find_neighbours: Callable[[int, int], NeighbourBlock] | None = None) -> None:
-        """Compute blocks until none waits. A block whose computation fails waits again.
+        """Until none waits. A block whose computation fails waits again.
 
         Args:
             find_neighbours: computes a block; None: this thread does.
@@ -158,7 +158,7 @@ class NeighbourTask:
                 raise
 
     def take_result(self) -> NeighbourBlock:
-        """All blocks as two matrices; may be called once, because it frees the blocks."""
+        """Two matrices; may be called once, because it frees the blocks."""
         found = [block for block in self._found if block is not None]
         self._found = []
         rp3, knn = [block.rp3 for block in found], [block.knn for block in found]

@@ -69,7 +69,7 @@ class FeedbackAssignment:
         return moved
 
     def least_certain_songs(self, n: int) -> NDArray[np.int64]:
-        """The n songs with the smallest margin, about which answers help most."""
+        """Those with the smallest margin, about which answers help most."""
         order = np.lexsort((self.songs, self.margin))
         return self.songs[order[:n]]
 
@@ -112,8 +112,7 @@ class LikelihoodGain:
 
     @property
     def is_significant(self) -> bool:
-        """By chance in one of forty trials."""
-        return self.mean > 2 * self.error
+        return self.mean > 2 * self.error  # by chance in one of forty trials
 
 
 def held_out_gain(
@@ -206,7 +205,6 @@ class _ListenerLikes:
         )  # fmt: skip
 
     def own_log_likelihoods(self, block: FeedbackVotes, rates: _LikeRates) -> NDArray[np.float64]:
-        """Of each vote, given its song's cluster."""
         # Without the song's own votes, which would always support its current cluster.
         likes, plays = self.likes[self.own] - block.likes, self.plays[self.own] - block.plays
         odds = _listener_odds(likes, plays, rates.overall) + rates.lift[block.songs]

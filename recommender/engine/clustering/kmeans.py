@@ -63,7 +63,7 @@ def default_n_clusters(n_songs: int) -> int:
 def fit_clusters(
     points: NDArray[np.float32], *, n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None = None
 ) -> Clusters:
-    """Cluster by k-means++ and Lloyd's iterations; the same input and seed give identical bits.
+    """The same input and seed give identical bits.
 
     Args:
         points: shape (n_points, d); scale the columns, because the widest one dominates distances.

@@ -84,7 +84,7 @@ def name_clusters(
     """Name the clusters, each name once; '' without distinctive features.
 
     Args:
-        plays: shape (n_songs,); the most played songs become the examples.
+        plays: shape (n_songs,), for the examples.
         heard_by: shape (n_songs, n_listeners), an entry for each listener of a song; None: unknown.
         kept: names of an earlier model by label, kept if still acceptable.
         vetoed: names that a cluster must not have, by label.
@@ -145,7 +145,6 @@ def is_acceptable_name(name: str, words: NameWords) -> bool:
 
 
 def _starts_with_other_genre(name: str, shares: Mapping[str, float]) -> bool:
-    """Whether the name's first genre has become rare among the songs."""
     first = fold_key(name.split(",", 1)[0].split(" and ", 1)[0])
     return first in shares and shares[first] < LEAST_SHARE / 2
 
@@ -270,7 +269,6 @@ class _Evidence:
         return float(own / max(1, len(songs)))
 
     def _weigh_leads(self, songs: Sequence[int]) -> dict[str, float]:
-        """Plays of each lead artist's songs, or their number if plays are unknown."""
         weights: dict[str, float] = defaultdict(float)
         for song in songs:
             weights[self._leads[song]] += 1.0 if self._plays is None else float(self._plays[song])

@@ -23,8 +23,6 @@ LEAST_COVERAGE: Final = 0.9
 
 @dataclass(frozen=True)
 class DrawQuality:
-    """Quality of lists that were drawn with a clustering."""
-
     ndcg: NDArray[np.float64]  # of each listener; NaN without a play in the held-out week
     coverage: float  # share of all songs that are in at least one list
 
@@ -70,8 +68,8 @@ def choose_n_clusters(
 ) -> ClusterCountChoice:
     """The most stable number of clusters whose drawn lists are as good as the best number's.
 
-    As good: NDCG within one standard error, and nine tenths of the coverage. With fewer than 30 listeners the
-    default decides.
+    As good: NDCG within one standard error, nine tenths of the coverage. Below 30 listeners the default
+    decides.
 
     Args:
         points: shape (n_songs, d), computed only from plays before the held-out week.
@@ -104,7 +102,6 @@ def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
 
 
 def n_clusters_bounds(distinct_rows: int) -> tuple[int, int]:
-    """8 to 400, and five songs a cluster."""
     high = max(FEWEST_CLUSTERS, min(MOST_CLUSTERS, distinct_rows // 5))
     return min(FEWEST_CLUSTERS, distinct_rows), min(high, distinct_rows)
 

@@ -87,7 +87,6 @@ def paired_difference(ours: NDArray[np.float64], theirs: NDArray[np.float64]) ->
 
 
 def differences_from_baselines(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """NDCG minus that of each simple recommender, paired by listener."""
     return {
         baseline: paired_difference(each[name].ndcg_each, each[baseline].ndcg_each)
         for baseline in SIMPLE_RECOMMENDERS
@@ -95,6 +94,5 @@ def differences_from_baselines(name: str, each: Mapping[str, Evaluation]) -> dic
 
 
 def difference_from_floor(name: str, each: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """NDCG minus that of the better baseline, paired by listener."""
     floor = max(FLOOR_BASELINES, key=lambda baseline: each[baseline].summary()["ndcg"] or 0.0)
     return {"floor": floor, **paired_difference(each[name].ndcg_each, each[floor].ndcg_each)}

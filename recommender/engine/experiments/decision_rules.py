@@ -31,7 +31,7 @@ MOST_FINITE: Final = 1e9  # JSON has no infinity
 def apply_decision_rules(
     evidence: ExperimentEvidence, rules: DecisionRules = DEFAULT_RULES
 ) -> ExperimentVerdict:
-    """Apply the rules in order; the first verdict counts."""
+    """In order; the first verdict counts."""
     numbers = {
         "ln_e": round(log_e_value_of_difference(evidence.wins, evidence.losses), 6),
         "z": _round_finite(evidence.z),

@@ -47,11 +47,11 @@ class DecisionRules:
     unproven_z: float = -0.75
 
     def extra_days(self, unproven: int) -> int:
-        """Added to the test of a refresh after so many in a row that did not win."""
+        """Longer test of a refresh after so many in a row that did not win."""
         return self.unproven_days if self.unproven_most and unproven >= self.unproven_most else 0
 
     def lowest_z(self, unproven: int) -> float:
-        """A refresh after so many that did not win may be rejected below it."""
+        """Below it, a refresh after so many that did not win may be rejected."""
         return self.unproven_z if self.extra_days(unproven) else self.refresh_z
 
 

@@ -2,7 +2,7 @@
 
 "feat." always separates. "&", "and", "/", ",", "x" and "vs." separate only artists of the catalogue, so
 "Simon & Garfunkel" and "AC/DC" stay whole. "Nick Cave & The Bad Seeds" is split if the first part has a
-credit of its own and several words, or if the second starts with an article.
+credit of its own and several words, or the second begins with an article.
 """
 
 import re

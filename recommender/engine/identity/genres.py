@@ -93,7 +93,6 @@ class GenreNames:
         ]
 
     def spellings(self, genre: str) -> set[str]:
-        """Keys of all spellings that mean this genre."""
         wanted = fold_key(self.resolve(genre))
         return {wanted, *(name for name in self._genres if fold_key(self.resolve(name)) == wanted)}
 

@@ -157,7 +157,6 @@ class OnlineMixModel:
         return {**dict(zip(TERM_NAMES, contributions, strict=True)), COLD_START_TERM: cold_start}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
-        """The candidates for a listener who has played only this song."""
         return self.candidates(one_song_profile(song, self.mix.n_songs), n=n)
 
     @cached_property

@@ -1,1 +1,1 @@
-"""Draws lists from scored candidates, interleaves two models, and encodes candidate lists."""
+"""Draws, interleaves and encodes lists."""

@@ -86,7 +86,6 @@ def interleave(
 
 
 def challenger_picks_first(seed: str, round_number: int) -> bool:
-    """With probability 1/2."""
     return seeded_uniform(f"{seed}:{FIRST_PICK_SEED}", round_number) < 0.5
 
 
