@@ -1,4 +1,4 @@
-"""Catalogue generations: after a reset of the source, ids mean other songs and older models are invalid."""
+"""Catalogue generations: a reset of the source gives ids to other songs and invalidates models."""
 
 from datetime import UTC, datetime
 from typing import Final

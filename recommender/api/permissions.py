@@ -1,4 +1,4 @@
-"""What a key, a listener's token or a staff session may do; a route without a scope is closed to all."""
+"""What a key, a listener's token or a staff session may do; routes without a scope are closed."""
 
 from typing import Any, Final
 

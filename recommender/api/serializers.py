@@ -1,4 +1,4 @@
-"""Serializers of the recommender's endpoints; the help texts describe the fields in the OpenAPI schema."""
+"""Serializers of the recommender's endpoints; help texts describe fields in the OpenAPI schema."""
 
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final

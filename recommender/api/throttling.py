@@ -54,7 +54,7 @@ class FeedbackThrottle(KeyThrottle):
 
 
 class FailedAuthentications:
-    """Counts invalid keys by address and minute, so that many of them never reach the database."""
+    """Counts invalid keys by address and minute, so that few of them reach the database."""
 
     clock = staticmethod(time.time)
 
@@ -73,7 +73,7 @@ class FailedAuthentications:
 
 
 def client_address(request: Any) -> str:
-    """The address behind PROXY_COUNT proxies. An IPv6 client has a whole /64 network, which counts as one."""
+    """Behind PROXY_COUNT proxies. An IPv6 client has a whole /64 network, which counts as one address."""
     text = str(BaseThrottle().get_ident(request) or "unknown")
     try:
         address = ip_address(text)

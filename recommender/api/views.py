@@ -424,8 +424,8 @@ def _parse_events(body: Any) -> list[events.FeedbackEvent]:
 def is_served(request: Request) -> bool:
     """Whether the answer reaches a listener: it goes to an API key or a listener's token.
 
-    Staff who look at the API in a browser and HEAD requests get a preview: nothing is stored, and no
-    listener takes part in an experiment.
+    Staff in a browser and HEAD requests get a preview: nothing is stored, and no listener takes part in an
+    experiment.
     """
     return isinstance(request.auth, ApiKey | ListenerToken) and request.method == "GET"
 

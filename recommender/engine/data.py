@@ -172,7 +172,7 @@ class RecommenderModel(Protocol):
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
         """Each listener's n best songs, best first, shape (profiles.n, n).
 
-        Played, excluded and unavailable songs are left out; a row ends in -1 if fewer than n songs remain.
+        Without played, excluded and unavailable songs; a row ends in -1 if fewer than n remain.
         """
 
 
@@ -199,7 +199,7 @@ class ServableModel(Protocol):
         """Which songs may be recommended, shape (n_songs,)."""
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The listener's n best songs; empty if it can't rank songs for a listener without plays.
+        """The n best songs; empty if it can't rank songs for a listener without plays.
 
         If all scores are equal, lists are drawn by affinity alone.
         """

@@ -2,8 +2,8 @@
 
 - Of likes, dislikes and clears only the latest counts, once. A `clear` also cancels earlier skips and wrong
   styles.
-- A skip counts unless the song was liked or cleared later; a later play ends its exclusion of the song.
-- A listen counts if it was long enough, see `heard_threshold`. Plays are never cancelled.
+- A skip counts unless the song was liked or cleared later; a later play ends its exclusion.
+- A listen counts if it was long enough (`heard_threshold`). Plays are never cancelled.
 """
 
 from enum import IntEnum
@@ -46,9 +46,9 @@ class FeedbackState:
     """Entry i of every array is event i.
 
     Attributes:
-        counts: True for events that count.
-        excludes: True for the dislike or skip that is the latest opinion of the song. A dislike excludes it
-            permanently, a skip for a month.
+        counts: whether the event counts.
+        excludes: whether it is the latest opinion of the song and a dislike, which excludes the song
+            permanently, or a skip, which does so for a month.
     """
 
     def __init__(
@@ -58,11 +58,10 @@ class FeedbackState:
         at: NDArray[np.float64],
         ids: NDArray[np.int64],
     ) -> None:
-        """
-        Args:
-            pairs: one number for each pair of listener and song.
-            kinds: see EventKind.
-            at: times; among equal times the order of `ids` decides.
+        """Args:
+        pairs: one number for each pair of listener and song.
+        kinds: see EventKind.
+        at: times; the order of `ids` decides ties.
         """
         order = np.lexsort((ids, at))
         _, groups = np.unique(pairs, return_inverse=True)

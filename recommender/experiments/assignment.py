@@ -49,9 +49,9 @@ def full_share_from(experiment: Experiment, started: datetime) -> datetime:
 def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> Assignment:
     """The assignment of a listener's lists on a UTC day.
 
-    In the A/B split a listener has the same model for the whole experiment: the challenger if their hash is
-    below `split_share` / 2, else the champion (control) below `split_share`. For others each day belongs to
-    the experiment, the holdback or neither, with the probabilities of `list_share_on`.
+    In the A/B split a listener has one model for the whole experiment: the challenger if their hash is below
+    `split_share` / 2, else the champion (control) below `split_share`. For others each day belongs to the
+    experiment, the holdback or neither, by `list_share_on`.
     """
     for experiment in experiments:
         if experiment.split_share:

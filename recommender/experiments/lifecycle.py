@@ -141,7 +141,7 @@ def running_experiment() -> Experiment | None:
 
 
 def renew_holdback(now: datetime) -> Experiment | None:
-    """The running holdback; after 28 days, a new one against the champion of 28 days ago.
+    """The running holdback; after 28 days, a new one against the champion of then.
 
     None if that version does not exist, is still champion or can't serve.
     """
@@ -178,7 +178,7 @@ def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None:
-    """Without a verdict; the challenger becomes a candidate again.
+    """The challenger becomes a candidate again, without a verdict.
 
     Raises:
         ExperimentNotAllowed: it has ended, or the reason is empty.

@@ -71,7 +71,7 @@ def record_events(
         key_id: the sender's API key, within which ids of events are unique.
 
     Raises:
-        UnknownIds: a listener, song or list is unknown, or a list belongs to another listener.
+        UnknownIds: a listener, song or list is unknown, or the list is another listener's.
         ConflictingEvents: the key used an id before, for another event.
     """
     _require_known(events)

@@ -46,7 +46,7 @@ NEWEST_CANDIDATE_LIST: Final = f"""
 
 
 def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | None:
-    """A listener's newest candidate list by this version; None: one without a model.
+    """By this version; None: one without a model.
 
     Returns:
         The CANDIDATE_LIST_COLUMNS, and whether the list includes the newest session, includes the newest

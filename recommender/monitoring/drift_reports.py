@@ -31,7 +31,7 @@ def save_report(
     change: ListeningChange | PopulationShift,
     **measured: Any,
 ) -> DriftReport:
-    """In place of an earlier one of the same version, kind and week.
+    """Replaces an earlier report of the same version, kind and week.
 
     Args:
         measured: the fields that depend on the kind of change.

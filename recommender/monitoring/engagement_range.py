@@ -65,7 +65,7 @@ def weekday_factors(days: Sequence[DailyEngagement]) -> list[float]:
 
 
 def find_engagement_deviation(days: Sequence[DailyEngagement]) -> EngagementDeviation | None:
-    """If the last two days are both outside the expected range; `days` are complete, oldest first."""
+    """None unless the last two of `days` (complete, oldest first) are both outside the expected range."""
     before, last = days[:-CONSECUTIVE_DAYS], days[-CONSECUTIVE_DAYS:]
     if len(before) < MIN_HISTORY_DAYS or len(last) < CONSECUTIVE_DAYS:
         return None

@@ -129,7 +129,7 @@ def training_failed(now: datetime) -> None:
 
 
 def tests_failing(now: datetime) -> None:
-    """End experiments at once, in favour of the champion, whose challenger fails or is far too slow."""
+    """End experiments whose challenger fails or is far too slow, in favour of the champion."""
     # The check does not verify the challenger's files: a process that can't load them records a serving
     # error.
     running = Experiment.objects.filter(status=Experiment.Status.RUNNING)

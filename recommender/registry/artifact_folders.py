@@ -59,8 +59,7 @@ def prepare_storage(storage: Path) -> None:
 def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
     """Of versions that never became champion; their rows stay.
 
-    Files of champions, also former ones, of withdrawn versions, of the newest `keep` and of unfinished
-    experiments stay, too.
+    Files of withdrawn versions, of the newest `keep` and of unfinished experiments stay, too.
     """
     promoted = Promotion.objects.filter(promoted=OuterRef("pk"))
     unfinished = Experiment.objects.exclude(status=Experiment.Status.ENDED).filter(

@@ -45,8 +45,8 @@ def generate_candidates(
 ) -> CandidateArrays:
     """Best first, without excluded songs.
 
-    Played songs are left out, too, except for a few that were last played long ago; with the flag HEARD they
-    are added at the end if few other songs remain.
+    Played songs are candidates only if last played long ago, or, with the flag HEARD at the end, if few
+    others remain.
     """
     by_model = model_candidates(profile, model, now) if model else None
     if model is None or by_model is None or not len(by_model.songs):

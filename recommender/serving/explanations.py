@@ -69,8 +69,8 @@ def build_items(
 class ReasonContext:
     """Facts about the listener for reasons, read only if needed.
 
-    A reason must be true of song and listener: both have the genre that it names, or the listener plays the
-    artists that it names.
+    A reason must be true of both: song and listener have the genre, or the listener plays the artists,
+    that it names.
     """
 
     def __init__(

@@ -57,8 +57,8 @@ def summarize_clusters(
 
     Args:
         champion: a cluster that holds most songs of one of its clusters keeps that cluster's number.
-        carried_names: number and automatic name of each cluster that a warm start continued, by label; empty
-            if the clusters are new.
+        carried_names: number and automatic name of each cluster that a warm start continued, by label;
+            empty if the clusters are new.
     """
     catalogue = data.catalogue
     played = np.bincount(data.plays.songs, weights=data.plays.count, minlength=catalogue.n_songs)

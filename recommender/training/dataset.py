@@ -214,7 +214,7 @@ def _match_to_ids(
 
 
 class _InteractionReader:
-    """Without interactions of unknown listeners or songs."""
+    """Reads interactions as columns, without unknown listeners and songs."""
 
     def __init__(
         self, listener_ids: NDArray[np.int64], song_ids: NDArray[np.int64], cut_off: datetime | None

@@ -111,7 +111,7 @@ def may_make_links(request: HttpRequest) -> bool:
 
 
 def find_visitor(request: HttpRequest) -> Visitor | None:
-    """The listener of the link, or the one that staff name with `user`; None: neither.
+    """The listener of the link, or the one that staff name with `user`.
 
     Raises:
         InvalidLink: the link in the cookie or session is no longer valid.
@@ -145,7 +145,7 @@ def visitor_required(view: Callable[..., HttpResponse]) -> Callable[..., HttpRes
 def rate_limited(
     view: Callable[[HttpRequest, Visitor], HttpResponse],
 ) -> Callable[[HttpRequest, Visitor], HttpResponse]:
-    """Answer 429 to a listener who asks for more than a person can; each request draws a list or writes."""
+    """Answer 429 to a listener who asks for more than a person can: each request draws or writes."""
 
     @wraps(view)
     def limited(request: HttpRequest, visitor: Visitor) -> HttpResponse:

@@ -14,7 +14,7 @@ Songs = Sequence[Mapping[str, Any]]
 
 
 def write_m3u(songs: Songs, player: str) -> bytes:
-    """In UTF-8; lines name the song as a file would without a player's addresses.
+    """In UTF-8; without a player's addresses, lines name the song as a file would.
 
     Source: https://en.wikipedia.org/wiki/M3U#Extended_M3U
     """

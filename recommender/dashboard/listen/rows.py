@@ -90,7 +90,7 @@ class RowBuilder:
             player: template of play links, see PLAYER_URL_TEMPLATE.
 
         Raises:
-            UnknownListener: no listener has the visitor's id.
+            UnknownListener
         """
         self._visitor, self._options, self._now = visitor, options, now
         self._store = store and not visitor.is_preview
@@ -110,7 +110,7 @@ class RowBuilder:
     def build_mix(
         self, discovery: float, *, exclude: Iterable[int] = (), is_new: bool = False
     ) -> tuple[MixRow, ServedList]:
-        """The mix at a discovery level, and its list.
+        """With its list.
 
         Args:
             exclude: songs that other rows of the page have.

@@ -242,7 +242,7 @@ def row_blocks(
     right_widths: NDArray[np.int32],
     most: int,
 ) -> tuple[list[tuple[int, int]], int]:
-    """Ranges of rows of a product, of about `most` multiplications each, and the number of all of them."""
+    """Ranges of rows of a product, of about `most` multiplications each, and their total number."""
     n_entries, n_rows = len(left_columns), len(left_starts) - 1
     costs = np.add.reduceat(np.append(right_widths[left_columns], 0), np.minimum(left_starts[:-1], n_entries))
     costs[np.diff(left_starts) == 0] = 0

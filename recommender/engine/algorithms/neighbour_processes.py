@@ -1,9 +1,8 @@
 """Processes that compute blocks of neighbours for a training.
 
-Started as `python -m`, because a daemonic Celery worker may not start children by multiprocessing. All
-map the same unlinked file with the plays. A request is a line with a range of songs, the answer a line of
-lengths and the bytes of the arrays. A process ends with its input, so none outlives a training that was
-killed.
+Started as `python -m`, because a daemonic Celery worker may not start children by multiprocessing. All map
+the same unlinked file with the plays. A request is a line with a range of songs, the answer a line of
+lengths and the arrays' bytes. A process ends with its input, so none outlives a killed training.
 """
 
 import logging

@@ -63,7 +63,7 @@ def default_n_clusters(n_songs: int) -> int:
 def fit_clusters(
     points: NDArray[np.float32], *, n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None = None
 ) -> Clusters:
-    """The same input and seed give identical bits.
+    """K-means++ and Lloyd's iterations; the same input and seed give identical bits.
 
     Args:
         points: shape (n_points, d); scale the columns, because the widest one dominates distances.
@@ -201,9 +201,9 @@ def match_cluster_ids(
     n_clusters: int,
     next_id: int,
 ) -> NDArray[np.int32]:
-    """The id of the previous cluster that each new cluster continues, or else a new id.
+    """Each new cluster's id: that of the previous cluster that it continues, or a new one.
 
-    The matching is one to one and maximises the sum of the Jaccard indices of the clusters' songs.
+    One to one, with the largest sum of the Jaccard indices of songs.
 
     Args:
         previous_labels, labels: clusters of the same songs; -1 for none.

@@ -1,6 +1,6 @@
 """Cluster names such as "Rock, energetic, 1990s" or "Muse and Keane".
 
-They consist of genres, moods, decades or artists that are more frequent in the cluster than in the catalogue.
+Their genres, moods, decades or artists are more frequent in the cluster than in the catalogue.
 """
 
 import math

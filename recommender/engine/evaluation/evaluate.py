@@ -45,12 +45,10 @@ def evaluate_model(
     n: int = metrics.LIST_LENGTH,
     seed: int = 7,
 ) -> Evaluation:
-    """Metrics of the n songs that the model recommends to each listener.
-
-    Args:
-        test: later plays of songs new to the listener, shape (profiles.n, n_songs). Listeners without any
-            are left out.
-        artists: artist codes, shape (n_songs,).
+    """Args:
+    test: later plays of songs new to the listener, shape (profiles.n, n_songs). Listeners without any
+        are left out.
+    artists: artist codes, shape (n_songs,).
     """
     return evaluate_lists(model.recommend(profiles, n, seed=seed), test, artists=artists)
 

@@ -1,6 +1,6 @@
 """Whether new versions lose their lead over RP3beta, whose recipe never changes.
 
-It is fitted anew at each training: a smaller lead means that versions got worse, not that it got old.
+It is fitted anew at each training: a smaller lead means worse versions, not an older reference.
 """
 
 import math
@@ -38,7 +38,7 @@ class YardstickFall:
 
 
 def find_fall(leads: Sequence[WeeklyLead]) -> YardstickFall | None:
-    """Whether the last four leads are below the best four in a row before; `leads` are oldest first."""
+    """The last four leads below the best four in a row before; `leads` are oldest first."""
     if len(leads) < 2 * WINDOW:
         return None
     # Weeks differ by more than their listeners; differences of neighbours leave a slow fall out of it.

@@ -1,7 +1,7 @@
 """Impressions: songs from a listener's recent lists are less likely for some days.
 
-Each recent list that contained a song is an impression; its weight halves with each half-life. Values are
-lowered before the draw, so propensities stay exact; a list that stores its impressions can be replayed.
+A song has one for each recent list with it; its weight halves with each half-life. Values are lowered before
+the draw, so propensities stay exact, and lists can be replayed from stored impressions.
 
 Source:
     Lee et al., "Modeling impression discounting in large-scale recommender systems", KDD 2014.

@@ -1,7 +1,7 @@
 """Team-draft interleaving: champion and challenger fill one list in turn, with exact propensities.
 
-In each round of two positions a fair random number decides which model picks first. Before each pick, songs
-already in the list and artists at their cap leave both pools.
+In each round of two positions a fair random number decides who picks first. Songs in the list and artists at
+their cap leave both pools before each pick.
 """
 
 from collections.abc import Sequence
