@@ -6,7 +6,7 @@ skip nor a dislike. An event counts for the latest list before it that contained
 """
 
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -14,11 +14,12 @@ from statistics import fmean, pstdev
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import orjson
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 
 from ingestion.models import IngestionRun, ListeningHistory
-from recommender.models import AttributedListen, EngagedList, EngagementDay, Feedback, ServedList
+from recommender.models import AttributedListen, EngagedList, EngagementDay, Feedback, ServedList, sql
 
 FeedbackKind = Feedback.Kind
 LIKE, LISTEN = FeedbackKind.LIKE.value, FeedbackKind.LISTEN.value
@@ -185,12 +186,16 @@ def _attribute_due_lists(listeners: Collection[int], now: datetime) -> list[List
 
 
 def _read_lists(rows: QuerySet[ServedList]) -> list[AttributableList]:
+    # The database extracts the songs: to read whole lists takes several times as long.
     columns = rows.order_by("generated_at").values_list(
-        "pk", "listener_id", "version_id", "generated_at", "items"
-    )
+        sql.unconverted("pk"), "listener_id", "version_id", sql.unconverted("generated_at"),
+        sql.song_ids_of_items("items"),
+    )  # fmt: skip
     return [
-        AttributableList(pk, listener, version or 0, at, frozenset(item["song"] for item in items))
-        for pk, listener, version, at, items in columns
+        AttributableList(
+            sql.as_uuid(pk), listener, version or 0, sql.as_time(at), frozenset(orjson.loads(songs))
+        )
+        for pk, listener, version, at, songs in columns
     ]
 
 
@@ -208,76 +213,71 @@ def _read_events(listeners: Collection[int], since: datetime, until: datetime) -
         yield ListenerEvent(listener, at, items)
 
 
-def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> EngagedList:
+def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> sql.Row:
+    """The values of `sql.ENGAGED_LIST_COLUMNS`."""
     served = outcome.served
-    songs = outcome.songs_by_kind(ATTRIBUTION_WINDOW)
     age = ingested_at - served.at if ingested_at is not None else timedelta()
-    return EngagedList(
-        served_list_id=served.pk,
-        listener_id=served.listener,
-        version_id=served.version,
-        at=served.at,
-        songs=len(served.songs),
-        engaged=len(outcome.engaged(ATTRIBUTION_WINDOW)),
-        likes=len(songs[LIKE]),
-        listens=len(songs[LISTEN] | outcome.played.keys()),
-        skips=len(songs[SKIP]),
-        dislikes=len(songs[DISLIKE]),
-        final=age >= ATTRIBUTION_WINDOW,
-        early=len(outcome.engaged(EARLY_WINDOW)) if age >= EARLY_WINDOW else None,
+    known = (served.pk, served.at, served.listener, served.version, len(served.songs))
+    is_final, is_early = age >= ATTRIBUTION_WINDOW, age >= EARLY_WINDOW
+    if not outcome.feedback and not outcome.played:
+        return (*known, 0, 0 if is_early else None, 0, 0, 0, 0, is_final)
+    songs = outcome.songs_by_kind(ATTRIBUTION_WINDOW)
+    return (
+        *known,
+        len(outcome.engaged(ATTRIBUTION_WINDOW)),
+        len(outcome.engaged(EARLY_WINDOW)) if is_early else None,
+        len(songs[LIKE]),
+        len(songs[LISTEN] | outcome.played.keys()),
+        len(songs[SKIP]),
+        len(songs[DISLIKE]),
+        is_final,
     )
 
 
 def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> set[tuple[int, date]]:
-    rows = [_engaged_list_row(outcome, ingested_at) for outcome in outcomes]
-    plays = [
-        AttributedListen(served_list_id=outcome.served.pk, song_id=song, at=at)
-        for outcome in outcomes
-        for song, at in outcome.played.items()
-    ]
+    plays = [(outcome.served.pk, at, song) for outcome in outcomes for song, at in outcome.played.items()]
     with transaction.atomic():
-        EngagedList.objects.bulk_create(
-            rows, update_conflicts=True, unique_fields=["served_list"], batch_size=BATCH_SIZE,
-            update_fields=["songs", "engaged", "early", "likes", "listens", "skips", "dislikes", "final"],
-        )  # fmt: skip
-        AttributedListen.objects.bulk_create(plays, ignore_conflicts=True, batch_size=BATCH_SIZE)
-    return {(row.version_id, row.at.astimezone(UTC).date()) for row in rows}
+        sql.upsert_engaged_lists([_engaged_list_row(outcome, ingested_at) for outcome in outcomes])
+        sql.insert_attributed_listens(plays)
+    return {(outcome.served.version, outcome.served.at.astimezone(UTC).date()) for outcome in outcomes}
 
 
 def _aggregate_day(version: int, day: date) -> None:
     # An interleaved list counts for the champion of its time: nearly all lists belong to an experiment, and
     # engagement must be known for every day.
     begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    counts = ("likes", "skips", "dislikes", "listens")
     rows = list(
-        EngagedList.objects.filter(
-            version_id=version, at__gte=begins, at__lt=begins + timedelta(days=1)
-        ).values_list("listener_id", "engaged", "early", "likes", "skips", "dislikes", "listens", "final")
-    )
-    sums: Counter[str] = Counter()
-    for _, _, _, *counts, _ in rows:
-        sums.update(dict(zip(("likes", "skips", "dislikes", "listens"), counts, strict=True)))
-    means = _listener_means((row[0], row[1]) for row in rows)
-    known_early = [(listener, early) for listener, _, early, *_ in rows if early is not None]
+        EngagedList.objects.filter(version_id=version, at__gte=begins, at__lt=begins + timedelta(days=1))
+        .order_by("listener_id")
+        .values("listener_id")
+        .annotate(
+            lists=Count("pk"), all_engaged=Sum("engaged"), early_lists=Count("early"), all_early=Sum("early"),
+            final_lists=Count("pk", filter=Q(final=True)),
+            **{f"all_{name}": Sum(name) for name in counts},
+        )
+        .values_list(
+            "lists", "all_engaged", "early_lists", "all_early", "final_lists",
+            *(f"all_{name}" for name in counts),
+        )
+    )  # fmt: skip
+    lists = sum(row[0] for row in rows)
+    means = [engaged / number for number, engaged, *_ in rows]
     # A mean over a part of the day's lists can't be compared with other days.
-    early = _listener_means(known_early) if len(known_early) == len(rows) else []
+    is_early = sum(row[2] for row in rows) == lists
+    early = [engaged / number for number, _, _, engaged, *_ in rows] if is_early else []
     organic, recommended = _count_plays(version, begins)
     EngagementDay.objects.update_or_create(
         version_id=version, day=day,
         defaults={
-            "lists": len(rows), "listeners": len(means), "engaged": fmean(means) if means else 0.0,
-            "engaged_deviation": pstdev(means) if means else 0.0, **sums,
+            "lists": lists, "listeners": len(means), "engaged": fmean(means) if means else 0.0,
+            "engaged_deviation": pstdev(means) if means else 0.0,
+            **{name: sum(row[5 + place] for row in rows) for place, name in enumerate(counts)},
             "early": fmean(early) if early else None, "early_deviation": pstdev(early) if early else 0.0,
             "organic_plays": organic, "recommended_plays": recommended,
-            "final": all(final for *_, final in rows),
+            "final": sum(row[4] for row in rows) == lists,
         },
     )  # fmt: skip
-
-
-def _listener_means(values: Iterable[tuple[int, int]]) -> list[float]:
-    by_listener: dict[int, list[int]] = defaultdict(list)
-    for listener, value in values:
-        by_listener[listener].append(value)
-    return [fmean(values) for values in by_listener.values()]
 
 
 def _count_plays(version: int, begins: datetime) -> tuple[int, int]:
@@ -289,8 +289,8 @@ def _count_plays(version: int, begins: datetime) -> tuple[int, int]:
         user__in=listeners.values("listener"), created_at__gte=begins, created_at__lt=ends,
         unavailable_at=None,
     )  # fmt: skip
-    total = sum(len(items) for items in sessions.values_list("items", flat=True))
-    recommended = AttributedListen.objects.filter(
-        served_list__version_id=version, at__gte=begins, at__lt=ends
-    ).count()
+    total = sessions.aggregate(plays=Sum(sql.json_array_length("items")))["plays"] or 0
+    # By the engaged lists, because a served list has kilobytes.
+    of_version = EngagedList.objects.filter(served_list=OuterRef("served_list"), version_id=version)
+    recommended = AttributedListen.objects.filter(Exists(of_version), at__gte=begins, at__lt=ends).count()
     return max(0, total - recommended), recommended

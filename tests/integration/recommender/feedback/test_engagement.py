@@ -1,5 +1,6 @@
 """Engagement with served lists, per list and per day."""
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.builders.experiments import (
     make_listeners_and_songs,
     make_version,
 )
+from tests.support.project import Project
 
 pytestmark = pytest.mark.django_db
 
@@ -261,3 +263,58 @@ def test_the_review_never_reads_all_final_lists_again_for_each_list(champion: Mo
     assert "Anti Join" in batch
     # Of the final rows, too, only those of the batch's listeners are read.
     assert batch.count("listener_id = ANY") >= 2
+
+
+def row_places() -> list[str]:
+    """Where PostgreSQL keeps each row; an update moves it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT ctid::text FROM recommender_engagedlist ORDER BY id")
+        return [place for (place,) in cursor.fetchall()]
+
+
+def test_only_rows_that_change_are_written_again(champion: ModelVersion) -> None:
+    serve(champion, [10, 11])
+    changed = serve(champion, [10, 11], listener=2)
+    update_engagement(LATER)
+    before = row_places()
+    played([11], START + HOUR, listener=2)
+
+    update_engagement(LATER)
+
+    same, moved = (one == other for one, other in zip(before, row_places(), strict=True))
+    assert (same, moved) == (True, False)
+    assert outcome(changed) == (1, 0, 1, 0, 0)
+
+
+ON_SQLITE = """
+import json
+from datetime import timedelta
+from tests.integration.recommender.feedback.test_engagement import *
+make_listeners_and_songs()
+champion = make_version("2026w44.1", "champion")
+first, second = serve(champion, [10, 11, 12]), serve(champion, [10], START + DAY)
+said(11, "like", START + HOUR)
+played([10, 12], START + 2 * DAY)
+make_ingestion_run(START + 7 * DAY)
+counted = [update_engagement(START + 8 * DAY) for _ in range(2)]
+rows = EngagedList.objects.order_by("at").values_list(
+    "served_list", "at", "engaged", "early", "listens", "final"
+)
+print(json.dumps({
+    "counted": counted,
+    "rows": [[row[0] in (first.pk, second.pk), (row[1] - START).days, *row[2:]] for row in rows],
+    "plays": list(AttributedListen.objects.order_by("at", "song").values_list("song", flat=True)),
+    "days": list(EngagementDay.objects.order_by("day").values_list("lists", "engaged", "recommended_plays")),
+}))
+"""
+
+
+def test_sqlite_counts_the_same(sqlite_project: Project) -> None:
+    found = json.loads(sqlite_project.shell(ON_SQLITE))
+
+    assert found == {
+        "counted": [2, 1],
+        "rows": [[True, 0, 2, 1, 1, True], [True, 1, 1, 1, 1, False]],
+        "plays": [10, 12],
+        "days": [[1, 2.0, 0], [1, 1.0, 0]],
+    }
