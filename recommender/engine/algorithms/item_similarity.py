@@ -4,6 +4,7 @@ Entry (i, j) says how strongly a play of song i recommends song j.
 """
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ MOST_EASE_SONGS = 20_000  # the dense matrix of EASE then takes 1.6 GB
 # Its time grows with the cube of the songs: 10 CPU s for these, 76 for 20 000. Weights of songs with few
 # listeners are close to zero, because of the penalty.
 EASE_SONGS = 10_000
+COPIED_ROWS = 500  # of a dense matrix at a time
 
 
 class TooManySongs(EngineError):
@@ -180,7 +182,9 @@ def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def sparse_weights(dense: NDArray[np.float32], k: int) -> csr_array:
     rows, indptr, n_entries = [], [0], 0
-    for row in np.ascontiguousarray(dense):
+    # By blocks, because the inverse of EASE lies in memory by columns, and a whole copy takes another 400 MB.
+    blocks = range(0, len(dense), COPIED_ROWS)
+    for row in chain.from_iterable(np.ascontiguousarray(dense[at : at + COPIED_ROWS]) for at in blocks):
         columns = _largest_columns(np.abs(row), k)
         columns = columns[row[columns] != 0]
         rows.append((row[columns], columns.astype(np.int32)))
