@@ -8,7 +8,15 @@ from typing import Any, Final
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django_celery_results.models import TaskResult
 
-from ingestion.models import AuditEntry, Incident, IngestionRun, Notification, Rejection, TaskUsage
+from ingestion.models import (
+    AuditEntry,
+    Incident,
+    IngestionRun,
+    Notification,
+    Rejection,
+    TaskUsage,
+    WebhookDelivery,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +42,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
         "task_results": _delete(TaskResult.objects.filter(date_done__lt=now - settled)),
         "task_uses": _delete(TaskUsage.objects.filter(started_at__lt=now - runs)),
         "runs": _delete(_old_runs(now - runs)),
+        "webhook_deliveries": _delete(_finished_deliveries(now - settled)),
         "audit_entries": _delete(AuditEntry.objects.filter(at__lt=now - runs)),
     }
     logger.info("rows_deleted %s", " ".join(f"{name}={count}" for name, count in deleted.items()))
@@ -43,6 +52,11 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
 def _finished_notifications(before: datetime) -> QuerySet[Notification]:
     kept = Q(incident__isnull=False, event__in=(Notification.Event.OPENED, Notification.Event.RESOLVED))
     return Notification.objects.filter(state__in=FINAL_STATES, created_at__lt=before).exclude(kept)
+
+
+def _finished_deliveries(before: datetime) -> QuerySet[WebhookDelivery]:
+    final = (WebhookDelivery.State.SENT, WebhookDelivery.State.FAILED)
+    return WebhookDelivery.objects.filter(state__in=final, created_at__lt=before)
 
 
 def _resolved_incidents(before: datetime) -> QuerySet[Incident]:

@@ -21,6 +21,7 @@ from ingestion.alerts.channels import Channel, build_channels
 from ingestion.alerts.delivery import DeliveryResult, deliver_notifications, send_test_message
 from ingestion.alerts.messages.render import render_test_message
 from ingestion.alerts.notifications import create_notifications
+from ingestion.alerts.webhooks import send_webhooks
 from ingestion.jobs.lock import describe_error
 from ingestion.models import IngestionRun, Notification
 from ingestion.monitoring.run_review import follow_up_all, sync_history_window
@@ -105,7 +106,7 @@ def review_and_notify() -> None:
         now = timezone.now()
         follow_up_all(now)
         sync_history_window(now, is_promised=settings.HISTORY_RETENTION is not None)
-        send_alerts(now)
+        send_messages(now)
     except Exception:
         logger.exception("run_review_failed")
 
@@ -138,6 +139,13 @@ def send_alerts(now: datetime) -> DeliveryResult:
     return deliver_notifications(now, channels)
 
 
+def send_messages(now: datetime) -> DeliveryResult:
+    """Alerts to people, then events to the webhooks of other programs."""
+    result = send_alerts(now)
+    send_webhooks(now, [import_string(path) for path in settings.WEBHOOK_EVENTS])
+    return result
+
+
 def send_test_alerts(now: datetime) -> list[Notification]:
     """One per channel; each contains its error if it failed."""
     tried = []
@@ -154,7 +162,7 @@ def run_watchdog(now: datetime) -> WatchdogResult | None:
     """None if another process did so within the minute."""
     checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
     with alert_on_database_outage(now):
-        return run_checks(now, [*checks, follow_up_all], send_alerts)
+        return run_checks(now, [*checks, follow_up_all], send_messages)
 
 
 @contextmanager

@@ -415,6 +415,11 @@ ALERT_MESSAGES = [
     "ingestion.alerts.messages.infrastructure.SERVICE_MESSAGES",
     "recommender.monitoring.alert_messages.RECOMMENDER_MESSAGES",
 ]
+# Events for webhooks since a time: each app brings its own.
+WEBHOOK_EVENTS = [
+    "ingestion.alerts.webhooks.run_and_incident_events",
+    "recommender.monitoring.webhook_events.promotion_events",
+]
 # Web processes run the watchdog too, so that alerts are sent even if Beat and the workers are down.
 WATCHDOG_IN_WEB = env.flag("WATCHDOG_IN_WEB", default=True)
 # Components that must run; one that never started is reported like one that stopped.

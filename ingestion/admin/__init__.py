@@ -1,6 +1,6 @@
 """Admin pages of the ingestion app."""
 
-from ingestion.admin import audit, catalogue, incidents, monitoring, runs
+from ingestion.admin import audit, catalogue, incidents, monitoring, runs, webhooks
 from ingestion.admin.base import (
     ROWS_PER_PAGE,
     STATUS_COLOURS,
@@ -22,4 +22,5 @@ __all__ = [
     "incidents",
     "monitoring",
     "runs",
+    "webhooks",
 ]

@@ -21,6 +21,7 @@ from ingestion.models.runs import (
     ResourceReport,
     RunLogLine,
 )
+from ingestion.models.webhooks import Webhook, WebhookDelivery, WebhookEvent
 
 __all__ = [
            "RESOURCES",
@@ -41,5 +42,8 @@ __all__ = [
            "RunLogLine",
            "Song",
            "TaskUsage",
+           "Webhook",
+           "WebhookDelivery",
+           "WebhookEvent",
            "numeric_features",
 ]  # fmt: skip

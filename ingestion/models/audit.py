@@ -15,6 +15,7 @@ class AuditEntry(models.Model):
         LINK_MADE = "link_made", "made a listener's link"
         FEEDBACK_UNDONE = "feedback_undone", "undid the feedback of an API key"
         ACCOUNT_CHANGED = "account_changed", "changed a user or role"
+        WEBHOOK_CHANGED = "webhook_changed", "changed a webhook"
         PROMOTED = "promoted", "promoted a model version"
         ROLLED_BACK = "rolled_back", "rolled back to a model version"
         RANGE_RESET = "range_reset", "reset an expected range"

@@ -49,6 +49,8 @@ SIDEBAR_SECTIONS = {
     ],
     "System": [
         ("Notifications", "send", "admin:ingestion_notification_changelist"),
+        ("Webhooks", "webhook", "admin:ingestion_webhook_changelist"),
+        ("Webhook deliveries", "outbox", "admin:ingestion_webhookdelivery_changelist"),
         ("Scheduled tasks", "schedule", "admin:django_celery_beat_periodictask_changelist"),
         ("Task results", "task_alt", "admin:django_celery_results_taskresult_changelist"),
         ("API keys", "key", "admin:recommender_apikey_changelist"),

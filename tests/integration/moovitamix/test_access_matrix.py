@@ -48,6 +48,7 @@ ADMIN: Final = {
     ),
     "auditentry": ("", "", "v"),
     "apikey": ("", "", "vac"),
+    "webhook": ("", "", "vacd"), "webhookdelivery": ("", "", "v"),
     "totpdevice": ("", "", "vd"),
     "user": ("", "", "vacd"), "group": ("", "", "vacd"),
     **dict.fromkeys(("clusternamerule", "genrealias", "nameword"), ("v", "vacd", "vacd")),

@@ -85,6 +85,7 @@ class WebhookServer:
 
     def __init__(self, path: str = f"/services/{SECRET}") -> None:
         self.received: list[dict[str, Any]] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []  # headers and bodies, also of refused ones
         self.status = 200
         self.body = b"ok"
         self.headers: dict[str, str] = {}
@@ -104,7 +105,9 @@ class WebhookServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                webhook.requests.append((dict(self.headers), raw))
+                body = json.loads(raw)
                 webhook.before_answer(body)
                 if webhook.status == 200:
                     webhook.received.append(body)

@@ -1,0 +1,81 @@
+"""Admin of webhooks and their deliveries, which can be sent again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminURLInputWidget
+
+from ingestion.admin.base import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin
+from ingestion.alerts import webhooks
+from ingestion.audit import Action, record_audit
+from ingestion.models import Webhook, WebhookDelivery, WebhookEvent
+
+STATE_COLOURS = {"waiting": "info", "sending": "info", "sent": "success", "failed": "danger"}
+
+
+class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
+    url = forms.URLField(label="URL", assume_scheme="https", widget=UnfoldAdminURLInputWidget)
+    events = forms.MultipleChoiceField(choices=WebhookEvent.choices, widget=forms.CheckboxSelectMultiple)
+
+    class Meta:
+        model = Webhook
+        fields = ("url", "events", "active")
+
+
+@admin.register(Webhook)
+class WebhookAdmin(ListedLookups, ModelAdmin):
+    form = WebhookForm
+    list_display = ("id", "url", "event_names", "active", "created_at")
+    list_display_links = ("id", "url")
+    list_filter = ("active",)
+    list_per_page = ROWS_PER_PAGE
+    fields = ("url", "events", "active", "secret")
+    readonly_fields = ("secret",)
+
+    def get_fields(self, request: HttpRequest, obj: Webhook | None = None) -> Sequence[str]:
+        # The secret exists from the first save on.
+        return self.fields if obj else self.fields[:-1]
+
+    @display(description="Events")
+    def event_names(self, webhook: Webhook) -> str:
+        return ", ".join(webhook.events)
+
+    def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{obj}: {obj.url}")
+
+    def delete_model(self, request: HttpRequest, obj: Webhook) -> None:
+        record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{obj} deleted: {obj.url}")
+        super().delete_model(request, obj)
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyAdmin):
+    list_display = ("id", "event", "event_id", "webhook", "state_label", "attempts", "created_at", "sent_at")
+    list_filter = ("state", "event", "webhook")
+    search_fields = ("=event_id",)
+    search_help_text = "Event ID, such as run.finished:7"
+    when_empty = "Nothing has been sent yet. Add a webhook; the next event is then sent to it."
+    actions = ("send_again",)
+    fields = ("webhook", "event", "event_id", "state", "attempts", "error", "created_at", "due_at", "sent_at",
+              "body")  # fmt: skip
+
+    @display(description="State", ordering="state", label=STATE_COLOURS)
+    def state_label(self, delivery: WebhookDelivery) -> tuple[str, str]:
+        return delivery.state, delivery.get_state_display()
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("ingestion.change_webhook")
+
+    @admin.action(description="Send again", permissions=["replay"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
+        count = webhooks.replay(queryset, timezone.now())
+        record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{count} deliveries sent again")
+        messages.success(request, f"Deliveries that are sent again within a minute: {count}")
