@@ -205,7 +205,8 @@ class Environment:
 
     def email_settings(self) -> dict[str, Any]:
         """Django's `EMAIL_...` settings from `EMAIL_URL`; by default, mails are printed."""
-        url = self.text("EMAIL_URL", "consolemail://")
+        # Compose passes an empty line of its file as an empty variable.
+        url = self.text("EMAIL_URL") or "consolemail://"
         try:
             return dict(environ.Env.email_url_config(url))
         except (KeyError, ValueError, environ.ImproperlyConfigured):

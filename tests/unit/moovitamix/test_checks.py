@@ -1,5 +1,6 @@
 """System checks: what is safe on one machine and wrong where others can reach it."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from django.core import checks
 from pytest_django import Settings
 
 from tests.support.builders.original_database import make_original_database
-from tests.support.project import Project
+from tests.support.project import ROOT, Project
 
 SECRET = "a-key-that-nobody-else-knows-4b1c8f0e7a5d2936-4b1c8f0e7a5d"
 
@@ -140,9 +141,12 @@ def test_a_default_cache_that_redis_does_not_have_is_a_warning(
 
 
 def test_the_settings_of_a_deployment_pass_every_check_of_django(sqlite_project: Project) -> None:
+    example = (ROOT / "deploy" / "env.example").read_text()
+    shipped = dict(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
+
     done = sqlite_project.manage(
-        "check", "--deploy", "--fail-level=WARNING", ALLOWED_HOSTS="music.example.org", SECRET_KEY=SECRET,
-        HTTPS="true", CSRF_TRUSTED_ORIGINS="https://music.example.org", SITE_URL="https://music.example.org",
+        "check", "--deploy", "--fail-level=WARNING",
+        **{**shipped, "SECRET_KEY": SECRET, "HTTPS": "true", "PROXY_COUNT": "1"},
     )  # fmt: skip
 
     assert "no issues" in done.stdout
