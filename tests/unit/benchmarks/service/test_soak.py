@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import build_parser
-from benchmarks.service.faults.api_checks import ApiTotals, read_report
+from benchmarks.service.faults.api_checks import read_report
 from benchmarks.service.faults.damaged_artifacts import damage_artifacts
 from benchmarks.service.faults.hostile_requests import malformed_body
 from benchmarks.service.soak import PARTS, QUICK, Plan, memory_growth, plan_from_arguments
@@ -28,15 +28,18 @@ def test_by_default_it_is_the_long_form_of_all_parts() -> None:
 
 def test_failures_of_generated_requests_are_read_from_the_report(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
+    throttled = "2. Test Case ID: b\n\n- Expected 401 or 403, got `429 Too Many Requests` for `GET /runs/`"
     report.write_text(
-        '<testsuites><testsuite><testcase name="GET /songs/"/>'
-        '<testcase name="GET /runs/"><failure message="Undocumented status code"/></testcase>'
+        '<testsuites><testsuite><testcase name="GET /songs/"/><testcase name="GET /runs/">'
+        '<failure message="ST103">'
+        f"1. Test Case ID: a\n\n- Undocumented status code\n\n{throttled}</failure></testcase>"
         '<testcase name="GET /users/"><skipped/></testcase></testsuite></testsuites>'
     )
 
     totals = read_report(report)
 
-    assert totals == ApiTotals(2, ["GET /runs/: Undocumented status code"])
+    assert totals.operations == 2
+    assert totals.failures == ["GET /runs/: 1. Test Case ID: a\n\n- Undocumented status code\n\n"]
 
 
 def test_growth_is_that_of_the_second_half() -> None:
