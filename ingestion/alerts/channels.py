@@ -36,9 +36,11 @@ logging.getLogger("apprise").propagate = False
 
 
 class NotSent(Exception):
-    """Attributes:
-    down: the channel itself fails, so other messages must wait for the next round.
-    retry_after: seconds to wait, as requested by the service; 0 if it did not request any.
+    """The service did not take the message.
+
+    Attributes:
+        down: the channel itself fails, so other messages must wait for the next round.
+        retry_after: seconds to wait, as requested by the service; 0 if it did not request any.
     """
 
     def __init__(self, reason: str, *, down: bool, retry_after: float = 0.0) -> None:

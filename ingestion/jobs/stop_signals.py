@@ -92,7 +92,7 @@ class StopSignals:
             self._is_interruptible = False
 
     def hold(self) -> None:
-        """Before the job writes its result."""
+        """Do not interrupt the job any more: it is about to write its result."""
         self._is_interruptible = False
 
     def check(self) -> None:

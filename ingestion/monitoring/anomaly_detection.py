@@ -80,10 +80,12 @@ def detect_anomalies(
     *,
     k: float = K,
 ) -> Iterator[AnomalyResult]:
-    """Args:
-    past: earlier runs, oldest first; those that are not comparable are skipped.
-    resets: by metric and resource, the first run of a baseline that a person has reset.
-    k: half the width of a range, in robust standard deviations.
+    """Compare each metric of a run with earlier runs.
+
+    Args:
+        past: earlier runs, oldest first; those that are not comparable are skipped.
+        resets: by metric and resource, the first run of a baseline that a person has reset.
+        k: half the width of a range, in robust standard deviations.
     """
     if run_metrics.accept_reset:
         return  # a person accepted a new catalogue, so earlier runs are not comparable

@@ -128,10 +128,12 @@ class ChangeDetector:
         skip: frozenset[int] = frozenset(),
         occurrences: Mapping[int, int] = NO_OCCURRENCES,
     ) -> PageResult:
-        """Args:
-        skip: indices of rows that are duplicates of other rows.
-        occurrences: index of a row to its number among different rows that share the source's key; 0 if
-            left out.
+        """Validate the rows of a page and compare them with the catalogue.
+
+        Args:
+            skip: indices of rows that are duplicates of other rows.
+            occurrences: index of a row to its number among different rows that share the source's key; 0 if
+                left out.
         """
         landed = PageResult(received=len(rows), duplicates=len(skip))
         landed.unknown_fields = self._validator.unknown_fields(rows)

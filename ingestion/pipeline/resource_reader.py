@@ -97,9 +97,11 @@ class ReadStats:
 
 
 class ResourceReader:
-    """Args:
-    tick: called at least once a second; an exception from it stops the read.
-    progress: called with the rows read so far and the total that the source reports.
+    """Reads the pages of one resource, compares them with the catalogue, and counts.
+
+    Args:
+        tick: called at least once a second; an exception from it stops the read.
+        progress: called with the rows read so far and the total that the source reports.
     """
 
     def __init__(

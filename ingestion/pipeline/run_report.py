@@ -29,8 +29,10 @@ NO_LATENCY: Final = Latency(None, None, None)
 
 
 def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
-    """Args:
-    newest: max(created_at, updated_at) of each written row, in seconds since 1970.
+    """Median, 95th percentile and maximum.
+
+    Args:
+        newest: max(created_at, updated_at) of each written row, in seconds since 1970.
     """
     waits = sorted(committed_at.timestamp() - moment for moment in newest)
     if not waits:

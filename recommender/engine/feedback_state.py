@@ -58,10 +58,12 @@ class FeedbackState:
         at: NDArray[np.float64],
         ids: NDArray[np.int64],
     ) -> None:
-        """Args:
-        pairs: one number for each pair of listener and song.
-        kinds: see EventKind.
-        at: times; the order of `ids` decides ties.
+        """One entry per event, in any order.
+
+        Args:
+            pairs: one number for each pair of listener and song.
+            kinds: see EventKind.
+            at: times; the order of `ids` decides ties.
         """
         order = np.lexsort((ids, at))
         _, groups = np.unique(pairs, return_inverse=True)

@@ -1,7 +1,6 @@
-"""Scores of interleaved lists.
+"""Scores of a listener's first interleaved list of each UTC day.
 
-Only a listener's first list of a UTC day counts. Its score closes when the listening of the 48 hours after it
-is imported, and then never changes.
+A score closes when the listening of the next 48 hours is imported, and then never changes.
 """
 
 from collections.abc import Iterable, Sequence

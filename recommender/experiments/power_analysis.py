@@ -81,10 +81,12 @@ def detectable_changes(
     closed_days_and_rounds: tuple[int, int],
     recent_engagement: Iterable[EngagementDay],
 ) -> DetectableChanges:
-    """Args:
-    list_share: share of all lists that belong to the experiment.
-    closed_days_and_rounds: its days with closed lists, and their decisive rounds.
-    recent_engagement: of the last weeks.
+    """With the experiment's traffic.
+
+    Args:
+        list_share: share of all lists that belong to the experiment.
+        closed_days_and_rounds: its days with closed lists, and their decisive rounds.
+        recent_engagement: of the last weeks.
     """
     days, rounds = closed_days_and_rounds
     if days and rounds:

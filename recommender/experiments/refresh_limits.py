@@ -35,8 +35,8 @@ def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> li
 def why_frozen(now: datetime) -> str:
     """Why no refresh is tested; empty if they are.
 
-    Refreshes freeze after two returns to the holdback in a quarter, or a lost lead over RP3beta, until a full
-    retrain succeeds or a person promotes, rolls back or starts an experiment.
+    After two returns to the holdback in a quarter or a lost lead over RP3beta, until a full retrain
+    succeeds or a person promotes, rolls back or starts an experiment.
     """
     since = _released_at(now)
     fallen = Incident.objects.filter(kind="yardstick_fell", opened_at__gt=since, opened_at__lte=now).first()

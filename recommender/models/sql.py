@@ -108,11 +108,11 @@ def count_listeners(
 ) -> list[Row]:
     """Id, score, listeners, plays and texts of the most popular songs that may be served.
 
-    The score adds up listeners, each weighted by the age of their last play. Ties go to more plays, then to
+    The score adds up listeners, weighted by the age of their last play; ties go to more plays, then to
     the lower id.
 
     Args:
-        between: count only sessions of this period; None: all.
+        between: count only sessions of this period.
         half_life: after this time a listener counts half; None: all count alike.
     """
     # Counting in Python takes ten times as long.

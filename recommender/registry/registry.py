@@ -69,8 +69,10 @@ def former_champions() -> list[ModelVersion]:
 
 
 def find_version(label: str) -> ModelVersion:
-    """Raises:
-    UnknownVersion: lists the latest versions.
+    """By its label.
+
+    Raises:
+        UnknownVersion: lists the latest versions.
     """
     version = ModelVersion.objects.filter(label=label).first()
     if version is None:
@@ -86,13 +88,13 @@ def promote(
 ) -> Promotion:
     """Make `version` the champion, retire the previous one, and record the promotion.
 
-    Simultaneous promotions are done one after the other.
+    Args:
+        verify: may raise any error for a damaged artifact.
 
     Raises:
         NotPromotable: `version` is champion, was withdrawn, or was trained on an earlier catalogue.
         ReasonMissing: the reason is empty.
         ChampionChanged: there is a champion, but `only_if_no_champion` is set.
-        Exception: any error that `verify` raises for a damaged artifact.
     """
     _require_reason(reason)
     verify(version)
@@ -129,13 +131,7 @@ def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
 
 
 def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
-    """Permanently withdraw the champion, and restore the given former one.
-
-    Raises:
-        NotPromotable: `version` is champion, or was withdrawn.
-        ReasonMissing: the reason is empty.
-        Exception: any error that `verify` raises for a damaged artifact.
-    """
+    """Permanently withdraw the champion, and restore the given former one; raises as `promote`."""
     _require_reason(reason)
     verify(version)
     with role_lock():

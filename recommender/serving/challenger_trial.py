@@ -1,7 +1,4 @@
-"""Hourly trial of a running challenger: it makes lists for a sample of listeners.
-
-A small site shows a starting challenger to too few listeners to see that it fails.
-"""
+"""Hourly trial of a running challenger: it makes lists for a sample of listeners."""
 
 from datetime import datetime, timedelta
 from heapq import nsmallest

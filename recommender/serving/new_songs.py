@@ -1,6 +1,6 @@
 """New songs: those with hardly a listener, and those that arrived after the training.
 
-Both are placed by content as soon as a run has ended, without a new training.
+Both are placed by content as soon as a run has ended.
 """
 
 import threading

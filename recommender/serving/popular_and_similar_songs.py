@@ -48,8 +48,7 @@ class SimilarSong(NamedTuple):
 def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
     """At most MAX_POPULAR_SONGS, with the most listeners, cached.
 
-    Listeners are counted, so that no one can make a song popular alone. Without charts since the newest
-    import, plays are counted now.
+    Without charts since the newest import, plays are counted now.
 
     Args:
         days: the last `days` days, above `MAX_EXACT_DAYS` rounded up to years; None: all, and a listener

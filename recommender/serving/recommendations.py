@@ -139,8 +139,7 @@ def preview_list(
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
     """Extend a list to at least `upto` songs, if enough are eligible; songs served before stay.
 
-    Two requests for the same page get the same page. While nothing can be stored, it is drawn for this answer
-    alone, and `is_stored` is False.
+    Two requests for the same page get the same page. While nothing can be stored, `is_stored` is False.
 
     Raises:
         UnknownList

@@ -155,7 +155,7 @@ def describe_lineage(
 
     Args:
         labels: new clusters, shape (n_songs,).
-        cluster_numbers: persistent numbers of the new clusters, shape (n_clusters,).
+        cluster_numbers: their persistent numbers, shape (n_clusters,).
         plays: of each song, shape (n_songs,).
 
     Returns:

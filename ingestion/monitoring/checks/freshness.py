@@ -23,8 +23,8 @@ WEEK: Final = timedelta(days=7)
 def data_fresh(now: datetime) -> None:
     """Report each table not imported for MAX_DATA_AGE_HOURS; critical after three times as long.
 
-    Sessions are also stale if the newest is that old, unless the source never sent new ones. Nothing is stale
-    if runs are neither scheduled nor regular.
+    Sessions are also stale if the newest is three times the limit old, unless the source never sent new ones.
+    Nothing is stale if runs are neither scheduled nor regular.
     """
     limit = timedelta(hours=settings.MAX_DATA_AGE_HOURS)
     imported = last_import_times() if _is_regular(now) else {}

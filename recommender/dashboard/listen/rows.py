@@ -80,12 +80,14 @@ class MixRow(Row):
 
 
 class RowBuilder:
-    """Builds the rows for one request; a song in one row gets no place in a later one."""
+    """A song in one row gets no place in a later one."""
 
     def __init__(
         self, visitor: Visitor, options: ServingOptions, now: datetime, *, store: bool, player: str = ""
     ) -> None:
-        """Args:
+        """For one request.
+
+        Args:
             store: whether lists are stored, because a listener gets to see them.
             player: template of play links, see PLAYER_URL_TEMPLATE.
 

@@ -1,7 +1,4 @@
-"""Which genres a cluster's name may contain: no profanity, opinions, emotions or private notes.
-
-Free tags contain "seen live", "best song ever", "<3", "5 stars".
-"""
+"""Which genres a cluster's name may contain: no profanity, opinions, emotions or private notes."""
 
 import re
 from collections.abc import Iterable

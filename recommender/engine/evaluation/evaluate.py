@@ -45,10 +45,12 @@ def evaluate_model(
     n: int = metrics.LIST_LENGTH,
     seed: int = 7,
 ) -> Evaluation:
-    """Args:
-    test: later plays of songs new to the listener, shape (profiles.n, n_songs). Listeners without any
-        are left out.
-    artists: artist codes, shape (n_songs,).
+    """Metrics of the model's n best songs for each listener.
+
+    Args:
+        test: later plays of songs new to the listener, shape (profiles.n, n_songs). Listeners without any
+            are left out.
+        artists: artist codes, shape (n_songs,).
     """
     return evaluate_lists(model.recommend(profiles, n, seed=seed), test, artists=artists)
 

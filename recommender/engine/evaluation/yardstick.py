@@ -1,7 +1,4 @@
-"""Whether new versions lose their lead over RP3beta, whose recipe never changes.
-
-It is fitted anew at each training: a smaller lead means worse versions, not an older reference.
-"""
+"""Whether new versions lose their lead over RP3beta, which is fitted anew at each training."""
 
 import math
 from collections.abc import Sequence

@@ -59,8 +59,8 @@ def log_e_value_of_losing(wins: float, losses: float) -> float:
 
         ln E1 = ln E + ln(2 I_1/2(20 + W, 20 + L))
 
-    E is the e-value of `log_e_value_of_difference`, whose prior is Beta(20, 20). I is the regularised
-    incomplete beta function: the posterior probability of a win share below one half.
+    E is the e-value of `log_e_value_of_difference`; I, the regularised incomplete beta function, is the
+    posterior probability of a win share below one half.
     """
     losing = float(betainc(PRIOR_COUNT + wins, PRIOR_COUNT + losses, 0.5))
     return log_e_value_of_difference(wins, losses) + math.log(2 * losing) if losing > 0 else -math.inf

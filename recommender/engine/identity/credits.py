@@ -1,8 +1,8 @@
 """Artist credits: split "A feat. B" and "A & B" without breaking the names of groups.
 
-"feat." always separates. "&", "and", "/", ",", "x" and "vs." separate only artists of the catalogue, so
-"Simon & Garfunkel" and "AC/DC" stay whole. "Nick Cave & The Bad Seeds" is split if the first part has a
-credit of its own and several words, or the second begins with an article.
+"feat." always separates; "&", "and", "/", ",", "x" and "vs." separate only artists of the catalogue. An act
+with a backing group is split if the first part has a credit of its own and several words, or if the group
+begins with an article.
 """
 
 import re

@@ -1,7 +1,6 @@
-"""Recordings: finds the copies of one recording under different titles.
+"""Recordings: finds the copies of one recording, such as a remaster or a radio edit, by their titles.
 
-Remasters, edits, single and album versions, explicit and clean versions, bonus tracks and compilations are
-copies. Live versions, remixes, acoustic versions, demos, instrumentals and covers are other recordings.
+Live versions, remixes, acoustic versions, demos, instrumentals and covers are other recordings.
 """
 
 import re

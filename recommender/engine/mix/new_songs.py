@@ -1,7 +1,6 @@
 """Rank songs that hardly anyone has played by their content.
 
-The blend ranks them well among themselves but below all others, so lists give them places of their own
-(see `sampler`).
+The blend ranks them below all others, so lists give them places of their own (see `sampler`).
 """
 
 from collections.abc import Callable, Mapping

@@ -7,8 +7,7 @@ A score is the weighted sum of the terms, blended with the cold-start score (`bl
 - shares: artist, cluster, popularity, genres (SHARE_TERMS) and album
 - times: how much the song is played lately, and since when (TIME_TERMS)
 
-Votes and directions are standardised over the unplayed songs, so the same weights fit histories of any
-length.
+Votes and directions are standardised over the unplayed songs: the same weights fit any length of history.
 """
 
 from collections.abc import Mapping

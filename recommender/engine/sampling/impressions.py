@@ -1,7 +1,7 @@
 """Impressions: songs from a listener's recent lists are less likely for some days.
 
-A song has one for each recent list with it; its weight halves with each half-life. Values are lowered before
-the draw, so propensities stay exact, and lists can be replayed from stored impressions.
+Values are lowered before the draw, so propensities stay exact, and lists can be replayed from stored
+impressions.
 
 Source:
     Lee et al., "Modeling impression discounting in large-scale recommender systems", KDD 2014.
@@ -29,7 +29,7 @@ MIN_COST: Final = 1e-3
 
 
 def sum_impressions(lists: Iterable[tuple[float, Sequence[int]]]) -> dict[int, float]:
-    """Each song's impressions, from (age in days, songs) of lists; rounded to 4 digits."""
+    """Each song's sum from (age in days, songs) of lists, rounded to 4 digits; halved with each half-life."""
     counts: defaultdict[int, float] = defaultdict(float)
     for age, songs in lists:
         weight = 0.5 ** (max(0.0, age) / HALF_LIFE_DAYS)

@@ -44,10 +44,9 @@ def interleave(
     floor: float = PROPENSITY_FLOOR,
     placed: Sequence[InterleavedPick] = (),
 ) -> list[InterleavedPick]:
-    """Pick the next n songs after `placed`; fewer only if neither model has a song left.
+    """The next n songs after `placed`; fewer only if neither model has a song left.
 
-    A model without songs gives its position to the other. Like `draw_picks`, a longer list begins with the
-    same songs.
+    A model without songs gives its position to the other. A longer list begins with the same songs.
 
     Args:
         champion, challenger: pools with the same song ids and artist codes.

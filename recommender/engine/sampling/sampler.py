@@ -8,15 +8,10 @@ the probability (propensity)
     t = T, or max(lag, T - lag) for a song with v < 0 if T > lag,
     T = asked^2 / (asked + cooling),
 
-with the listener's affinity a for the cluster, the song's value v (scaled score), the asked temperature, the
-number of offers G and the number of clusters C in the pool.
-
-- `even` gives unplayed clusters a chance at low temperatures.
-- `lag` keeps the many songs below the twentieth cooler: they would fill a quarter of a list at T = .2.
-- `cooling` keeps low temperatures near the ranking.
-- Excluded songs are removed before clusters make offers, so that pi is exact.
-
-Measurements: docs/decisions/lists.md.
+with the listener's affinity a for the cluster, the song's value v (scaled score), the asked temperature,
+the number of offers G and the number of clusters C in the pool. `DrawFormula` has the constants;
+docs/decisions/lists.md has the measurements. Excluded songs are removed before clusters make offers, so
+that pi is exact.
 """
 
 import math
@@ -116,9 +111,9 @@ def draw_picks(
     floor: float = PROPENSITY_FLOOR,
     placed: Sequence[Pick] = (),
 ) -> list[Pick]:
-    """Draw the next n picks after `placed`; fewer only if no more songs are eligible.
+    """The next n picks after `placed`; fewer only if no more songs are eligible.
 
-    Random numbers depend only on the seed and the position, so a longer list begins with the same songs. At
+    Random numbers depend only on seed and position, so a longer list begins with the same songs. At
     temperature 0 the best value is picked (the lower index wins ties), with propensity 1.
     """
     offers = ListOffers(pool, temperature, artist_cap, placed)
