@@ -102,7 +102,7 @@ def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Exper
     if champion_row is None:
         raise lifecycle.ExperimentNotAllowed(registry.NO_MODEL)
     return lifecycle.propose_experiment(
-        champion_row, kind=Experiment.Kind.EQUALS, gates={}, by=by, now=timezone.now(), list_share=list_share
+        champion_row, kind=Experiment.Kind.AA_TEST, gates={}, by=by, now=timezone.now(), list_share=list_share
     )
 
 

@@ -124,7 +124,7 @@ def _allocation_fact(check: AllocationCheck, rules: DecisionRules) -> DecisionFa
 
 
 def _rounds_label(kind: str) -> str:
-    is_holdback = kind == ExperimentKind.ANCHOR
+    is_holdback = kind == ExperimentKind.HOLDBACK
     return f"Rounds won, {'champion : holdback' if is_holdback else 'challenger : champion'}"
 
 
@@ -151,7 +151,7 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
             DecisionFact("z: lead of the challenger, in standard errors", f"{evidence.z:+.2f}",
                          f"rejected below {rules.lowest_z(evidence.unproven):g}"),
         ]  # fmt: skip
-    if evidence.kind == ExperimentKind.ANCHOR:
+    if evidence.kind == ExperimentKind.HOLDBACK:
         ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
         e_value = format_evidence_ratio(ln_e) if math.isfinite(ln_e) else "none"
         return [

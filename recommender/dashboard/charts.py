@@ -284,12 +284,14 @@ def build_headline(
     if champion is None:
         return "No model serves yet; listeners get popular songs. Train one: python manage.py retrain"
     parts = [f"{champion.label} has been the champion {_since(champion, promotions, now)}"]
-    running = next((one for one in experiments if one.status == "running" and one.kind != "anchor"), None)
+    running = next(
+        (one for one in experiments if one.status == "running" and one.kind != Experiment.Kind.HOLDBACK), None
+    )
     if running is not None and running.started_at is not None:
         day = (now - running.started_at).days + 1
         parts.append(
             f"an A/A test is on day {day}"
-            if running.kind == Experiment.Kind.EQUALS
+            if running.kind == Experiment.Kind.AA_TEST
             else f"the experiment with {running.challenger} is on day {day}"
         )
     if versions.last_training_status in {"failed", "abandoned"}:

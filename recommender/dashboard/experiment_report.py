@@ -41,8 +41,8 @@ MAX_SHOWN_Z: Final = 10.0
 UNBOUNDED: Final = 1e9  # a larger bound means that the bound is unknown
 # The tested model and the model that it is compared with. Wins in the report are wins of the tested model.
 SIDE_NAMES: Final = {
-    ExperimentKind.ANCHOR: ("the champion", "the holdback"),
-    ExperimentKind.EQUALS: ("the first copy", "the second copy"),
+    ExperimentKind.HOLDBACK: ("the champion", "the holdback"),
+    ExperimentKind.AA_TEST: ("the first copy", "the second copy"),
 }
 DEFAULT_SIDE_NAMES: Final = ("the challenger", "the champion")
 OUTCOME_LABELS: Final = {
@@ -105,7 +105,7 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
     evidence = _latest_evidence(experiment, last, now)
     days = _rounds_by_day(experiment)
     sides = SIDE_NAMES.get(ExperimentKind(experiment.kind), DEFAULT_SIDE_NAMES)
-    has_power = experiment.status != ExperimentStatus.ENDED and experiment.kind != ExperimentKind.ANCHOR
+    has_power = experiment.status != ExperimentStatus.ENDED and experiment.kind != ExperimentKind.HOLDBACK
     played = sum(day["closed"] > 0 for day in days), sum(day["won"] + day["lost"] for day in days)
     return ExperimentReport(
         title=_title(experiment),
@@ -170,7 +170,7 @@ def _decision_metric(kind: str, rules: DecisionRules, unproven: int = 0) -> Deci
             "z: the mean over listeners of rounds won minus rounds lost, divided by its standard error.",
             "zero", rules.lowest_z(unproven),
         )  # fmt: skip
-    if kind == ExperimentKind.ANCHOR:
+    if kind == ExperimentKind.HOLDBACK:
         return DecisionMetric(
             "Evidence that the champion is worse (e-value)",
             "How strongly the rounds say that the champion is worse than the version that was champion 28 "
@@ -184,7 +184,7 @@ def _decision_metric(kind: str, rules: DecisionRules, unproven: int = 0) -> Deci
     consequence = (
         f"At {rules.better:g} : 1 or more, the two copies of one model perform differently: serving or the "
         "measurement is faulty."
-        if kind == ExperimentKind.EQUALS
+        if kind == ExperimentKind.AA_TEST
         else f"At {rules.better:g} : 1 or more, a challenger that is behind is rejected at once, and one "
         f"that is ahead is promoted from day {rules.change_days} on, unless it is behind "
         f"{describe_late_days(rules)}."
@@ -214,7 +214,7 @@ def _metric_value(kind: str, decision: Decision) -> float:
         return float(max(-MAX_SHOWN_Z, min(MAX_SHOWN_Z, decision.evidence["z"])))
     ln_e = (
         log_e_value_of_losing(wins, losses)
-        if kind == ExperimentKind.ANCHOR
+        if kind == ExperimentKind.HOLDBACK
         else log_e_value_of_difference(wins, losses)
     )
     return float(max(-LOG_LARGEST_RATIO, min(LOG_LARGEST_RATIO, ln_e)))
@@ -354,7 +354,7 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
 
 def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
     """Oldest first; `won` counts the tested model's rounds, in a holdback the champion's."""
-    ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.ANCHOR else ("wins", "losses")
+    ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.HOLDBACK else ("wins", "losses")
     seal = ExperimentSeal.objects.filter(experiment=experiment).first()
     counted = seals.count_days(experiment) if seal is None else seals.sealed_days(seal)
     return [{**day, "won": day[ours], "lost": day[others]} for day in counted[-MAX_DAYS:]]

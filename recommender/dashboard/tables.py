@@ -140,9 +140,11 @@ def latest_promotions() -> list[Promotion]:
 
 
 def experiments_without_promotion() -> QuerySet[Experiment]:
-    found = Experiment.objects.filter(outcome__in=OUTCOME_SENTENCES).exclude(kind=ExperimentKind.ANCHOR)
+    found = Experiment.objects.filter(outcome__in=OUTCOME_SENTENCES).exclude(kind=ExperimentKind.HOLDBACK)
     # An A/A test without a difference is the expected end and changes nothing.
-    return found.exclude(kind=ExperimentKind.EQUALS, outcome=Experiment.Outcome.INCONCLUSIVE)[:MAX_PROMOTIONS]
+    return found.exclude(kind=ExperimentKind.AA_TEST, outcome=Experiment.Outcome.INCONCLUSIVE)[
+        :MAX_PROMOTIONS
+    ]
 
 
 def promotion_entries(

@@ -60,10 +60,10 @@ def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> As
                 arm = Arm.CHALLENGER if side < experiment.split_share / 2 else Arm.CHAMPION
                 return Assignment(arm, experiment)
     position, assigned = hash_to_share(listener_id, day.isoformat()), 0.0
-    for experiment in sorted(experiments, key=lambda one: (one.kind == Experiment.Kind.ANCHOR, one.pk)):
+    for experiment in sorted(experiments, key=lambda one: (one.kind == Experiment.Kind.HOLDBACK, one.pk)):
         # The holdback takes the top of the range, so that a starting experiment takes no lists from it.
         share = list_share_on(experiment, day)
-        if experiment.kind == Experiment.Kind.ANCHOR:
+        if experiment.kind == Experiment.Kind.HOLDBACK:
             if position >= 1 - share:
                 return Assignment(Arm.INTERLEAVED, experiment)
         elif assigned <= position < assigned + share:

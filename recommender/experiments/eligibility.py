@@ -16,7 +16,7 @@ AUTOMATIC_ACTOR: Final = "the loop"
 
 def why_obsolete(champion: ModelVersion | None, experiment: Experiment) -> str:
     challenger = experiment.challenger
-    if experiment.kind != ExperimentKind.ANCHOR:
+    if experiment.kind != ExperimentKind.HOLDBACK:
         return "" if experiment.champion == champion else f"The champion is {champion or 'none'} by now."
     if challenger == champion:
         return "The anchor is champion."

@@ -58,7 +58,7 @@ def read_closed_scores(
 ) -> list[ListCredit]:
     """By day (since the start) and listener.
 
-    Wins are the challenger's; in an anchor and in the holdback the champion's.
+    Wins are the challenger's; in the holdback the champion's.
 
     Args:
         until: only scores closed by this time.

@@ -64,16 +64,16 @@ def propose_experiment(
     champion = registry.current_champion()
     if champion is None:
         raise ExperimentNotAllowed("There is no champion to test against: promote a version first.")
-    challenger = champion if kind == ExperimentKind.EQUALS else version
+    challenger = champion if kind == ExperimentKind.AA_TEST else version
     with registry.role_lock():
         same = Experiment.objects.exclude(status=ExperimentStatus.ENDED).filter(
             kind=kind, challenger=challenger
         )
         if open_experiment := same.first():
             return open_experiment
-        if kind != ExperimentKind.EQUALS:
+        if kind != ExperimentKind.AA_TEST:
             for older in Experiment.objects.filter(status=ExperimentStatus.WAITING).exclude(
-                kind=ExperimentKind.EQUALS
+                kind=ExperimentKind.AA_TEST
             ):
                 _end_experiment(older, Experiment.Outcome.VOID, f"{version.label} is newer.", now)
         experiment = Experiment.objects.create(
@@ -92,7 +92,7 @@ def start_next_experiment(now: datetime) -> Experiment | None:
     """
     with registry.role_lock():
         queue = Experiment.objects.filter(status=ExperimentStatus.WAITING).order_by("pk")
-        waiting = queue.exclude(kind=ExperimentKind.EQUALS).first() or queue.first()
+        waiting = queue.exclude(kind=ExperimentKind.AA_TEST).first() or queue.first()
         if waiting is None or not _make_room(running_experiment(), waiting, now):
             return None
         champion = registry.current_champion()
@@ -107,14 +107,14 @@ def start_next_experiment(now: datetime) -> Experiment | None:
             # What a person starts ends the freeze.
             _end_experiment(waiting, Experiment.Outcome.VOID, f"Refreshes are frozen: {frozen}", now)
             return None
-        if waiting.kind != ExperimentKind.EQUALS:
+        if waiting.kind != ExperimentKind.AA_TEST:
             try:
                 registry.make_challenger(waiting.challenger)
             except registry.NotPromotable as error:
                 _end_experiment(waiting, Experiment.Outcome.VOID, str(error), now)
                 return None
         waiting.champion = champion
-        waiting.challenger = champion if waiting.kind == ExperimentKind.EQUALS else waiting.challenger
+        waiting.challenger = champion if waiting.kind == ExperimentKind.AA_TEST else waiting.challenger
         waiting.status, waiting.started_at = ExperimentStatus.RUNNING, now
         waiting.planned_listeners = min(MAX_PLANNED_LISTENERS, _active_listeners(now))
         waiting.save()
@@ -125,7 +125,7 @@ def start_next_experiment(now: datetime) -> Experiment | None:
 def _make_room(current: Experiment | None, waiting: Experiment, now: datetime) -> bool:
     if current is None:
         return True
-    if current.kind != ExperimentKind.EQUALS or waiting.kind == ExperimentKind.EQUALS:
+    if current.kind != ExperimentKind.AA_TEST or waiting.kind == ExperimentKind.AA_TEST:
         return False
     _end_experiment(
         current, Experiment.Outcome.VOID, f"It made room for the test of {waiting.challenger}.", now
@@ -136,7 +136,9 @@ def _make_room(current: Experiment | None, waiting: Experiment, now: datetime) -
 def running_experiment() -> Experiment | None:
     """Apart from the holdback."""
     return (
-        Experiment.objects.filter(status=ExperimentStatus.RUNNING).exclude(kind=ExperimentKind.ANCHOR).first()
+        Experiment.objects.filter(status=ExperimentStatus.RUNNING)
+        .exclude(kind=ExperimentKind.HOLDBACK)
+        .first()
     )
 
 
@@ -147,7 +149,7 @@ def renew_holdback(now: datetime) -> Experiment | None:
     """
     with registry.role_lock():
         current = Experiment.objects.filter(
-            status=ExperimentStatus.RUNNING, kind=ExperimentKind.ANCHOR
+            status=ExperimentStatus.RUNNING, kind=ExperimentKind.HOLDBACK
         ).first()
         if current is not None and current.started_at and now - current.started_at < HOLDBACK_AGE:
             return current
@@ -157,7 +159,7 @@ def renew_holdback(now: datetime) -> Experiment | None:
         if champion is None or former is None or former == champion or serving_errors.is_unservable(former):
             return None
         return Experiment.objects.create(
-            kind=ExperimentKind.ANCHOR,
+            kind=ExperimentKind.HOLDBACK,
             status=ExperimentStatus.RUNNING,
             champion=champion,
             challenger=former,
@@ -235,7 +237,7 @@ def _judge_experiment(experiment: Experiment, now: datetime, verify: Verify) -> 
     if experiment.status == ExperimentStatus.ENDED:
         return JudgedExperiment(experiment)
     failure = serving_errors.find_hard_failure(experiment, now, verify)
-    if failure and experiment.kind == ExperimentKind.ANCHOR:
+    if failure and experiment.kind == ExperimentKind.HOLDBACK:
         # Only the reference model failed; a holdback tests the champion.
         _void_experiment(experiment, failure, now)
         return JudgedExperiment(experiment)
@@ -259,11 +261,11 @@ def _apply_verdict(
             # Another process decided or changed the champion while this process gathered the evidence.
             decision.delete()
             return JudgedExperiment(experiment)
-        if experiment.kind == ExperimentKind.ANCHOR and verdict.outcome == DecisionOutcome.ROLLBACK:
+        if experiment.kind == ExperimentKind.HOLDBACK and verdict.outcome == DecisionOutcome.ROLLBACK:
             promotion = _restore_holdback(challenger, reason, verify)
         elif verdict.outcome == DecisionOutcome.PROMOTE:
             promotion = registry.promote(challenger, reason=reason, by=AUTOMATIC_ACTOR, verify=verify)
-        elif experiment.kind not in {ExperimentKind.ANCHOR, ExperimentKind.EQUALS}:
+        elif experiment.kind not in {ExperimentKind.HOLDBACK, ExperimentKind.AA_TEST}:
             registry.release_challenger(
                 challenger,
                 withdrawn=verdict.outcome == DecisionOutcome.ROLLBACK,
@@ -278,7 +280,7 @@ def _apply_verdict(
 
 
 def _tests_former_champion(experiment: Experiment, decision: Decision) -> bool:
-    """Whether an anchor's rounds are of a version that is not champion any more."""
+    """Whether the holdback's rounds are of a version that is not champion any more."""
     return experiment.tests_champion and decision.evidence["tested"] != str(registry.current_champion())
 
 
@@ -291,7 +293,7 @@ def _restore_holdback(holdback: ModelVersion, reason: str, verify: Verify) -> Pr
 
 
 def _void_experiment(experiment: Experiment, reason: str, now: datetime) -> None:
-    if experiment.kind != ExperimentKind.ANCHOR:
+    if experiment.kind != ExperimentKind.HOLDBACK:
         registry.release_challenger(experiment.challenger, as_candidate=True)
     _end_experiment(experiment, Experiment.Outcome.VOID, reason, now)
 

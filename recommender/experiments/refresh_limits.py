@@ -43,7 +43,7 @@ def why_frozen(now: datetime) -> str:
     if fallen is not None:
         return f"new versions lost their lead over RP3beta on {fallen.opened_at:%Y-%m-%d}."
     rollbacks = Experiment.objects.filter(
-        kind=Experiment.Kind.ANCHOR, outcome=Experiment.Outcome.ROLLBACK, ended_at__gt=since,
+        kind=Experiment.Kind.HOLDBACK, outcome=Experiment.Outcome.ROLLBACK, ended_at__gt=since,
         ended_at__lte=now,
     ).order_by("ended_at")  # fmt: skip
     ended = [one for one in rollbacks.values_list("ended_at", flat=True) if one]

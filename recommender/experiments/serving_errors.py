@@ -59,7 +59,7 @@ def is_unservable(version: ModelVersion) -> bool:
 
 def _why_damaged(experiment: Experiment, verify: Verify) -> str:
     # The holdback's files are verified when it is restored, since another version can then replace it.
-    if experiment.kind in {Experiment.Kind.ANCHOR, Experiment.Kind.EQUALS}:
+    if experiment.kind in {Experiment.Kind.HOLDBACK, Experiment.Kind.AA_TEST}:
         return ""
     try:
         verify(experiment.challenger)

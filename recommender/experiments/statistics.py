@@ -52,14 +52,14 @@ def count_rows(
     """The evidence from rows of lists as of `now`; later rows do not change it.
 
     Args:
-        tested: label of the tested version. An anchor counts the lists of this champion only.
+        tested: label of the tested version. The holdback counts the lists of this champion only.
     """
     started = experiment.started_at or experiment.created_at
     # The clock may have been set back since the start, but durations must not be negative.
     now = max(now, started)
     day = (now.astimezone(UTC).date() - started.astimezone(UTC).date()).days
     is_first_version = rules.version == FIRST_VERSION
-    served_by = tested if experiment.kind == Experiment.Kind.ANCHOR and not is_first_version else ""
+    served_by = tested if experiment.kind == Experiment.Kind.HOLDBACK and not is_first_version else ""
     scores = interleaving_scores.read_closed_scores(experiment, now, served_by=served_by)
     if is_first_version:
         counts = asdict(total_by_listener(scores, day=day, late_days=rules.late_days))

@@ -14,8 +14,8 @@ class Experiment(models.Model):
     class Kind(models.TextChoices):
         REFRESH = "refresh", "refresh"
         CHANGE = "change", "change"
-        EQUALS = "equals", "A/A test"
-        ANCHOR = "anchor", "holdback"
+        AA_TEST = "equals", "A/A test"
+        HOLDBACK = "anchor", "holdback"
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -100,7 +100,7 @@ class Experiment(models.Model):
     @property
     def tests_champion(self) -> bool:
         """Whether it compares the champion, whichever it is, with something older or simpler."""
-        return self.kind == self.Kind.ANCHOR
+        return self.kind == self.Kind.HOLDBACK
 
 
 class TrafficSplit(models.Model):

@@ -206,7 +206,7 @@ def check_experiments(now: datetime) -> None:
     """An incident for each experiment that ended badly, until the next daily review."""
     # The incidents follow from the stored rows, so a second check on the same day changes nothing.
     ended = Experiment.objects.filter(ended_at__gt=now - ENDED_WITHIN)
-    broken = ended.filter(outcome=Experiment.Outcome.ROLLBACK).exclude(kind=Experiment.Kind.ANCHOR)
+    broken = ended.filter(outcome=Experiment.Outcome.ROLLBACK).exclude(kind=Experiment.Kind.HOLDBACK)
     rollbacks = Decision.objects.filter(final=True, experiment__in=ended, promotion__rollback=True)
     for kind, severity, experiments in (
         ("experiment_invalid", WARNING, [(one, {}) for one in ended.filter(outcome="invalid")]),

@@ -66,7 +66,7 @@ def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> No
 
 
 def _tests_serving_model(experiment: Experiment, loaded: LoadedModel) -> bool:
-    if experiment.kind == Experiment.Kind.ANCHOR:
+    if experiment.kind == Experiment.Kind.HOLDBACK:
         return experiment.challenger_id != loaded.version_id
     return experiment.champion_id == loaded.version_id
 

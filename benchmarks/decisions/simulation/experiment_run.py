@@ -24,7 +24,7 @@ from recommender.engine.experiments.interleaving_credit import ClosedLists, coun
 
 EXPERIMENT_SHARE: Final = 0.7  # of all lists, from the third day on
 RAMP: Final = (0.05, 0.2)  # on the first two days
-ANCHOR_SHARE: Final = 0.3
+HOLDBACK_SHARE: Final = 0.3
 ANCHOR_DAYS: Final = 28
 # A list is closed when the listening of the 48 hours after it was imported: on the morning of day 6 of an
 # experiment, the lists of days 0 to 3 are.
@@ -110,12 +110,12 @@ def simulate_days(experiment: SimulatedExperiment, seed: int) -> Sequence[DayOfL
 def is_rolled_back(group: ListenerGroup, seed: int) -> bool:
     """Whether a promoted model with the group's effect is rolled back within 28 days."""
     simulator = ListenerSimulator(replace(group, novelty=0.0), seed)
-    anchor = SimulatedExperiment(ExperimentKind.ANCHOR, group, share=ANCHOR_SHARE)
+    holdback = SimulatedExperiment(ExperimentKind.HOLDBACK, group, share=HOLDBACK_SHARE)
     scored: list[ClosedLists] = []
     for number in range(ANCHOR_DAYS + 1):
-        if apply_decision_rules(_evidence(anchor, [], scored, number)).outcome == DecisionOutcome.ROLLBACK:
+        if apply_decision_rules(_evidence(holdback, [], scored, number)).outcome == DecisionOutcome.ROLLBACK:
             return True
-        scored.append(score_lists(simulator.simulate_day(number, share=ANCHOR_SHARE), number))
+        scored.append(score_lists(simulator.simulate_day(number, share=HOLDBACK_SHARE), number))
     return False
 
 

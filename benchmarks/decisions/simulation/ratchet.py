@@ -88,7 +88,7 @@ class _Life:
         won = min(max(0, round(self.random.normal(rounds * share, math.sqrt(rounds) / 2))), round(rounds))
         self.wins, self.losses = self.wins + won, self.losses + round(rounds) - won
         evidence = ExperimentEvidence(
-            kind=ExperimentKind.ANCHOR, days=day - self.holdback[0], wins=self.wins, losses=self.losses
+            kind=ExperimentKind.HOLDBACK, days=day - self.holdback[0], wins=self.wins, losses=self.losses
         )
         if apply_decision_rules(evidence).outcome == DecisionOutcome.ROLLBACK:
             self._serve(self.holdback[1], day)

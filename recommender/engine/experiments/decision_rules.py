@@ -165,7 +165,7 @@ def _decide_aa_test(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
     return DecisionOutcome.INCONCLUSIVE, f"Two arms of the same model do not differ: {score}."
 
 
-def _decide_anchor(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
+def _decide_holdback(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
     e_value = _e_value_text(ln_e, rules)
     score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, {e_value}"
@@ -175,17 +175,10 @@ def _decide_anchor(evidence: ExperimentEvidence, rules: DecisionRules) -> Outcom
     return DecisionOutcome.WAITING, f"{champion}: {score}."
 
 
-def _decide_holdback(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
-    # It never ends: a yardstick for all champions. An incident is opened if it falls.
-    score = f"{evidence.wins} rounds won, {evidence.losses} lost against the reference"
-    return DecisionOutcome.WAITING, f"The champions since the beginning: {score}."
-
-
 _RULE_BY_KIND: Final = {
     ExperimentKind.REFRESH: _decide_refresh,
     ExperimentKind.CHANGE: _decide_change,
     ExperimentKind.AA_TEST: _decide_aa_test,
-    ExperimentKind.ANCHOR: _decide_anchor,
     ExperimentKind.HOLDBACK: _decide_holdback,
 }
 

@@ -24,7 +24,7 @@ class DecisionRules:
     deadline: int = 60  # days after which a change that has not won is dropped
     late_days: int = 14  # version 1: a change must not lose in these last days
     equals_days: int = 60  # days after which an A/A test ends without a difference
-    anchor: float = 10.0  # e-value at which the anchor's model is restored
+    anchor: float = 10.0  # e-value at which the holdback's model is restored
     # An A/B split with fewer days or fewer listeners per arm is ignored.
     split_days: int = 7
     split_listeners: int = 30

@@ -25,15 +25,13 @@ class DecisionOutcome(StrEnum):
 class ExperimentKind(StrEnum):
     """A refresh has the champion's features and clusters; a change differs in them.
 
-    An A/A test compares the champion with itself, an anchor with the champion of 28 days ago, and the
-    holdback with a reference whose recipe never changes.
+    An A/A test compares the champion with itself, the holdback with the champion of 28 days ago.
     """
 
     REFRESH = "refresh"
     CHANGE = "change"
     AA_TEST = "equals"
-    ANCHOR = "anchor"
-    HOLDBACK = "holdback"
+    HOLDBACK = "anchor"
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ class ExperimentEvidence:
 
     kind: str
     days: int  # whole days since the start
-    # Decisive rounds (see `interleaving_credit`) won by the challenger; in an anchor and in the holdback, by
-    # the champion. Version 2 counts those of the days and listeners that its rules name.
+    # Decisive rounds (see `interleaving_credit`) won by the challenger; in the holdback, by the
+    # champion. Version 2 counts those of the days and listeners that its rules name.
     wins: int = 0
     losses: int = 0
     late_wins: int = 0
@@ -79,7 +77,7 @@ class ExperimentEvidence:
     gate: bool | None = None  # whether the version passed the offline gates; None if they did not decide
     guardrails: tuple[GuardrailDifference, ...] = ()
     # --- Since version 2
-    tested: str = ""  # the version whose rounds were counted: the challenger, or an anchor's champion
+    tested: str = ""  # the version whose rounds were counted: the challenger, or the holdback's champion
     winners: int = 0  # listeners with at least two decisive rounds who preferred the tested version
     losers: int = 0
     ties: int = 0

@@ -104,7 +104,7 @@ def _decide_aa_test(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
     return DecisionOutcome.INCONCLUSIVE, f"Two arms of the same model do not differ: {score}."
 
 
-def _decide_anchor(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
+def _decide_holdback(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
     ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
     odds = format_evidence_ratio(ln_e)
     score = f"{evidence.wins} rounds won, {evidence.losses} lost against the anchor, odds {odds}"
@@ -117,5 +117,5 @@ _RULE_BY_KIND: Final = {
     ExperimentKind.REFRESH: _decide_refresh,
     ExperimentKind.CHANGE: _decide_change,
     ExperimentKind.AA_TEST: _decide_aa_test,
-    ExperimentKind.ANCHOR: _decide_anchor,
+    ExperimentKind.HOLDBACK: _decide_holdback,
 }
