@@ -33,14 +33,13 @@ def prepare_candidate_lists() -> int:
     """
     now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
     due = candidate_cache.listeners_due(loaded, now)
-    parts = sorted(candidate_cache.split_due(due).items())
     prepared = 0
     if settings.REDIS_URL and len(due) >= SHARED_FROM:
-        for part, listeners in parts:
+        for part, listeners in sorted(candidate_cache.split_due(due).items()):
             # A part that still waits when the next run begins is found due by it again.
             prepare_part_of_lists.apply_async((part, listeners), expires=60 * CANDIDATES_EVERY_MINUTES)
     else:
-        prepared = sum(candidate_cache.prepare_part(part, ids, loaded, now) for part, ids in parts)
+        prepared = candidate_cache.prepare_due(loaded, now, due=due)
     health_checks.try_challengers(now)
     return prepared
 

@@ -1,7 +1,8 @@
 """Cache of each listener's candidate lists, prepared in batches and renewed on request."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -237,26 +238,56 @@ def prepare_part(
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
     """Those who are still due, unless another process prepares this part; see `prepare_lists`."""
-    lease = take_lease(f"candidate lists {part}", timezone.now(), LEASE_DURATION)
-    if lease is None:
-        return 0
-
-    def renew_lease() -> bool:
-        return lease.renew(timezone.now() + LEASE_DURATION)
-
-    try:
-        # Another process may have prepared them since they were found.
-        due = listeners_due(loaded, now, among=listener_ids)
-        return prepare_lists(due, loaded, now, on_progress, renew_lease)
-    finally:
-        lease.release()
+    return _prepare_parts({part: listener_ids}, loaded, now, on_progress)
 
 
 def prepare_due(
-    loaded: LoadedModel, now: datetime, on_progress: Callable[[int], object] = lambda done: None
+    loaded: LoadedModel,
+    now: datetime,
+    on_progress: Callable[[int], object] = lambda done: None,
+    *,
+    due: Sequence[int] | None = None,
 ) -> int:
-    parts = split_due(listeners_due(loaded, now))
-    return sum(prepare_part(part, ids, loaded, now, on_progress) for part, ids in sorted(parts.items()))
+    """Prepare all due listeners in this process; see `prepare_part`. `due`: the due listeners, if known."""
+    due = listeners_due(loaded, now) if due is None else due
+    groups = _group_parts(sorted(split_due(due).items()))
+    return sum(_prepare_parts(group, loaded, now, on_progress) for group in groups)
+
+
+def _group_parts(parts: Iterable[tuple[int, list[int]]]) -> Iterator[dict[int, list[int]]]:
+    """Groups of parts that are prepared together: a small site's due listeners are one batch."""
+    group: dict[int, list[int]] = {}
+    for part, listener_ids in parts:
+        if group and sum(map(len, group.values())) + len(listener_ids) > BATCH_SIZE:
+            yield group
+            group = {}
+        group[part] = listener_ids
+    if group:
+        yield group
+
+
+def _prepare_parts(
+    parts: Mapping[int, Sequence[int]],
+    loaded: LoadedModel,
+    now: datetime,
+    on_progress: Callable[[int], object],
+) -> int:
+    with ExitStack() as held:
+        leases = []
+        for part in parts:
+            lease = take_lease(f"candidate lists {part}", timezone.now(), LEASE_DURATION)
+            if lease is not None:
+                held.callback(lease.release)
+                leases.append((part, lease))
+
+        def renew_leases() -> bool:
+            until = timezone.now() + LEASE_DURATION
+            return all(lease.renew(until) for _, lease in leases)
+
+        # Another process may have prepared them since they were found.
+        among = [listener for part, _ in leases for listener in parts[part]]
+        due = listeners_due(loaded, now, among=among) if among else []
+        return prepare_lists(due, loaded, now, on_progress, renew_leases)
 
 
 def prepare_lists(

@@ -346,6 +346,22 @@ def test_a_process_that_lost_its_lease_stops_at_the_next_batch(
     assert Lease.objects.get().holder == "another process"
 
 
+def test_a_small_site_is_prepared_in_one_batch_without_the_parts_of_another_process(
+    loaded: LoadedModel, django_assert_max_num_queries: Any
+) -> None:
+    due = candidate_cache.listeners_due(loaded, NOW)
+    taken, *others = sorted(candidate_cache.split_due(due).items())
+    take_lease(f"candidate lists {taken[0]}", timezone.now(), timedelta(minutes=5))
+    batches: list[int] = []
+
+    # A batch, and six queries to take, renew and release each part's lease.
+    with django_assert_max_num_queries(30 + 6 * len(others)):
+        made = candidate_cache.prepare_due(loaded, NOW, batches.append)
+
+    assert batches == [made] == [len(due) - len(taken[1])]
+    assert [lease.name for lease in Lease.objects.all()] == [f"candidate lists {taken[0]}"]
+
+
 def test_many_due_listeners_become_tasks_for_all_workers(
     loaded: LoadedModel, options: ServingOptions, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
