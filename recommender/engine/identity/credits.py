@@ -15,9 +15,13 @@ from recommender.engine.identity.text import fold_key
 # Brackets around it are dropped: "A (feat. B)".
 FEATURING: Final = re.compile(r"(?:\s+|\s*[(\[]\s*)(?:(?:feat(?:uring)?|ft)\b\.?|f/)\s*(?=\S)", re.IGNORECASE)
 OTHER_SEPARATORS: Final = re.compile(
-    r"\s*[;/|]\s*|\s*,\s*(?:(?:and|&)\s+)?|\s+(?:&|\+|and|und|et|y|e|x|\u00d7|with|vs\.?|versus)\s+",
+    r"\s*[;/|\u2022\u00b7\u3001\uff0c]\s*|\s*,\s*(?:(?:and|&)\s+)?|\s+(?:&|&amp;|\+|and|und|et|og|y|e|x|\u00d7"
+    r"|with|w/|con|avec|mit|meets|vs\.?|versus|pres(?:ents|\.)?|introducing|starring)\s+",
     re.IGNORECASE,
 )
+# Letters of stylised names, as in "P!nk", "Ke$ha" and "A$AP".
+STYLISED: Final = ((re.compile(r"(?<=\w)!(?=\w)"), "i"), (re.compile(r"\$(?=\w)|(?<=\w)\$"), "s"))
+INVERTED_ARTICLE: Final = re.compile(r"(.+), the$", re.IGNORECASE)
 # These separate also artists without credits of their own, after an artist who has one: "Eminem / Dina Rae".
 STRONG_SEPARATOR: Final = re.compile(r"\s/\s|;")
 ARTICLE: Final = re.compile(r"(?:the|his|her|their|los|las|les|die)\s", re.IGNORECASE)
@@ -43,7 +47,9 @@ WHOLE_NAMES: Final = frozenset(
 
 def artist_key(artist: str) -> str:
     """Equal for all spellings of an artist: "The Beatles" and "beatles", "AC/DC" and "ACDC"."""
-    name = " ".join(artist.split())
+    name = INVERTED_ARTICLE.sub(r"the \1", " ".join(artist.split()))
+    for letter, meant in STYLISED:
+        name = letter.sub(meant, name)
     without_article = name[4:] if name[:4].casefold() == "the " else name
     return fold_key(without_article or name)
 

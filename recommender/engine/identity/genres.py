@@ -12,8 +12,16 @@ def _words(text: str) -> frozenset[str]:
 
 
 SEPARATORS: Final = re.compile(
-    r"[,;/|\n\t\u2022\u00b7\u2027\u2219\u25cf\u25e6\u30fb\uff0c\uff1b\uff0f\u3001]+"
+    r"[,;/\\|>\n\t\u2022\u00b7\u2027\u2219\u25cf\u25e6\u30fb\uff0c\uff1b\uff0f\u3001]+"
 )
+# Around a genre, if the source sends a list as text, hashtags or exclamations.
+TRIMMED: Final = " []{}\"'\u201c\u201d`#.!-"
+# A slash within a genre, and a value that means that there is none.
+SLASHED: Final = re.compile(r"\b(singer)\s*/\s*(songwriter)\b|\bn/a\b", re.IGNORECASE)
+NO_GENRES: Final = frozenset(
+    ["", "none", "null", "nan", "unknown", "unknowngenre", "undefined", "unclassified", "other", "misc",
+     "miscellaneous", "genre", "nogenre", "notspecified"]
+)  # fmt: skip
 # Usual spelling. Any other genre is written as the source writes it, in lower case.
 WRITTEN: Final[Mapping[str, str]] = {
     fold_key(name): name
@@ -39,6 +47,7 @@ BUILT_IN_ALIASES: Final[Mapping[str, str]] = {
     "poland": "Polish", "germany": "German", "deutsch": "German", "france": "French", "korea": "Korean",
     "italia": "Italian", "italy": "Italian", "spain": "Spanish",
     "female vocalist": "female vocalists", "male vocalist": "male vocalists",
+    "singer & songwriter": "singer-songwriter",
 }  # fmt: skip
 # Adjectives that English writes with a capital letter.
 CAPITALISED: Final = _words(
@@ -60,9 +69,14 @@ MAX_ABBREVIATION: Final = 4
 
 
 def split_genres(text: str) -> list[str]:
-    """Each once, in order; separated by commas, semicolons, slashes, bars or bullets."""
-    parts = (" ".join(part.split()) for part in SEPARATORS.split(text))
-    return list({fold_key(part): part for part in reversed([*parts]) if part}.values())[::-1]
+    """The genres of a text as the source writes them, each once, in order.
+
+    They may be separated by commas, semicolons, slashes, bars or bullets. Values such as "unknown" are none.
+    """
+    whole = SLASHED.sub(lambda found: "-".join(part for part in found.groups() if part), text)
+    parts = [" ".join(part.split()).strip(TRIMMED) for part in SEPARATORS.split(whole)]
+    found = {fold_key(part): part for part in reversed(parts)}
+    return [part for key, part in reversed(found.items()) if key not in NO_GENRES]
 
 
 class GenreNames:

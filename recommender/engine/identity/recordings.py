@@ -5,6 +5,7 @@ Live versions, remixes, acoustic versions, demos, instrumentals and covers are o
 
 import re
 from typing import Final
+from unicodedata import normalize
 
 from recommender.engine.identity.credits import FEATURING
 from recommender.engine.identity.text import fold_words
@@ -14,10 +15,10 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Text in brackets, or after a dash with spaces around it.
+# Text in brackets, or after a dash or slash with spaces around it.
 ANNOTATION: Final = re.compile(
     r"[(\[{]([^()\[\]{}]*)[)\]}]"
-    r"|\s[-\u2013\u2014]\s([^-\u2013\u2014()\[\]{}]+)(?=\s[-\u2013\u2014]\s|\s*[(\[{]|\s*$)"
+    r"|\s[-\u2013\u2014/]\s([^-\u2013\u2014/()\[\]{}]+)(?=\s[-\u2013\u2014/]\s|\s*[(\[{]|\s*$)"
 )
 # Words that describe a copy. An annotation of only these words is left out of the key.
 COPY_WORDS: Final = _words(
@@ -26,7 +27,8 @@ COPY_WORDS: Final = _words(
     "clean amended censored uncensored dirty mono stereo deluxe bonus track tracks anniversary "
     "edition expanded reissue re issue release original main standard commercial hd hq new the in "
     "from of for a th st nd rd dolby atmos spatial audio master special collector collectors limited "
-    "us uk international itunes video"
+    "us uk international itunes video official lyric lyrics music visualizer visualiser japan japanese "
+    "european"
 )
 # "Original mix" means the recording itself.
 COPY_PHRASES: Final = frozenset(
@@ -36,7 +38,18 @@ COPY_PHRASES: Final = frozenset(
 DECISIVE_WORDS: Final = _words(
     "remaster remastered remasterd remastering remasterizado remasterise rimasterizzato album single "
     "lp ep version versions edit edited explicit clean amended censored uncensored dirty mono stereo "
-    "deluxe bonus anniversary edition expanded reissue release original"
+    "deluxe bonus anniversary edition expanded reissue release original official lyric lyrics visualizer "
+    "visualiser"
+)
+# "2015 Mix" is what a remaster of the master tapes is called, "From ..." names the film of the recording.
+COPY_PATTERN: Final = re.compile(
+    r"(?:(?:19|20)\d\d )?(?:new )?(?:stereo )?mix"
+    r"|from (?:the )?.*\b(?:soundtrack|motion picture|film|movie|series|musical|ost)\b.*"
+    r"|(?:original )?(?:motion picture |television |film )?soundtrack|ost"
+)
+QUOTED_FILM: Final = re.compile(r"from [\"'\u201c\u2018].+", re.IGNORECASE)
+WITH_ARTIST: Final = re.compile(
+    r"with (?!(?:a|an|the|my|your|you|me|him|her|us|them|love|or|no)\b)\S", re.IGNORECASE
 )
 YEAR: Final = re.compile(r"(?:19|20)\d\d|\d{1,2}(?:th|st|nd|rd)")
 # Titles that many albums use; they mean the same recording only on the same album.
@@ -54,6 +67,7 @@ def recording_key(title: str, lead_key: str, album: str = "") -> str:
         lead_key: `artist_key` of the lead artist.
         album: distinguishes live from studio albums, and titles such as "Intro" from each other.
     """
+    title = normalize("NFKC", title)
     if not title.strip() or not lead_key:
         return ""
     kept = [annotation for annotation in _annotations(title) if not _describes_release(annotation)]
@@ -73,10 +87,10 @@ def _annotations(title: str) -> list[str]:
 
 def _describes_release(annotation: str) -> bool:
     """Such as "Remastered 2011"."""
-    if FEATURING.match(f"({annotation}"):
+    if FEATURING.match(f"({annotation}") or WITH_ARTIST.match(annotation) or QUOTED_FILM.match(annotation):
         return True
     text = fold_words(annotation)
-    if text in COPY_PHRASES:
+    if text in COPY_PHRASES or COPY_PATTERN.fullmatch(text):
         return True
     words = text.split()
     is_copy_word = [word in COPY_WORDS or YEAR.fullmatch(word) is not None for word in words]

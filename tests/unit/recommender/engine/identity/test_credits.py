@@ -21,6 +21,10 @@ def test_featured_artists_are_split_without_a_catalogue(credit: str, artists: tu
 @pytest.mark.parametrize("credit", [
     "Daft Punk & Pharrell", "Daft Punk / Pharrell", "Daft Punk and Pharrell", "Daft Punk, Pharrell",
     "Daft Punk x Pharrell", "Daft Punk \u00d7 Pharrell", "Daft Punk vs. Pharrell", "Daft Punk VS Pharrell",
+    "Daft Punk \u2022 Pharrell", "Daft Punk \u00b7 Pharrell", "Daft Punk\u3001Pharrell",
+    "Daft Punk w/ Pharrell",
+    "Daft Punk presents Pharrell", "Daft Punk pres. Pharrell", "Daft Punk con Pharrell",
+    "Daft Punk &amp; Pharrell",
     "Daft Punk;Pharrell", "Daft Punk + Pharrell", "daft punk feat. Pharrell",
 ])  # fmt: skip
 def test_credits_of_known_artists_are_split(credit: str) -> None:
@@ -83,7 +87,11 @@ def test_spellings_of_an_artist_have_one_key() -> None:
     assert artist_key("The Beatles") == artist_key("beatles") == artist_key("BEATLES ")
     assert artist_key("Beyonc\u00e9") == artist_key("Beyonce")
     assert artist_key("AC/DC") == artist_key("ACDC")
-    assert len({artist_key(name) for name in ("The The", "!!!", "???", "P!nk", "Pink")}) == 5
+    assert artist_key("Beatles, The") == artist_key("The Beatles")
+    assert artist_key("P!nk") == artist_key("Pink")
+    assert artist_key("Ke$ha") == artist_key("Kesha")
+    assert artist_key("A$AP Rocky") == artist_key("ASAP Rocky")
+    assert len({artist_key(name) for name in ("The The", "!!!", "???", "Tyler, The Creator", "Pink")}) == 5
 
 
 def test_the_shared_artist_of_two_credits_is_named_as_the_first_writes_it() -> None:

@@ -8,10 +8,23 @@ from recommender.engine.identity.text import fold_key
 
 @pytest.mark.parametrize("text", [
     "Rock, Pop", "Rock;Pop", "Rock / Pop", "Rock|Pop", "Rock \u2022 Pop", "Rock\u00b7Pop",
-    "Rock\n Pop,, ", "Rock\uff0cPop",
+    "Rock\n Pop,, ", "Rock\uff0cPop", "['Rock', 'Pop']", '["Rock","Pop"]', "{Rock,Pop}", "Rock > Pop",
+    "Rock \\ Pop", "#Rock, #Pop!", "Rock, N/A, Pop, unknown, None, -",
 ])  # fmt: skip
 def test_genres_are_split_at_every_separator(text: str) -> None:
     assert split_genres(text) == ["Rock", "Pop"]
+
+
+@pytest.mark.parametrize(
+    "text", ["N/A", "n/a", "Unknown", "unknown genre", "NULL", "-", "Other", "[]", "nan"]
+)
+def test_a_placeholder_is_no_genre(text: str) -> None:
+    assert split_genres(text) == genre_keys(text) == []
+
+
+@pytest.mark.parametrize("text", ["Singer/Songwriter", "singer / songwriter", "Singer & Songwriter"])
+def test_a_genre_with_a_slash_of_its_own_stays_whole(text: str) -> None:
+    assert GenreNames().normalise(text) == "singer-songwriter"
 
 
 def test_a_genre_in_two_spellings_counts_once() -> None:

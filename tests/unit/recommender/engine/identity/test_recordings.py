@@ -18,6 +18,9 @@ def key(title: str, album: str = "") -> str:
     "Starlight (feat. Someone)",
     "Starlight (Original Mix)", "Starlight (Bonus Track)", "Starlight (Deluxe Edition)", "Starlight - Mono",
     "Starlight (20th Anniversary Edition)", "Starlight feat. Someone", "Starlight [feat. A] (Explicit)",
+    "Starlight (with Someone)", "Starlight - From \"Some Film\"", "Starlight (From the Motion Picture X)",
+    "Starlight (Original Motion Picture Soundtrack)", "Starlight / Remastered 2009", "Starlight - 2015 Mix",
+    "Starlight\uff08Remastered\uff09", "Starlight (Official Video)", "Starlight (Japanese Bonus Track)",
     "Starlight (Edit)", "Starlight (1993 Digital Remaster)", "Starlight - Single Version - 2011 Remaster",
 ])  # fmt: skip
 def test_copies_have_the_key_of_the_recording(title: str) -> None:
@@ -30,7 +33,8 @@ def test_copies_have_the_key_of_the_recording(title: str) -> None:
     "Starlight II",
     "Starlight (Extended Mix)", "Starlight (Manhattan Clique Remix Radio Edit)",
     "Starlight (Karaoke Version)",
-    "Starlight (The New)", "Starlight (2)",
+    "Starlight (The New)", "Starlight (2)", "Starlight (With You)", "Starlight (Taylor's Version)",
+    "Starlight (From Here)", "Starlight / Darkness", "Starlight (Sped Up)",
 ])  # fmt: skip
 def test_other_recordings_have_other_keys(title: str) -> None:
     assert key(title) != key("Starlight")
