@@ -26,7 +26,7 @@ from ingestion.alerts.messages.render import (
 )
 from ingestion.models import Incident, Notification
 
-SEVERITY_COLOURS = {"critical": "danger", "warning": "warning"}
+SEVERITY_COLOURS = {"critical": "danger", "warning": "warning", "notice": "info"}
 STATE_COLOURS = {"open": "danger", "acknowledged": "info", "muted": "info", "resolved": "success"}
 NOTIFICATION_COLOURS = {"waiting": "info", "sending": "info", "sent": "success", "failed": "danger"}
 # Newest notifications on an incident's page.

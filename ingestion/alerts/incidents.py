@@ -10,13 +10,15 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, Value, When
 
 from ingestion.models import Incident
 
 logger = logging.getLogger(__name__)
 
 Severity = Incident.Severity
+WORST_FIRST = (Severity.CRITICAL, Severity.WARNING, Severity.NOTICE)
+LOG_LEVELS = {Severity.CRITICAL: logging.ERROR, Severity.NOTICE: logging.INFO}
 # An attempt fails only if another process opened or resolved the same key at the same moment.
 MAX_ATTEMPTS = 5
 
@@ -36,7 +38,8 @@ class Condition:
 def open_or_update(condition: Condition, now: datetime) -> Incident:
     """Open an incident for the condition, or update the open one with the same key.
 
-    A warning can become critical, which removes its acknowledgement, but not the reverse.
+    A warning can become critical, which removes its acknowledgement, but not the reverse. A notice stays
+    or becomes one, so that incidents of earlier releases stop their reminders.
     """
     for _ in range(MAX_ATTEMPTS):
         incident = _update_open(condition, now) or _create(condition, now)
@@ -94,8 +97,9 @@ def mute(incident: Incident, until: datetime, now: datetime) -> bool:
 
 
 def open_incidents() -> QuerySet[Incident]:
-    # "critical" sorts before "warning".
-    return Incident.objects.filter(resolved_at=None).order_by("severity", "opened_at", "pk")
+    """Critical ones first, notices last."""
+    places = [When(severity=severity, then=Value(place)) for place, severity in enumerate(WORST_FIRST)]
+    return Incident.objects.filter(resolved_at=None).order_by(Case(*places), "opened_at", "pk")
 
 
 def _find_open(key: str) -> Incident | None:
@@ -116,6 +120,8 @@ def _update_open(condition: Condition, now: datetime) -> Incident | None:
         changes["run"] = condition.run_id
     if condition.link:
         changes["link"] = condition.link
+    if condition.severity == Severity.NOTICE:
+        changes["severity"] = Severity.NOTICE
     escalated = condition.severity == Severity.CRITICAL and incident.severity != Severity.CRITICAL
     if escalated:
         changes.update(severity=Severity.CRITICAL, told_at=None, acknowledged_at=None, acknowledged_by="")
@@ -137,7 +143,7 @@ def _create(condition: Condition, now: datetime) -> Incident | None:
             )  # fmt: skip
     except IntegrityError:
         return None
-    level = logging.ERROR if condition.severity == Severity.CRITICAL else logging.WARNING
+    level = LOG_LEVELS.get(Severity(condition.severity), logging.WARNING)
     logger.log(level, "incident_opened key=%s severity=%s", condition.key, condition.severity)
     return incident
 

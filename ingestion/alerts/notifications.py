@@ -23,8 +23,9 @@ def create_notifications(
 ) -> int:
     """Create notifications of new incidents, reminders and resolutions; return how many.
 
-    Acknowledged and muted incidents cause no reminder. A resolution goes to the channels that announced the
-    incident. Without channels no incident counts as notified, so a channel added later announces it.
+    Notices cause no notification, acknowledged and muted incidents no reminder. A resolution goes to the
+    channels that announced the incident. Without channels no incident counts as notified, so a channel added
+    later announces it.
     """
     if not channels:
         return 0
@@ -44,9 +45,10 @@ def _incidents_to_notify(now: datetime, remind_after: timedelta) -> QuerySet[Inc
         severity="warning", told_at__lte=now - WARNING_REMINDER_INTERVAL
     )
     not_muted = Q(muted_until=None) | Q(muted_until__lte=now)
-    return Incident.objects.filter(
+    due = Incident.objects.filter(
         Q(told_at=None) | reminder_due, not_muted, resolved_at=None, acknowledged_at=None
-    ).order_by("opened_at", "pk")
+    )
+    return due.exclude(severity=Incident.Severity.NOTICE).order_by("opened_at", "pk")
 
 
 @transaction.atomic

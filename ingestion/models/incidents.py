@@ -14,6 +14,8 @@ class Incident(models.Model):
     class Severity(models.TextChoices):
         WARNING = "warning"
         CRITICAL = "critical"
+        # Shown on pages; nobody is notified, and the service counts as healthy.
+        NOTICE = "notice"
 
     key = models.CharField(
         max_length=120, help_text="Kind and subject of the problem, such as data_stale:songs."

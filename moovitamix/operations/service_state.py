@@ -70,7 +70,7 @@ class ServiceState:
         checks: for the public, so without details; `ok` or what is wrong.
         unavailable: whether requests can't be answered at all.
         has_data: whether a run has ever finished.
-        incidents: the open ones, critical first.
+        incidents: the open ones, critical first, and the notices, which are no problems, last.
     """
 
     checks: dict[str, str] = field(default_factory=dict)
@@ -127,13 +127,13 @@ def assess_service(now: datetime) -> ServiceState:
 
 
 def _add_incidents(state: ServiceState) -> None:
-    rows = list(open_incidents())
+    state.incidents = list(open_incidents())
+    rows = [row for row in state.incidents if row.severity != Incident.Severity.NOTICE]
     counts = [
         f"{sum(row.severity == severity for row in rows)} {severity}"
         for severity in Incident.Severity.values
         if any(row.severity == severity for row in rows)
     ]
-    state.incidents = rows
     state.checks["incidents"] = f"{', '.join(counts)} open" if counts else OK
     if rows:
         more = f", and {format_count(len(rows) - 1, 'more incident')}" if len(rows) > 1 else ""

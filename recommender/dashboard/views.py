@@ -8,6 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from ingestion.alerts.incidents import open_incidents
+from ingestion.alerts.messages.render import render_incident
+from ingestion.models import Incident
 from ingestion.page_permissions import page_permission
 from recommender.dashboard import charts, tables
 from recommender.dashboard.experiment_report import describe_unchecked
@@ -34,6 +37,7 @@ def models_page(request: HttpRequest) -> HttpResponse:
         "now": now,
         "headline": charts.build_headline(versions, unfinished, promotions, drift, now),
         "warnings": charts.model_warnings(versions),
+        "notices": _notices(),
         "experiments": [{"experiment": one, "reason": _latest_reason(one)} for one in unfinished],
         "change": change,
         "power": power.sentence,
@@ -49,6 +53,12 @@ def models_page(request: HttpRequest) -> HttpResponse:
         ),
     }
     return render(request, "recommender/models.html", context)
+
+
+def _notices() -> list[str]:
+    """What nobody is notified of, in words, such as refreshes that did not win their tests."""
+    notices = open_incidents().filter(severity=Incident.Severity.NOTICE)
+    return [f"{text.subject}. {text.what}" for text in (render_incident(one, "en") for one in notices)]
 
 
 def _latest_reason(experiment: Any) -> str:

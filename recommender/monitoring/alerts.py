@@ -39,6 +39,7 @@ from recommender.registry.cohesion import FAR_BELOW, compare_cohesion, far_less_
 from recommender.registry.model_loader import ServingModel
 
 WARNING: Final = Incident.Severity.WARNING
+NOTICE: Final = Incident.Severity.NOTICE
 # Incidents of ended experiments stay open this long: until the next daily review, which runs 24 hours later.
 ENDED_WITHIN: Final = timedelta(hours=20)
 # --- Cohesion
@@ -235,7 +236,8 @@ def check_refreshes(now: datetime) -> None:
     unproven = refresh_limits.unproven_refreshes(now)
     versions = ", ".join(str(one.promotion.promoted) for one in reversed(unproven) if one.promotion)
     facts = {"number": len(unproven), "versions": versions}
-    many = [Condition("refreshes_unproven", "refreshes_unproven", WARNING, facts, link=link)]
+    # A notice: with refreshes of equal quality this is the usual state, so nobody is notified.
+    many = [Condition("refreshes_unproven", "refreshes_unproven", NOTICE, facts, link=link)]
     incidents.sync_scope(
         "refreshes_unproven", many if len(unproven) >= DEFAULT_RULES.unproven_most else [], now
     )

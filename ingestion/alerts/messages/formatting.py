@@ -54,7 +54,7 @@ WORDS: Final = {
     "interval_too_long": _("its interval is longer than 366 days"),
     "expired": _("it has expired, or it expires before it is due"),
     "runs_once": _("its schedule runs once only"),
-    "warning": _("Warning"), "critical": _("Critical"),
+    "warning": _("Warning"), "critical": _("Critical"), "notice": _("Notice"),
 }  # fmt: skip
 # Labels of the facts listed below a message; translated in the context "number".
 LABELS: Final = {

@@ -36,6 +36,8 @@ SUBJECTS: Final = {
     ("reminder", "warning"): _("Still open: {subject}"),
     ("resolved", "critical"): _("Resolved: {subject}"),
     ("resolved", "warning"): _("Resolved: {subject}"),
+    # Of a warning that became a notice while it was open.
+    ("resolved", "notice"): _("Resolved: {subject}"),
 }
 
 

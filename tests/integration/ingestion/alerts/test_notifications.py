@@ -56,6 +56,31 @@ def test_the_link_of_a_condition_is_the_message_s_link() -> None:
     assert Notification.objects.get().content["link"] == "https://mm.example/runs/7/"
 
 
+def test_a_notice_is_listed_last_and_nobody_is_notified_of_it() -> None:
+    report("drift", severity="notice")
+    report("run", severity="warning", at=NOW + HOUR)
+    report("disk", severity="critical", at=NOW + HOUR)
+
+    created = tell(NOW + 48 * HOUR, channels=("email",))
+
+    assert [one.severity for one in incidents.open_incidents()] == ["critical", "warning", "notice"]
+    assert created == 2
+    assert not Notification.objects.filter(incident__key="drift").exists()
+
+
+def test_an_open_warning_that_is_a_notice_by_now_reminds_nobody_and_is_announced_as_over() -> None:
+    report(severity="warning")
+    tell(channels=("email",))
+    all_sent()
+
+    report(severity="notice", at=NOW + HOUR)
+    reminders = tell(NOW + 48 * HOUR, channels=("email",))
+    incidents.resolve("run", NOW + 49 * HOUR)
+    ends = tell(NOW + 49 * HOUR, channels=("email",))
+
+    assert (reminders, ends) == (0, 1)
+
+
 @pytest.mark.parametrize(("severity", "hours"), [("critical", 4), ("warning", 24)])
 def test_what_lasts_is_reminded_of_as_often_as_it_is_bad(severity: str, hours: int) -> None:
     report(severity=severity)

@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from ingestion.alerts.incidents import Condition, open_or_update
 from recommender.experiments import lifecycle
 from recommender.models import CandidateList, DriftReport, EngagementDay, Experiment, ModelVersion, ServedList
 from recommender.registry import registry
@@ -107,6 +108,15 @@ def test_challengers_that_were_not_promoted_are_listed_between_the_promotions(st
     ]  # fmt: skip
 
 
+def test_refreshes_that_did_not_win_are_a_sentence_on_the_page(staff: Client) -> None:
+    facts = {"number": 2, "versions": "2026w46.1, 2026w47.1"}
+    open_or_update(Condition("refreshes_unproven", "refreshes_unproven", "notice", facts), timezone.now())
+
+    text = page(staff)
+
+    assert "2 refreshes in a row were promoted although they did not win: 2026w46.1, 2026w47.1." in text
+
+
 def test_without_an_experiment_the_page_shows_what_a_new_one_could_detect(staff: Client) -> None:
     make_listeners_and_songs(listeners=range(1, 31))
     served = make_version("2026w44.1")
@@ -148,7 +158,7 @@ def test_visitors_who_are_not_staff_are_sent_to_the_login() -> None:
     assert "/admin/login/" in answer.headers["Location"]
 
 
-def test_the_page_takes_ten_queries_at_most(staff: Client, django_assert_max_num_queries) -> None:  # type: ignore[no-untyped-def]
+def test_the_page_takes_eleven_queries_at_most(staff: Client, django_assert_max_num_queries) -> None:  # type: ignore[no-untyped-def]
     make_listeners_and_songs()
     now = timezone.now()
     metrics = {"mix": {"ndcg": 0.2, "listeners": 9}}
@@ -159,7 +169,7 @@ def test_the_page_takes_ten_queries_at_most(staff: Client, django_assert_max_num
     for challenger in versions[1:4]:
         lifecycle.propose_experiment(challenger, kind="change", gates={}, by="ada", now=now)
 
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         text = page(staff)
 
     assert text.count("is on day 1") == 1

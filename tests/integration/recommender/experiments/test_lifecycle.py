@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from django.db import IntegrityError, transaction
 
+from ingestion.alerts.notifications import create_notifications
 from ingestion.models import Incident, Listener
+from moovitamix.operations.service_state import assess_service
 from recommender import retraining
 from recommender.engine.artifact import ArtifactDamaged
 from recommender.engine.experiments.decision_rules import apply_decision_rules
@@ -710,10 +712,18 @@ class TestRefreshesInARow:
         self.promote_unproven("2026w48.1", 27)
         alerts.check_experiments(START + 27 * DAY)
         opened = Incident.objects.get(kind="refreshes_unproven", resolved_at=None)
+        created = create_notifications(
+            START + 27 * DAY, ["email"], remind_after=DAY, site_url="", language="en"
+        )
+        state = assess_service(START + 27 * DAY)
         self.promote_unproven("2026w52.1", 61, z=1.3)
         alerts.check_experiments(START + 61 * DAY)
 
         assert (after_one, opened.facts["versions"]) == (0, "2026w46.1, 2026w48.1")
+        # With refreshes of equal quality this is the usual state: pages show it, nobody is notified.
+        assert (opened.severity, created) == ("notice", 0)
+        assert state.checks["incidents"] == "ok"
+        assert opened in state.incidents
         assert not Incident.objects.filter(kind="refreshes_unproven", resolved_at=None).exists()
 
     def lose_to_the_holdback(self, after: int) -> None:

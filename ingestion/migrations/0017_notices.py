@@ -1,0 +1,15 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("ingestion", "0016_leases")]
+
+    operations = [
+        migrations.AlterField(
+            model_name="incident",
+            name="severity",
+            field=models.CharField(
+                choices=[("warning", "Warning"), ("critical", "Critical"), ("notice", "Notice")], max_length=8
+            ),
+        ),
+    ]
