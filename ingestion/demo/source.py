@@ -63,6 +63,13 @@ class RecordedSource:
         self._version += 1
 
 
+def record_pages(tables: Mapping[str, Table], folder: Path) -> None:
+    """Write the rows, one page a resource, so that `RecordedSource` serves them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for resource, rows in tables.items():
+        (folder / f"{resource}_01.json").write_bytes(orjson.dumps({"items": list(rows)}))
+
+
 def _read_recorded_rows(folder: Path, resource: str) -> list[Row]:
     pages = sorted(folder.glob(f"{resource}_*.json"))
     if not pages:

@@ -20,6 +20,8 @@ from django.core.management.base import CommandError
 OPENER_WITHOUT_PROXY: Final = build_opener(ProxyHandler({}))
 # The file that `simulate` leaves in its folder when all weeks are done.
 COMPLETION_MARKER: Final = "rehearsed"
+# The folder in which it leaves the pages that the source serves after the weeks.
+SOURCE_PAGES: Final = "source"
 START_TIMEOUT: Final = 180.0  # seconds; a process that ends is noticed at once, so this is for a busy machine
 POLL_INTERVAL: Final = 0.2
 DEFAULT_THREADS: Final = 8

@@ -30,13 +30,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Address and admin's password of a demo that serves simulated weeks."""
     folder = os.environ.get("MOOVITAMIX_PICTURES_FOLDER") or str(tmp_path_factory.mktemp("pictures"))
     # The demo shows the password when it makes the admin.
-    (Path(folder) / "lived" / "admin-made").unlink(missing_ok=True)
+    (Path(folder) / "simulated" / "admin-made").unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    # A simulation ends on a Monday: its data may be a week old.
     demo = subprocess.Popen(
-        [sys.executable, "manage.py", "demo", f"--lived={WEEKS}", f"--folder={folder}"],
+        [sys.executable, "manage.py", "demo", f"--weeks={WEEKS}", f"--folder={folder}"],
         cwd=ROOT,
-        env={**environment, "REDIS_URL": "", "MAX_DATA_AGE_HOURS": "240"},
+        env={**environment, "REDIS_URL": ""},
         stdout=subprocess.PIPE,
         text=True,
     )

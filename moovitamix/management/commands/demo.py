@@ -1,4 +1,4 @@
-"""Run a complete demo: the demo source, an ingestion, a training, the pages and the API."""
+"""Run a complete demo: simulated weeks or a new import, the demo source, the pages and the API."""
 
 import os
 import secrets
@@ -16,6 +16,7 @@ from django.core.management.base import CommandError
 from ingestion.management.base import GuidedCommand
 from moovitamix.management.processes import (
     COMPLETION_MARKER,
+    SOURCE_PAGES,
     build_demo_environment,
     child_process,
     find_free_port,
@@ -25,9 +26,16 @@ from moovitamix.management.processes import (
 
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
+# Enough for a better method to win its experiment and for a worse version to be rejected.
+WEEKS: Final = 8
 MAX_WEEKS: Final = 104  # the limit of `simulate` too
+# Of the new source, and of the simulated one nine weeks before its first week.
 SOURCE_SIZE: Final = {"songs": 2_000, "listeners": 300}
-UNREACHABLE_SOURCE: Final = "http://127.0.0.1:9"  # the port of `discard`, which no server uses
+SIMULATED_SIZE: Final = {"songs": 400, "listeners": 30}
+SCENARIO: Final = "demo"
+SIMULATED: Final = "simulated"  # subfolder
+SIMULATED_DATABASE: Final = "rehearsal.db"
+DEFAULT_DAYS: Final = 60
 ADMIN_USERNAME: Final = "admin"
 FIND_LISTENER_SCRIPT: Final = """
 from ingestion.models import ListeningHistory
@@ -44,14 +52,16 @@ admin.set_password(os.environ["DEMO_PASSWORD"])
 admin.save()
 """
 
-HELP = """Start a demo source with synthetic songs and listeners, import it, train a model, and serve the
-pages and the API until Ctrl-C. Everything is kept under var/demo/; your own database is not touched. The
-next start continues with that data; delete var/demo/ to start from scratch.
+HELP = """Simulate eight weeks of operation with a synthetic music app in less than a minute, then serve the
+pages and the API with what they left, until Ctrl-C: full charts, decided experiments, an ended incident.
+The demo source goes on serving that app's songs and listeners. Everything is kept under var/demo/; your own
+database is not touched. The next start continues with that data; delete var/demo/ to start from scratch.
 
 examples:
   python manage.py demo
+  python manage.py demo --weeks 12                    more weeks; twelve take some minutes
+  python manage.py demo --weeks 0                     no weeks: imports a larger source and trains a model
   python manage.py demo --faults 429,500,badrow       with a source that fails now and then
-  python manage.py demo --lived 12                    the pages after twelve simulated weeks
 
 next:
   open the address that it prints and log in with the user and password that it prints
@@ -65,12 +75,18 @@ class Command(GuidedCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--songs", type=int, help="songs in the demo source (default: 2000; with --lived: 600)"
+            "--weeks", type=int, default=WEEKS,
+            help=f"weeks to simulate first (default: {WEEKS}); 0: import a new source and train instead",
+        )  # fmt: skip
+        parser.add_argument(
+            "--songs", type=int, help="songs in the demo source (default: 400; with --weeks 0: 2000)"
         )
         parser.add_argument(
-            "--listeners", type=int, help="listeners in the demo source (default: 300; with --lived: 45)"
+            "--listeners", type=int, help="listeners in the demo source (default: 30; with --weeks 0: 300)"
         )
-        parser.add_argument("--days", type=int, default=60, help="days of listening history (default: 60)")
+        parser.add_argument(
+            "--days", type=int, help="with --weeks 0: days of listening history (default: 60)"
+        )
         parser.add_argument(
             "--faults", default="", help="faults of the source, such as 429,500,badrow; see demosource --help"
         )
@@ -82,10 +98,6 @@ class Command(GuidedCommand):
             "--folder", type=Path, default=settings.HOME / "var" / "demo", help="default: var/demo"
         )
         parser.add_argument(
-            "--lived", type=int, metavar="WEEKS",
-            help="instead: run `simulate` for this many weeks, then serve the pages with its results",
-        )  # fmt: skip
-        parser.add_argument(
             "--once", action="store_true", help="stop as soon as everything has answered once"
         )
 
@@ -93,18 +105,46 @@ class Command(GuidedCommand):
         # SIGTERM and a closed terminal work like Ctrl-C: child processes are stopped before this one ends.
         for end in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             signal.signal(end, signal.default_int_handler)
-        if options["lived"] is not None and not 1 <= options["lived"] <= MAX_WEEKS:
-            raise CommandError(f"--lived is from 1 to {MAX_WEEKS} weeks.")
+        if not 0 <= options["weeks"] <= MAX_WEEKS:
+            raise CommandError(f"--weeks is from 0 to {MAX_WEEKS}.")
         try:
             with ExitStack() as running:
-                (self._run_simulated if options["lived"] else self._run_demo)(running, options)
+                (self._run_simulated if options["weeks"] else self._run_imported)(running, options)
                 if not options["once"]:
                     threading.Event().wait()
         except KeyboardInterrupt:
             self._print("\nStopped. The data is kept; run the demo again to continue with it.")
 
-    def _run_demo(self, running: ExitStack, options: dict[str, Any]) -> None:
+    def _run_simulated(self, running: ExitStack, options: dict[str, Any]) -> None:
+        options |= {name: options[name] or default for name, default in SIMULATED_SIZE.items()}
+        folder = options["folder"].resolve() / SIMULATED
+        folder.mkdir(parents=True, exist_ok=True)
+        self._print(
+            f"1/3  Simulating weeks of imports, lists, trainings and experiments: {options['weeks']}."
+        )
+        self._simulate(folder, options)
+        source_port = find_free_port(options["source_port"])
+        source = f"http://127.0.0.1:{source_port}"
+        environment = {
+            **build_demo_environment(folder, source), "DATABASE_NAME": str(folder / SIMULATED_DATABASE),
+            # As in the simulated weeks.
+            "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
+        }  # fmt: skip
+        self._print(
+            f"2/3  Starting the demo source at {source}, with the songs and listeners of these weeks."
+        )
+        self._start_source(
+            running, environment, folder, source, [f"--pages={folder / SOURCE_PAGES}"], options
+        )
+        password = self._make_admin(environment, folder)
+        key = self._make_key(environment, folder)
+        web = self._start_pages(running, environment, folder, options, "3/3")
+        request = self._request(environment, web, key)
+        self._print_summary(source, web, password, request, folder, SIMULATED_DATABASE)
+
+    def _run_imported(self, running: ExitStack, options: dict[str, Any]) -> None:
         options |= {name: options[name] or default for name, default in SOURCE_SIZE.items()}
+        options["days"] = options["days"] or DEFAULT_DAYS
         folder = options["folder"].resolve()
         folder.mkdir(parents=True, exist_ok=True)
         source_port = find_free_port(options["source_port"])
@@ -113,11 +153,8 @@ class Command(GuidedCommand):
 
         self._print(f"1/6  Starting the demo source at {source}: {options['songs']} songs, "
                   f"{options['listeners']} listeners, {options['days']} days.")  # fmt: skip
-        log = running.enter_context((folder / "source.log").open("ab"))
-        command = management_command("demosource", f"--port={source_port}", *source_arguments(options))
-        wait_for_url(
-            source, running.enter_context(child_process(command, environment, log)), folder / "source.log"
-        )
+        sizes = [f"--{name}={options[name]}" for name in ("songs", "listeners", "days")]
+        self._start_source(running, environment, folder, source, sizes, options)
 
         self._print(f"2/6  Creating the tables in {folder / 'demo.db'}.")
         # Makes all system checks first, and stops where one fails.
@@ -130,59 +167,56 @@ class Command(GuidedCommand):
         self._manage(environment, "runingest", may_fail=True)
 
         key = self._train(environment, folder)
+        web = self._start_pages(running, environment, folder, options, "6/6")
+        request = self._request(environment, web, key)
+        self._print_summary(source, web, password, request, folder, "demo.db")
 
+    def _simulate(self, folder: Path, options: dict[str, Any]) -> None:
+        sizes = [f"--{name}={options[name]}" for name in SIMULATED_SIZE]
+        simulated = " ".join([str(options["weeks"]), *sizes])
+        made = folder / "simulated-weeks"
+        if made.exists() and made.read_text() == simulated:
+            self._print("     These weeks were simulated earlier.")
+            return
+        for name in ("simulated-weeks", "admin-made", "key-made"):
+            (folder / name).unlink(missing_ok=True)
+        command = (
+            "simulate", f"--weeks={options['weeks']}", f"--scenario={SCENARIO}", f"--folder={folder}",
+            "--to-today", *sizes,
+        )  # fmt: skip
+        self._manage(dict(os.environ), *command, may_fail=True)
+        if not (folder / COMPLETION_MARKER).exists():
+            raise CommandError(f"The simulation did not finish; the reason is in {folder}.")
+        made.write_text(simulated)
+
+    def _start_source(
+        self, running: ExitStack, environment: dict[str, str], folder: Path, source: str,
+        arguments: list[str], options: dict[str, Any],
+    ) -> None:  # fmt: skip
+        port = source.rpartition(":")[2]
+        faults = [f"--faults={options['faults']}"] if options["faults"] else []
+        command = management_command("demosource", f"--port={port}", *arguments, *faults)
+        log = running.enter_context((folder / "source.log").open("ab"))
+        process = running.enter_context(child_process(command, environment, log))
+        wait_for_url(source, process, folder / "source.log")
+
+    def _start_pages(
+        self,
+        running: ExitStack,
+        environment: dict[str, str],
+        folder: Path,
+        options: dict[str, Any],
+        step: str,
+    ) -> str:
         # Only now: a free port is kept for nobody, and the source or another program may take it.
         web_port = find_free_port(options["web_port"])
-        self._print(
-            f"6/6  Starting the web pages and the API at http://127.0.0.1:{web_port}"
-            f"{'' if options['once'] else ', and a worker'}."
-        )
+        worker = "" if options["once"] else ", and a worker"
+        self._print(f"{step}  Starting the web pages and the API at http://127.0.0.1:{web_port}{worker}.")
         web = self._start_web_server(running, environment, folder, web_port)
         if not options["once"]:
             log = running.enter_context((folder / "worker.log").open("ab"))
             running.enter_context(child_process(management_command("work"), environment, log))
-        self._print_summary(source, web, password, self._request(environment, web, key), folder)
-
-    def _run_simulated(self, running: ExitStack, options: dict[str, Any]) -> None:
-        folder = options["folder"].resolve() / "lived"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._print(f"1/2  Simulating {options['lived']} weeks; twelve take some minutes.")
-        self._simulate(folder, options)
-        # The source no longer runs, so nothing is imported: there is no worker, and the watchdog stays off.
-        environment = {
-            **build_demo_environment(folder, UNREACHABLE_SOURCE),
-            "DATABASE_NAME": str(folder / "rehearsal.db"),
-            "WATCHDOG_IN_WEB": "false",
-            "EXPECTED_PARTS": "",
-        }
-        password = self._make_admin(environment, folder)
-        web_port = find_free_port(options["web_port"])
-        self._print(f"2/2  Starting the web pages and the API at http://127.0.0.1:{web_port}.")
-        web = self._start_web_server(running, environment, folder, web_port)
-        self._print(
-            f"\nReady.\n"
-            f"  models       {web}/models/\n"
-            f"  runs         {web}/\n"
-            f"  web admin    {web}/admin/\n"
-            f"  log in as    {self._login(password)}\n"
-            f"{_by_hand_hint(folder, 'rehearsal.db')}"
-            f"Logs are in {folder}. Ctrl-C stops everything."
-        )
-
-    def _simulate(self, folder: Path, options: dict[str, Any]) -> None:
-        sizes = [f"--{name}={options[name]}" for name in SOURCE_SIZE if options[name]]
-        weeks = " ".join([str(options["lived"]), *sizes])
-        weeks_file = folder / "weeks-lived"
-        if weeks_file.exists() and weeks_file.read_text() == weeks:
-            self._print("     These weeks were simulated earlier.")
-            return
-        for made in ("weeks-lived", "admin-made"):
-            (folder / made).unlink(missing_ok=True)
-        command = ("simulate", f"--weeks={options['lived']}", f"--folder={folder}", *sizes)
-        self._manage(dict(os.environ), *command, may_fail=True)
-        if not (folder / COMPLETION_MARKER).exists():
-            raise CommandError(f"The simulation did not finish; the reason is in {folder}.")
-        weeks_file.write_text(weeks)
+        return web
 
     def _start_web_server(
         self, running: ExitStack, environment: dict[str, str], folder: Path, port: int
@@ -248,17 +282,20 @@ class Command(GuidedCommand):
         path = f"/api/v1/users/{listener}/recommendations/?n=20"
         return f"curl -H 'Authorization: Bearer {key or 'KEY'}' '{web}{path}'"
 
-    def _print_summary(self, source: str, web: str, password: str | None, request: str, folder: Path) -> None:
+    def _print_summary(
+        self, source: str, web: str, password: str | None, request: str, folder: Path, database: str
+    ) -> None:
         self._print(
             f"\nReady.\n"
+            f"  operations   {web}/\n"
+            f"  models       {web}/models/\n"
+            f"  listeners    {web}/listen/\n"
             f"  web admin    {web}/admin/\n"
             f"  log in as    {self._login(password)}\n"
-            f"  listeners    {web}/listen/\n"
             f"  API          {web}/api/docs/\n"
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
-            f"  models       {web}/models/ (three months of results: python3 manage.py demo --lived 12)\n"
-            f"{_by_hand_hint(folder, 'demo.db')}"
+            f"{_by_hand_hint(folder, database)}"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 
@@ -278,8 +315,3 @@ class Command(GuidedCommand):
 def _by_hand_hint(folder: Path, database: str) -> str:
     words = f"VAR_DIR={folder} DATABASE_NAME={folder / database} python3 manage.py"
     return f"  by hand      {words} checkdrift   (or any other command)\n"
-
-
-def source_arguments(options: dict[str, Any]) -> list[str]:
-    names = ("songs", "listeners", "days", "faults")
-    return [f"--{name}={options[name]}" for name in names if options[name]]

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from argparse import ArgumentParser
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final
@@ -19,10 +19,12 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from ingestion.demo.scenarios import ScenarioEvent, describe_events, parse_last_day, parse_scenario
+from ingestion.demo.source import record_pages
 from ingestion.demo.world.world import World
 from ingestion.management.base import GuidedCommand
 from moovitamix.management.processes import (
     COMPLETION_MARKER,
+    SOURCE_PAGES,
     build_demo_environment,
     find_free_port,
     management_command,
@@ -40,7 +42,6 @@ DEFAULT_SCENARIO: Final = "usual"
 # The drift check needs eight weeks, and the first training a ninth for its evaluation.
 HISTORY_DAYS: Final = 63
 MAX_WEEKS: Final = 104
-EXAMPLE_WEEKS: Final = 12
 OUTCOME_WIDTH: Final = 56  # characters, so that the table fits a terminal with 130 columns
 DATABASE, LOG = "rehearsal.db", "rehearsal.log"
 SIMULATION_FILES: Final = (
@@ -50,8 +51,11 @@ SIMULATION_FILES: Final = (
     "staging",
     "models",
     "broker",
+    SOURCE_PAGES,
     COMPLETION_MARKER,
 )
+# The tasks of a simulated morning are done by then.
+MORNING_ENDS: Final = time(7)
 HELP = f"""Simulate weeks of operation in minutes. The demo source adds a day of data, the real ingestion
 imports it over HTTP, the scheduled tasks run, and simulated listeners use the real API and react by hidden
 tastes, all under a clock that is moved forward. A scenario plants events such as an outage or a worse
@@ -68,7 +72,7 @@ examples:
 scenarios: {", ".join(sorted(file.stem for file in SCENARIOS.glob("*.json")))}
 
 next:
-  python manage.py demo --lived 12              shows the pages after twelve simulated weeks
+  python manage.py demo --weeks 12              shows the pages after twelve simulated weeks
 
 a scenario is a JSON file: {{"events": [{{"event": "outage", "week": 2, "day": 3, "days": 2}}, ...]}}; weeks
 count from 1, days from 1 (Monday) to 7. "last_day" names the Sunday on which the weeks end, by default the
@@ -103,6 +107,11 @@ class Command(GuidedCommand):
         parser.add_argument(
             "--folder", type=Path, default=settings.HOME / "var" / "rehearsal", help="default: var/rehearsal"
         )
+        parser.add_argument(
+            "--to-today",
+            action="store_true",
+            help="end this morning instead: the last week is this one so far",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -115,6 +124,7 @@ class Command(GuidedCommand):
         call_command("migrate", verbosity=0)
         simulation = self._create_simulation(events, last_day, options)
         self._simulate(simulation, options)
+        record_pages(simulation.scenario_source.snapshot().tables, folder / SOURCE_PAGES)
         findings, unplanned = judge_events(simulation.planted), judge_unplanned(simulation.planted)
         self._print_report(findings, unplanned, simulation, folder, as_json=options["json"])
         (folder / COMPLETION_MARKER).touch()
@@ -155,10 +165,9 @@ class Command(GuidedCommand):
     def _create_simulation(
         self, events: list[ScenarioEvent], last_day: date | None, options: dict[str, Any]
     ) -> Simulation:
-        # Ends last Sunday, so that no row is in the future when the results are shown.
-        today = timezone.now().date()
-        last_sunday = today - timedelta(days=today.weekday() + 1)
-        first = (last_day or last_sunday) - timedelta(days=7 * options["weeks"] - 1)
+        first, self._days = plan_days(
+            timezone.now(), options["weeks"], to_today=options["to_today"], last_day=last_day
+        )
         world = World.ending_on(
             first - timedelta(days=1), seed=options["seed"], songs=options["songs"],
             listeners=options["listeners"], days=HISTORY_DAYS, proportional_changes=True,
@@ -170,7 +179,7 @@ class Command(GuidedCommand):
         )  # fmt: skip
 
     def _simulate(self, simulation: Simulation, options: dict[str, Any]) -> None:
-        days = 7 * options["weeks"]
+        days = self._days
         if options["json"]:
             simulation.run_days(days, lambda day: None)
         elif self.stdout.isatty():
@@ -211,9 +220,25 @@ class Command(GuidedCommand):
         self.stdout.write(f"\n{format_unplanned(unplanned)}")
         words = f"VAR_DIR={folder} DATABASE_URL= DATABASE_NAME={folder / DATABASE} python3 manage.py"
         self.stdout.write(
-            f"\nThe pages after such weeks:         python3 manage.py demo --lived {EXAMPLE_WEEKS}\n"
+            f"\nThe pages after such weeks:         python3 manage.py demo --weeks 12\n"
             f"A command on the simulated data:    {words} explaindecision"
         )
+
+
+def plan_days(now: datetime, weeks: int, *, to_today: bool, last_day: date | None) -> tuple[date, int]:
+    """The first day, a Monday, and the number of days, so that no row is in the future.
+
+    Args:
+        to_today: the last week ends with the last day whose following morning is over.
+        last_day: the Sunday on which the weeks end; None for the last one.
+    """
+    if to_today:
+        morning = (now - timedelta(days=now.time() < MORNING_ENDS)).date()
+        last_day = morning - timedelta(days=1)
+    elif last_day is None:
+        last_day = now.date() - timedelta(days=now.weekday() + 1)
+    first = last_day - timedelta(days=last_day.weekday() + 7 * (weeks - 1))
+    return first, (last_day - first).days + 1
 
 
 def format_findings(findings: list[EventFinding]) -> str:
@@ -248,7 +273,8 @@ def _command_arguments(folder: Path, options: dict[str, Any]) -> list[str]:
     given = [f"--{name}={options[name]}" for name in ("weeks", "seed", "songs", "listeners")]
     given.append(f"--folder={folder}")
     given.append(f"--scenario={find_scenario(options['scenario']).resolve()}")
-    return [*given, "--json"] if options["json"] else given
+    given += [f"--{name.replace('_', '-')}" for name in ("to_today", "json") if options[name]]
+    return given
 
 
 def _simulation_environment(folder: Path) -> dict[str, str]:

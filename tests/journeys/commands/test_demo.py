@@ -1,5 +1,6 @@
 """The demo: everything starts, is there to look at, and stops."""
 
+import json
 import re
 import shutil
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +20,7 @@ from moovitamix.management import processes
 from moovitamix.management.processes import child_process, wait_for_url
 from tests.support.project import ROOT, Project, wait_for_line
 
-SMALL = ("--songs=60", "--listeners=20", "--days=5")
+SMALL = ("--weeks=0", "--songs=60", "--listeners=20", "--days=5")
 
 
 def start(project: Project, folder: Path, *arguments: str) -> "tuple[subprocess.Popen[str], str]":
@@ -142,11 +144,13 @@ def test_a_demo_whose_settings_are_wrong_says_what_to_mend_and_starts_no_web(
     assert "Starting the web" not in done.stdout
 
 
-def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
+def test_simulated_weeks_are_served_with_their_source_and_not_simulated_twice(
     sqlite_project: Project, tmp_path: Path
 ) -> None:
+    folder = tmp_path / "demo" / "simulated"
     arguments = (
-        "demo", "--lived=1", "--songs=150", "--listeners=20", f"--folder={tmp_path / 'demo'}", "--web-port=0",
+        "demo", "--weeks=1", "--songs=150", "--listeners=20", f"--folder={folder.parent}", "--web-port=0",
+        "--source-port=0",
     )  # fmt: skip
 
     first = sqlite_project.manage(*arguments, "--once", timeout=600).stdout
@@ -155,34 +159,50 @@ def test_lived_weeks_are_served_to_look_at_and_not_lived_twice(
     with requests.Session() as session:
         _log_in(session, address(second, "web admin"), re.search(r"log in as\s+(\w+) / (\S+)", first))
         models = session.get(address(second, "models"), timeout=120)
+    database: Any = {"DATABASE_NAME": str(folder / "rehearsal.db"), "VAR_DIR": str(folder)}
+    source = address(second, "demo source").partition("/tracks")[0]
+    imported = sqlite_project.manage("runingest", "--json", BASE_URL=source, **database).stdout
+    newest = sqlite_project.manage("shell", "--no-imports", "-c", NEWEST_SESSION, **database).stdout.strip()
 
     assert "planted event" in first
     assert "These weeks were simulated earlier." in second
     assert models.status_code == 200
     assert "mix" in models.text
+    counts = json.loads(imported)["resources"]
+    assert {(one["new"], one["changed"], one["missing"]) for one in counts.values()} == {(0, 0, 0)}
+    # The weeks end with yesterday, before 07:00 UTC with the day before: nothing is stale or in the future.
+    assert newest in {"1", "2"}
 
 
-@pytest.mark.parametrize("weeks", ["0", "-1", "105"])
-def test_weeks_that_can_not_be_lived_are_refused_before_anything_begins(
+NEWEST_SESSION = """
+from django.utils import timezone
+from ingestion.models import ListeningHistory
+newest = ListeningHistory.objects.order_by("-created_at").first()
+print((timezone.now().date() - newest.created_at.date()).days)
+"""
+
+
+@pytest.mark.parametrize("weeks", ["-1", "105"])
+def test_weeks_that_can_not_be_simulated_are_refused_before_anything_begins(
     weeks: str, sqlite_project: Project, tmp_path: Path
 ) -> None:
-    done = sqlite_project.manage("demo", f"--lived={weeks}", f"--folder={tmp_path / 'demo'}", check=False)
+    done = sqlite_project.manage("demo", f"--weeks={weeks}", f"--folder={tmp_path / 'demo'}", check=False)
 
     assert done.returncode == 1
-    assert "--lived is from 1 to 104 weeks." in done.stderr
+    assert "--weeks is from 0 to 104." in done.stderr
     assert not (tmp_path / "demo").exists()
 
 
-def test_weeks_that_were_not_lived_to_their_end_are_not_served(
+def test_weeks_that_were_not_simulated_to_their_end_are_not_served(
     sqlite_project: Project, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "demo" / "lived"
+    folder = tmp_path / "demo" / "simulated"
     folder.mkdir(parents=True)
-    # A folder where the rehearsal wants its log.
+    # A folder where the simulation wants its log.
     (folder / "rehearsal.log").mkdir()
 
-    done = sqlite_project.manage("demo", "--lived=1", f"--folder={tmp_path / 'demo'}", check=False)
+    done = sqlite_project.manage("demo", "--weeks=1", f"--folder={tmp_path / 'demo'}", check=False)
 
     assert done.returncode == 1
     assert "The simulation did not finish" in done.stderr
-    assert not (folder / "weeks-lived").exists()
+    assert not (folder / "simulated-weeks").exists()
