@@ -75,7 +75,6 @@ def run_daily_tasks(
         day: midnight of the day.
         after_review: called after the daily review of the experiments.
     """
-    _run_at(clock, day, 2.5, storage, tasks.prepare_candidate_lists)
     if day.weekday() == SUNDAY:
         _run_at(clock, day, 4, storage, tasks.train_weekly)
     _run_at(clock, day, 5, storage, tasks.review_daily)

@@ -143,8 +143,10 @@ class OnlineMixModel:
         best = top_places(scores, n)
         return ScoredSongs(songs[best].astype(np.int32), scores[best])
 
-    def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        features = self.mix.listener_features(profile)
+    def score(
+        self, profile: Profiles, songs: NDArray[np.int32], features: ListenerFeatures | None = None
+    ) -> NDArray[np.float32]:
+        features = features or self.mix.listener_features(profile)
         return self._blend(features, self._terms(features, profile, songs), songs)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
