@@ -47,7 +47,7 @@ def expected(
         if of.songs[index] in placed or played[of.artists[index]] >= 2:
             continue
         heads.setdefault(int(of.clusters[index]), index)
-    temperature = temperature**2 / (temperature + 0.6)
+    temperature = temperature**2 / (temperature + 1)
     even = math.exp(-temperature) / len(set(of.clusters.tolist()))
     below = temperature if temperature <= 0.1 else max(0.1, temperature - 0.1)
     weights = {

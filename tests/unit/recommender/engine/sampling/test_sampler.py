@@ -234,7 +234,9 @@ def test_probabilities_stay_exact_far_below_an_excluded_song(gap: float) -> None
     assert all(pick.propensity == pytest.approx(expected[pick.index], rel=1e-12) for pick in picks)
 
 
-@pytest.mark.parametrize(("asked", "drawn_at"), [(0, 0), (0.1, 1 / 70), (0.2, 0.05), (0.3, 0.1), (3, 2.5)])
+@pytest.mark.parametrize(
+    ("asked", "drawn_at"), [(0, 0), (0.1, 1 / 110), (0.2, 1 / 30), (0.5, 1 / 6), (3, 2.25)]
+)
 def test_low_temperatures_are_lowered_much_and_high_ones_hardly(asked: float, drawn_at: float) -> None:
     pool = make_pool([0.9, 0.88, -0.02], [0, 1, 2], [0.3, 0.3, 0.4])
     before = replace(pool, formula=FORMULA_V2)
