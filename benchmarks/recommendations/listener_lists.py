@@ -29,6 +29,7 @@ from recommender.engine.identity.credits import ArtistCredits, artist_key, possi
 from recommender.engine.identity.genres import genre_keys
 from recommender.engine.identity.recordings import recording_key
 from recommender.engine.identity.text import fold_key
+from recommender.engine.mix.new_songs import FEWEST_LISTENERS
 from recommender.models import Cluster, ServedList, TrainingRun
 from recommender.models.naming import read_genre_names
 from recommender.retraining import retrain_now
@@ -51,6 +52,9 @@ class Library:
         self.artists = {row["pk"]: set(split.keys(row["artist"])) for row in rows}
         self.credits = {row["pk"]: row["artist"] for row in rows}
         self.genres = {row["pk"]: set(genre_keys(names.normalise(row["genres"]))) for row in rows}
+        heard = ListeningHistory.objects.values_list("user", "items")
+        pairs = {(user, song) for user, items in heard for song in items}
+        self.listeners = Counter(song for _, song in pairs)
         self.recordings = {
             row["pk"]: recording_key(row["name"], artist_key(split.lead(row["artist"])), row["album"])
             or str(row["pk"])
@@ -95,6 +99,8 @@ class Checker:
             (r"(?:Popular|New) in (.+), one of your favourite genres", self._check_favourite),
             (r"Popular with all listeners", lambda item: ""),
             (r"Something different to try.*", self._check_different),
+            (r"By an artist you play: hardly anyone has played it yet", self._check_new_by_artist),
+            (r"Hardly anyone has played it yet", self._check_new),
         )
 
     def _check_cluster(self, item: dict[str, Any], name: str, percent: str) -> str:
@@ -113,6 +119,13 @@ class Checker:
     def _check_favourite(self, item: dict[str, Any], genre: str) -> str:
         shared = self.library.genres[item["song"]] & self.favourites
         return "" if fold_key(genre) in shared else "no favourite genre"
+
+    def _check_new(self, item: dict[str, Any]) -> str:
+        return "" if self.library.listeners[item["song"]] < FEWEST_LISTENERS else "not new"
+
+    def _check_new_by_artist(self, item: dict[str, Any]) -> str:
+        is_played = bool(self.library.artists[item["song"]] & self.artists)
+        return self._check_new(item) if is_played else "artist not played"
 
     def _check_different(self, item: dict[str, Any]) -> str:
         is_played = bool(self.library.artists[item["song"]] & self.artists)
@@ -190,7 +203,12 @@ def song_ids(served: ServedList) -> set[int]:
 
 def kind_of(reason: str) -> str:
     return next(
-        (word for word in ("From", "Because", "Something", "You have", "Popular") if word in reason), "?"
+        (
+            word
+            for word in ("From", "Because", "Something", "You have", "Popular", "ardly anyone")
+            if word in reason
+        ),
+        "?",
     )
 
 

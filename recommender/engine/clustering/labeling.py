@@ -98,12 +98,12 @@ def name_clusters(
     decades = _decades(catalogue.release_years, members)
     names: dict[int, tuple[str, str]] = {}
     used: set[str] = set()
-    barred = [{fold_key(name) for name in (vetoed or {}).get(label, ())} for label in range(n_clusters)]
+    barred = [{name_key(name) for name in (vetoed or {}).get(label, ())} for label in range(n_clusters)]
     for label, name in (kept or {}).items():
         is_held = bool(name) and not _starts_with_other_genre(name, evidence.shares_in(members[label]))
-        if is_held and is_acceptable_name(name, words) and fold_key(name) not in used | barred[label]:
+        if is_held and is_acceptable_name(name, words) and name_key(name) not in used | barred[label]:
             names[label] = (name, KEPT)
-            used.add(fold_key(name))
+            used.add(name_key(name))
     # The largest cluster chooses first.
     for label in sorted(range(n_clusters), key=lambda one: (-len(members[one]), one)):
         if label in names or not len(members[label]):
@@ -111,10 +111,10 @@ def name_clusters(
         taken = used | barred[label]
         options = _name_options(list(genres[label]), evidence, members[label], moods[label], decades[label])
         fitting = ((name, kind) for name, kind in options if len(name) <= MAX_NAME_LENGTH)
-        chosen = next(((name, kind) for name, kind in fitting if fold_key(name) not in taken), None)
+        chosen = next(((name, kind) for name, kind in fitting if name_key(name) not in taken), None)
         if chosen is not None:
             names[label] = chosen
-            used.add(fold_key(chosen[0]))
+            used.add(name_key(chosen[0]))
     return [
         ClusterName(
             names.get(label, ("", NO_NAME))[0], len(songs), genres[label], decades[label], moods[label][:2],
@@ -124,9 +124,18 @@ def name_clusters(
     ]  # fmt: skip
 
 
+def name_key(name: str) -> str:
+    """Equal for names of the same parts: nobody can tell "Folk, calm, quiet" from "Folk, quiet, calm"."""
+    return ",".join(sorted(fold_key(part) for part in _parts_of(name)))
+
+
+def _parts_of(name: str) -> list[str]:
+    return [part.strip() for chunk in name.split(",") for part in chunk.split(" and ")]
+
+
 def is_acceptable_name(name: str, words: NameWords) -> bool:
     """Whether a name of an earlier model follows the current rules."""
-    parts = [part.strip() for chunk in name.split(",") for part in chunk.split(" and ")]
+    parts = _parts_of(name)
     keys = [fold_key(part.removeprefix("with ")) for part in parts]
     is_written = all(
         key not in WRITTEN or part in {WRITTEN[key], capitalise(WRITTEN[key])}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommender.engine.clustering.labeling import is_acceptable_name, name_clusters
+from recommender.engine.clustering.labeling import is_acceptable_name, name_clusters, name_key
 from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.data import Catalogue
 
@@ -64,6 +64,19 @@ def test_clusters_of_the_same_genre_get_another_word() -> None:
 
     assert len(set(names)) == 2
     assert not any("(2)" in name for name in names)
+
+
+def test_the_same_parts_in_another_order_are_the_same_name() -> None:
+    assert name_key("Folk, quiet, acoustic") == name_key("Folk, acoustic, quiet")
+    assert name_key("Rock and folk") == name_key("Folk and Rock")
+    assert name_key("Folk, quiet") != name_key("Folk, quiet, acoustic")
+
+    labels = (np.arange(20) >= 10).astype(np.int32)
+    kept = {0: "Pop, quiet, sad", 1: "Pop, sad, quiet"}
+    first, second = name_clusters(make_catalogue(["Pop"] * 20), labels, 2, kept=kept)
+
+    assert first.name == "Pop, quiet, sad"
+    assert name_key(second.name) != name_key(first.name)
 
 
 def test_clusters_that_nothing_tells_apart_have_no_name() -> None:
