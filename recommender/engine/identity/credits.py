@@ -1,8 +1,9 @@
 """Artist credits: split "A feat. B" and "A & B" without breaking the names of groups.
 
-"feat." always separates; "&", "and", "/", ",", "x" and "vs." separate only artists of the catalogue. An act
-with a backing group is split if the first part has a credit of its own and several words, or if the group
-begins with an article.
+"feat." always separates. "&", "and", "/", ",", "x" and "vs." separate only artists of the catalogue, so
+"Simon & Garfunkel" and "AC/DC" stay whole. "Nick Cave & The Bad Seeds" is split if the first part has a
+credit of its own and several words, or the second begins with an article. A full name with a credit
+of its own separates from anybody: "Sean Kingston and Justin Bieber".
 """
 
 import re
@@ -16,7 +17,7 @@ from recommender.engine.identity.text import fold_key
 FEATURING: Final = re.compile(r"(?:\s+|\s*[(\[]\s*)(?:(?:feat(?:uring)?|ft)\b\.?|f/)\s*(?=\S)", re.IGNORECASE)
 OTHER_SEPARATORS: Final = re.compile(
     r"\s*[;/|\u2022\u00b7\u3001\uff0c]\s*|\s*,\s*(?:(?:and|&)\s+)?|\s+(?:&|&amp;|\+|and|und|et|og|y|e|x|\u00d7"
-    r"|with|w/|con|avec|mit|meets|vs\.?|versus|pres(?:ents|\.)?|introducing|starring)\s+",
+    r"|(?:duet )?with|w/|con|avec|mit|meets|vs\.?|versus|pres(?:ents|\.)?|introducing|starring)\s+",
     re.IGNORECASE,
 )
 # Letters of stylised names, as in "P!nk", "Ke$ha" and "A$AP".
@@ -85,10 +86,8 @@ class ArtistCredits:
         return next(iter(self.artists(credit)), "")
 
     def _split_section(self, section: str) -> Sequence[str]:
-        if artist_key(section) in WHOLE_NAMES:
-            return [section]
         parts = _split_others(section)
-        if len(parts) < 2:
+        if len(parts) < 2 or artist_key(section) in WHOLE_NAMES:
             return [section]
         known = [artist_key(part) in self._known for part in parts]
         is_listed = STRONG_SEPARATOR.search(section) and artist_key(parts[0]) in self._named
@@ -99,7 +98,17 @@ class ArtistCredits:
                 parts[0],
                 *(part for part, is_known in zip(parts[1:], known[1:], strict=True) if is_known),
             ]
-        return [section]
+        if not any(map(self._is_named_in_full, parts)):
+            return [section]
+        # "Derek & The Dominos / Eric Clapton": what the strong separator keeps together is split on its own.
+        strong = [part.strip() for part in STRONG_SEPARATOR.split(section) if part.strip()]
+        if len(strong) > 1:
+            return [artist for part in strong for artist in self._split_section(part)]
+        return parts
+
+    def _is_named_in_full(self, part: str) -> bool:
+        is_name = len(part.split()) > 1 and not ARTICLE.match(part) and part[:1].isupper()
+        return is_name and artist_key(part) in self._named
 
     def _is_act_with_group(self, parts: Sequence[str]) -> bool:
         act, group = parts[:2]

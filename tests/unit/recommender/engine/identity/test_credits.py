@@ -77,6 +77,18 @@ def test_a_group_of_two_nouns_stays_whole_beside_an_artist_of_one_of_them() -> N
     assert split.artists("The Fox and the Hen") == ("The Fox and the Hen",)
 
 
+def test_a_full_name_with_a_credit_of_its_own_separates_from_anybody() -> None:
+    split = ArtistCredits(
+        ["Sean Kingston and Justin Bieber", "Justin Bieber", "Bruno & The Mars", "The Mars"]
+    )
+
+    assert split.artists("Sean Kingston and Justin Bieber") == ("Sean Kingston", "Justin Bieber")
+    assert split.artists("Bruno & The Mars") == ("Bruno & The Mars",)
+    credit = "Derek & The Dominos / Justin Bieber"
+    assert split.artists(credit) == ("Derek & The Dominos", "Justin Bieber")
+    assert split.artists("Alan Duet With Justin Bieber") == ("Alan", "Justin Bieber")
+
+
 def test_a_part_of_two_credits_is_an_artist() -> None:
     split = ArtistCredits(["Kid Cudi / MGMT", "Kid Cudi / Ratatat", "MGMT"])
 
