@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("ingestion", "0016_leases")]
+    dependencies = [("ingestion", "0017_webhooks")]
 
     operations = [
         migrations.AlterField(
