@@ -279,7 +279,7 @@ def excluded_since(listener_id: int, history_at: datetime | None, feedback_id: i
     if history_at is not None:
         sessions = sessions.filter(created_at__gt=history_at)
     played = set(chain.from_iterable(sessions.values_list("items", flat=True)))
-    feedback = Feedback.objects.standing().filter(listener_id=listener_id, pk__gt=feedback_id)
+    feedback = Feedback.objects.not_withdrawn().filter(listener_id=listener_id, pk__gt=feedback_id)
     feedback = feedback.exclude(kind=Feedback.Kind.CLEAR)
     return played | set(feedback.values_list("song_id", flat=True))
 

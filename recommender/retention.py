@@ -38,7 +38,7 @@ SETTLED_AFTER: Final = ATTRIBUTION_WINDOW + timedelta(days=2)
 
 def delete_expired_lists(now: datetime, keep: timedelta) -> dict[str, int]:
     """Seal ended experiments and delete expired rows in batches; return how many by table."""
-    before = expiry(now, keep)
+    before = expiry_time(now, keep)
     deleted = {
         "sealed_experiments": seal_ended_experiments(before, now),
         "served_lists": sum(_delete_lists(rows) for rows in expired_lists(before)),
@@ -52,7 +52,7 @@ def delete_expired_lists(now: datetime, keep: timedelta) -> dict[str, int]:
     return deleted
 
 
-def expiry(now: datetime, keep: timedelta) -> datetime:
+def expiry_time(now: datetime, keep: timedelta) -> datetime:
     needed = [_first_needed_by_experiments(now), _first_without_final_engagement(now - keep)]
     return min([now - keep, *(at for at in needed if at is not None)])
 

@@ -22,7 +22,7 @@ def seconds_until_allowed(name: str, rate: Rate, now: float) -> float:
     allowed, period = rate
     window = int(now // period)
     key = f"throttle:{name}:{window}"
-    count = increment(key, 2 * period)
+    count = increment_counter(key, 2 * period)
     before = cache.get(f"throttle:{name}:{window - 1}", 0)
     passed = now / period - window
     if before * (1 - passed) + count <= allowed + COUNT_TOLERANCE:
@@ -32,7 +32,7 @@ def seconds_until_allowed(name: str, rate: Rate, now: float) -> float:
     return max(round(period * _periods_until_allowed(allowed, before, count - 1, passed), 3), 1.0)
 
 
-def increment(name: str, keep: int) -> int:
+def increment_counter(name: str, keep: int) -> int:
     """The cache keeps the counter for `keep` seconds."""
     try:
         return cache.incr(name)

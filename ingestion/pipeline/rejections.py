@@ -49,7 +49,7 @@ def save_rejected_rows(
 ) -> None:
     """Except rows that have an open rejection; each `row` is JSON text."""
     for batch in in_batches(refusals, 1_000):
-        rejections = {fingerprint(refusal.row): refusal for refusal in batch}
+        rejections = {fingerprint_row(refusal.row): refusal for refusal in batch}
         still_open = Rejection.objects.filter(resource=resource, resolved_at=None, fingerprint__in=rejections)
         with transaction.atomic():
             guard()
@@ -110,7 +110,7 @@ def replay_open(zone: tzinfo, guard: Callable[[], None] = lambda: None) -> dict[
     return taken
 
 
-def fingerprint(payload: str) -> str:
+def fingerprint_row(payload: str) -> str:
     return blake2b(payload.encode(), digest_size=16).hexdigest()
 
 

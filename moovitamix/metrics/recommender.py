@@ -103,7 +103,7 @@ def served_list_metrics(now: datetime) -> Iterator[Metric]:
 def feedback_metrics(now: datetime) -> Iterator[Metric]:
     newest = Subquery(Feedback.objects.order_by("-pk").values("pk")[:1])
     recent = (
-        Feedback.objects.standing()
+        Feedback.objects.not_withdrawn()
         .filter(pk__gt=newest - MAX_COUNTED_EVENTS, received_at__gt=now - HOUR)
         .order_by()
     )

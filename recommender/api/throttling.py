@@ -13,7 +13,7 @@ from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from ingestion.api.sliding_window import Rate, increment, seconds_until_allowed
+from ingestion.api.sliding_window import Rate, increment_counter, seconds_until_allowed
 
 PERIODS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 # A person who mistypes a key needs a few attempts; an app with an old key learns the reason from the first.
@@ -69,7 +69,7 @@ class FailedAuthentications:
             raise Throttled(wait=self._left, detail=TOO_MANY_FAILURES)
 
     def count(self) -> None:
-        increment(self._name, 2 * FAILURE_PERIOD)
+        increment_counter(self._name, 2 * FAILURE_PERIOD)
 
 
 def client_address(request: Any) -> str:

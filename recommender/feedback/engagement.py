@@ -98,7 +98,7 @@ class ListEngagement:
         return (played | songs[LIKE] | songs[LISTEN]) - songs[SKIP] - songs[DISLIKE]
 
 
-def attribute(
+def attribute_events(
     lists: Iterable[AttributableList], events: Iterable[ListenerEvent], window: timedelta
 ) -> list[ListEngagement]:
     """Each song of each event belongs to the latest earlier list with the song; one result per list.
@@ -137,7 +137,7 @@ def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dic
     since = min(one.generated_at for one in served)
     until = max(one.generated_at for one in served) + window
     competing = ServedList.objects.filter(listener_id__in=listeners, generated_at__range=(since, until))
-    found = attribute(_read_lists(competing), _read_events(listeners, since, until), window)
+    found = attribute_events(_read_lists(competing), _read_events(listeners, since, until), window)
     wanted = {one.pk for one in served}
     return {one.served.pk: one for one in found if one.served.pk in wanted}
 
@@ -182,7 +182,7 @@ def _attribute_due_lists(listeners: Collection[int], now: datetime) -> list[List
     if not lists:
         return []
     since = min(served.at for served in lists)
-    return attribute(lists, _read_events(listeners, since, now), ATTRIBUTION_WINDOW)
+    return attribute_events(lists, _read_events(listeners, since, now), ATTRIBUTION_WINDOW)
 
 
 def _read_lists(rows: QuerySet[ServedList]) -> list[AttributableList]:
@@ -200,7 +200,7 @@ def _read_lists(rows: QuerySet[ServedList]) -> list[AttributableList]:
 
 
 def _read_events(listeners: Collection[int], since: datetime, until: datetime) -> Iterator[ListenerEvent]:
-    standing = Feedback.objects.standing().without_short_listens()
+    standing = Feedback.objects.not_withdrawn().without_short_listens()
     feedback = standing.filter(listener_id__in=listeners, at__range=(since, until), kind__in=OVERRULES)
     for listener, at, song, kind in feedback.order_by("at", "pk").values_list(
         "listener_id", "at", "song_id", "kind"

@@ -122,7 +122,7 @@ def find_event(event_id: str, *, key_id: int, listener_id: int | None = None) ->
 
 
 def events_about(listener_id: int, *, key_id: int) -> QuerySet[Feedback]:
-    sent = Feedback.objects.standing().filter(Q(key_id=key_id) | Q(key_id=None))
+    sent = Feedback.objects.not_withdrawn().filter(Q(key_id=key_id) | Q(key_id=None))
     return sent.filter(listener_id=listener_id).order_by("-id")
 
 

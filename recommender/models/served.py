@@ -160,8 +160,8 @@ class ServedList(models.Model):
 
 
 class FeedbackQuerySet(models.QuerySet["Feedback"]):
-    def standing(self) -> Self:
-        """Not withdrawn. Later events may still overrule them."""
+    def not_withdrawn(self) -> Self:
+        """Later events may still overrule them."""
         return self.filter(withdrawn_at=None)
 
     def without_short_listens(self) -> Self:

@@ -226,7 +226,9 @@ def _count_plays_per_week(
 def _count_reactions_per_week(week: date, seed: int) -> NDArray[np.float64]:
     since, until = _period(week)
     no_reactions = (Feedback.Kind.WRONG_STYLE, Feedback.Kind.CLEAR)
-    events = Feedback.objects.standing().filter(at__gte=since, at__lt=until).exclude(kind__in=no_reactions)
+    events = (
+        Feedback.objects.not_withdrawn().filter(at__gte=since, at__lt=until).exclude(kind__in=no_reactions)
+    )
     active = sorted(set(events.filter(at__gte=until - WEEK).values_list("listener_id", flat=True)))
     chosen = {listener: row for row, listener in enumerate(_sample_listeners(active, seed))}
     counts = np.zeros((len(chosen), WEEKS_NEEDED, len(REACTIONS)))

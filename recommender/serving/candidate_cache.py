@@ -310,7 +310,7 @@ def prepare_lists(
         generated = [_try_generate(profile, loaded, now, live=False) for profile in profiles]
         rows = [one.row for one in generated if one is not None]
         CandidateList.objects.bulk_create(rows)
-        prune(batch, now)
+        prune_lists(batch, now)
         count += len(rows)
         on_progress(len(batch))
         if not may_continue():
@@ -318,7 +318,7 @@ def prepare_lists(
     return count
 
 
-def prune(listener_ids: Iterable[int], now: datetime) -> int:
+def prune_lists(listener_ids: Iterable[int], now: datetime) -> int:
     return replaced_lists(now).filter(listener_id__in=listener_ids).defer("candidates").delete()[0]
 
 

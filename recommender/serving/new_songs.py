@@ -66,10 +66,6 @@ def new_songs_of(model: ServingModel, run_id: int) -> NewSongCatalogue | None:
     return found[1]
 
 
-def forget() -> None:
-    _catalogues.clear()
-
-
 def rank_new_songs(
     catalogue: NewSongCatalogue,
     row: Profiles,

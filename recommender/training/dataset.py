@@ -127,7 +127,7 @@ def read_events(durations: NDArray[np.float64], song_ids: NDArray[np.int64], **u
         durations: in seconds, of the songs `song_ids` (ascending); they decide which listens count.
         until: a filter of the events, such as `at__lte`.
     """
-    standing = catalogue_generation.feedback_on_current(Feedback.objects.standing().filter(**until))
+    standing = catalogue_generation.feedback_on_current(Feedback.objects.not_withdrawn().filter(**until))
     rows = standing.order_by().annotate(epoch=sql.epoch_seconds("at"))
     names = ("pk", "listener_id", "song_id", "kind", "seconds", "epoch")
     ids, listeners, songs, kinds, seconds, at = _read_columns(

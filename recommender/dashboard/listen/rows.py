@@ -295,7 +295,7 @@ def standing_answers(listener_id: int, songs: Iterable[int], now: datetime) -> d
 
     A skip ends after a month, or once the song was played later.
     """
-    rows = Feedback.objects.standing().filter(listener_id=listener_id, song_id__in=list(songs))
+    rows = Feedback.objects.not_withdrawn().filter(listener_id=listener_id, song_id__in=list(songs))
     found: dict[int, Feedback] = {}
     played = set()
     for row in rows.without_short_listens().order_by("-at", "-id"):

@@ -152,7 +152,7 @@ def _listens_beside(
     plays: Sequence[tuple[int, datetime]], listener_id: int, first: datetime, now: datetime
 ) -> list[tuple[int, datetime]]:
     """Songs that apps reported as heard, without those that the sessions have too."""
-    events = Feedback.objects.standing().filter(
+    events = Feedback.objects.not_withdrawn().filter(
         listener_id=listener_id, kind=Feedback.Kind.LISTEN, at__gt=first, at__lte=now
     )
     listens = list(events.without_short_listens().values_list("song_id", "at"))

@@ -327,7 +327,7 @@ def _mix_context(
 
 def _staff_context(request: HttpRequest, visitor: Visitor) -> dict[str, Any]:
     listener = Listener.objects.get(pk=visitor.listener_id)
-    feedback = Feedback.objects.standing().filter(listener=listener).select_related("song")
+    feedback = Feedback.objects.not_withdrawn().filter(listener=listener).select_related("song")
     return {
         "may_make_links": access.may_make_links(request),
         "listener": listener,

@@ -104,7 +104,7 @@ def test_an_event_can_be_taken_back_by_the_app_that_sent_it(caller: ApiCaller) -
     assert [answer.status_code for answer in answers] == [204, 204, 204]
     assert [foreign.status_code, unknown.status_code] == [404, 404]
     assert unknown.json()["error"]["message"] == "This key has sent no event e9."
-    assert not Feedback.objects.standing().exists()
+    assert not Feedback.objects.not_withdrawn().exists()
 
 
 def test_an_app_reads_the_feedback_that_it_has_sent_and_no_other(caller: ApiCaller) -> None:

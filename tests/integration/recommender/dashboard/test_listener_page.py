@@ -465,7 +465,7 @@ def test_an_answer_is_stored_with_its_list_and_can_be_undone(listener: Client, k
     assert stored.served_list_id == served.pk
     assert said in answered
     assert said not in undone
-    assert Feedback.objects.standing().count() == 0
+    assert Feedback.objects.not_withdrawn().count() == 0
 
 
 def test_htmx_gets_the_song_s_buttons_alone(listener: Client) -> None:

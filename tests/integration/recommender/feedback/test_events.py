@@ -140,7 +140,7 @@ def test_a_withdrawn_event_no_longer_stands_and_is_not_stored_again() -> None:
     again = record_events([event("a", 10)], received_at=NOW + timedelta(hours=2), key_id=7)
 
     gone = Feedback.objects.get(event_id="a")
-    assert list(Feedback.objects.standing().values_list("event_id", flat=True)) == ["b"]
+    assert list(Feedback.objects.not_withdrawn().values_list("event_id", flat=True)) == ["b"]
     assert (gone.withdrawn_at, gone.kind, gone.at) == (NOW + timedelta(hours=1), "like", NOW)
     # Candidate lists are stale if there is feedback with an id that they do not know.
     assert gone.pk > newest
@@ -154,7 +154,7 @@ def test_only_the_key_that_sent_an_event_can_withdraw_it() -> None:
         with pytest.raises(UnknownEvent):
             withdraw_event(event_id, now=NOW, key_id=key_id)
 
-    assert Feedback.objects.standing().count() == 1
+    assert Feedback.objects.not_withdrawn().count() == 1
 
 
 def test_unknown_ids_are_named_by_field_and_nothing_is_recorded() -> None:

@@ -140,7 +140,7 @@ def test_pruning_keeps_the_candidate_lists_of_a_running_experiment(
     candidate_cache.prepare_lists([470], loaded, RECOMMENDED_AT)
     candidate_cache.prepare_lists([470], model_loader.LoadedModel(rival, None), RECOMMENDED_AT)
 
-    candidate_cache.prune([470], RECOMMENDED_AT + timedelta(hours=1))
+    candidate_cache.prune_lists([470], RECOMMENDED_AT + timedelta(hours=1))
 
     left = set(CandidateList.objects.filter(listener=470).values_list("version", flat=True))
     assert {loaded.version_id, challenger.pk} <= left

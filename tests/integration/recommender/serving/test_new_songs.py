@@ -29,7 +29,7 @@ ARRIVED = 9_000_001
 @pytest.fixture(autouse=True)
 def _forget_new_songs() -> Iterator[None]:
     yield
-    new_songs.forget()
+    new_songs._catalogues.clear()
 
 
 def favourite_song() -> Song:
