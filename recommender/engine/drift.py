@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 ALPHA: Final = 0.01
 LEAST_EFFECT: Final = 0.1  # sqrt(JSD above chance); a smaller change makes no list noticeably worse
@@ -85,7 +85,7 @@ def measure_population_shift(
     n, m = int(current.sum()), int(reference.sum())
     p, q = _shares(current + 0.5), _shares(reference + 0.5)
     psi = float(((p - q) * np.log(p / q)).sum())
-    critical = float(chi2.ppf(1 - alpha, max(1, len(p) - 1))) * (1 / max(1, n) + 1 / max(1, m))
+    critical = float(chdtri(max(1, len(p) - 1), alpha)) * (1 / max(1, n) + 1 / max(1, m))
     return PopulationShift(psi, critical, p - q, n)
 
 

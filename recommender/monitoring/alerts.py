@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.db.models import Min, Q
 from django.urls import reverse
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
@@ -354,7 +354,7 @@ def _outlier_fault(new: Sequence[float], old: Sequence[float]) -> str:
 
 def _is_no_chance(odd: int, n: int, usual_odd: int, usual_n: int) -> bool:
     """Exact binomial test of `odd` values of n."""
-    return float(binom.sf(odd - 1, n, (usual_odd + 0.5) / (usual_n + 1))) <= MAX_CHANCE
+    return float(bdtrc(odd - 1, n, (usual_odd + 0.5) / (usual_n + 1))) <= MAX_CHANCE
 
 
 def _read_feature_values(

@@ -7,7 +7,7 @@ import numpy as np
 
 from ingestion.models import Song
 from recommender.engine import artifact
-from recommender.engine.clustering.kmeans import assign_nearest, cluster_means
+from recommender.engine.clustering.nearest_centers import assign_nearest, cluster_means
 from recommender.engine.drift import (
     PopulationShift,
     count_in_bins,

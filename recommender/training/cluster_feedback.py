@@ -13,7 +13,7 @@ from recommender.engine.clustering.feedback_assignment import (
     assign_by_feedback,
     held_out_gain,
 )
-from recommender.engine.clustering.kmeans import cluster_means
+from recommender.engine.clustering.nearest_centers import cluster_means
 from recommender.engine.feedback_state import EventKind
 from recommender.engine.mix.fit import with_clusters
 from recommender.engine.mix.model import MixModel

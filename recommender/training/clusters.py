@@ -12,8 +12,9 @@ from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.clustering.families import group_clusters
-from recommender.engine.clustering.kmeans import Clusters, cluster_means, match_cluster_ids, measure_cohesion
+from recommender.engine.clustering.kmeans import Clusters, match_cluster_ids, measure_cohesion
 from recommender.engine.clustering.labeling import ClusterName, name_clusters
+from recommender.engine.clustering.nearest_centers import cluster_means
 from recommender.engine.data import Interactions
 from recommender.engine.mix import fit_components
 from recommender.engine.mix.model import MixModel

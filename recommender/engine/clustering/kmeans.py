@@ -7,10 +7,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import csr_array
 from sklearn.cluster import KMeans, kmeans_plusplus
 from threadpoolctl import threadpool_limits
 
+from recommender.engine.clustering.nearest_centers import (
+    BLOCK_POINTS,
+    assign_nearest,
+    cluster_means,
+    nearest_labels,
+)
 from recommender.engine.data import TooFewSongs
 
 # Up to this size every iteration uses all songs. Above it the centers are fitted on a sample, then refined by
@@ -28,7 +33,6 @@ FEWEST_SONGS_PER_CLUSTER: Final = 20
 SAME_CLUSTER_OVERLAP: Final = (
     0.5  # Jaccard index of two clusters' songs, from which they are the same cluster
 )
-BLOCK_POINTS: Final = 5_000  # times 400 distances: fits into a core's cache
 # Undefined for a single cluster.
 MULTI_CLUSTER_MEASURES: Final = (
     "silhouette_micro",
@@ -118,39 +122,6 @@ def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) 
     return np.asarray(centers)
 
 
-def assign_nearest(
-    points: NDArray[np.float32], centers: NDArray[np.float32]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each point's nearest center and squared distance; the first center wins ties."""
-    labels = _nearest_labels(points, centers)
-    return labels, squared_distances(points, centers, labels)
-
-
-def squared_distances(
-    points: NDArray[np.float32], centers: NDArray[np.float32], labels: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    squared = np.empty(len(points), dtype=np.float32)
-    for start in range(0, len(points), BLOCK_POINTS):
-        block = slice(start, start + BLOCK_POINTS)
-        # |x|^2 - 2xc + |c|^2 would be faster, but cancellation loses small distances.
-        squared[block] = ((points[block] - centers[labels[block]]) ** 2).sum(axis=1)
-    return squared
-
-
-def cluster_means(
-    points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Means, shape (n_clusters, d), and sizes; the mean of an empty cluster is 0."""
-    sums = np.zeros((n_clusters, points.shape[1]))
-    for start in range(0, len(points), BLOCK_POINTS):
-        block, block_labels = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]
-        # A sparse product: a twentieth of the time of sorting the points by cluster.
-        cells = (np.ones(len(block)), (block_labels, np.arange(len(block))))
-        sums += csr_array(cells, shape=(n_clusters, len(block))) @ block.astype(np.float64)
-    sizes = np.bincount(labels, minlength=n_clusters)
-    return sums / np.maximum(sizes, 1)[:, np.newaxis], sizes
-
-
 def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
     """Quality measures; None where a single cluster leaves them undefined.
 
@@ -237,19 +208,8 @@ def _count_distinct(points: NDArray[np.float32], enough: int) -> int:
 
 
 def _lloyd_step(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.float32]:
-    means, sizes = cluster_means(points, _nearest_labels(points, centers), len(centers))
+    means, sizes = cluster_means(points, nearest_labels(points, centers), len(centers))
     return np.where(sizes[:, np.newaxis] > 0, means, centers).astype(np.float32)
-
-
-def _nearest_labels(points: NDArray[np.float32], centers: NDArray[np.float32]) -> NDArray[np.int32]:
-    labels = np.empty(len(points), dtype=np.int32)
-    center_norms, minus_twice = (centers**2).sum(axis=1), np.float32(-2) * centers.T
-    for start in range(0, len(points), BLOCK_POINTS):
-        # |x|^2 is the same for all centers of a point and left out.
-        distances = np.asarray(points[start : start + BLOCK_POINTS], dtype=np.float32) @ minus_twice
-        distances += center_norms
-        labels[start : start + BLOCK_POINTS] = distances.argmin(axis=1)
-    return labels
 
 
 def silhouettes(points: NDArray[np.float32], clusters: Clusters) -> NDArray[np.float64]:

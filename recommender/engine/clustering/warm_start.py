@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from recommender.engine.clustering.kmeans import Clusters, assign_nearest, squared_distances
+from recommender.engine.clustering.kmeans import Clusters
+from recommender.engine.clustering.nearest_centers import assign_nearest, squared_distances
 
 WARM_START_STEPS: Final = (
     3  # good clusters move little: more steps carry songs back and forth between neighbours

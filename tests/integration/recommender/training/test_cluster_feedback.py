@@ -7,8 +7,8 @@ import pytest
 
 from ingestion.models import Listener
 from recommender.engine import artifact
-from recommender.engine.clustering.kmeans import cluster_means
 from recommender.engine.clustering.labeling import ClusterName
+from recommender.engine.clustering.nearest_centers import cluster_means
 from recommender.engine.mix.model import MixModel
 from recommender.models import Cluster, Feedback, ModelVersion, SongEvidence
 from recommender.registry import registry
