@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.decisions import bands, calibration
+from benchmarks.growth import growth
 from benchmarks.imports import ingest, proof
 from benchmarks.recommendations import listener, quality, train
 from benchmarks.report import Report
@@ -15,7 +16,7 @@ from benchmarks.service import connections, pages, serve, soak
 
 QUICK_ROWS, QUICK_LARGE_ROWS = 6_000, 50_000
 RESULTS_FOLDER = Path(__file__).resolve().parents[1] / "var" / "benchmarks"
-MUST_BE_MET = ("calibration", "proof", "quality", "soak")
+MUST_BE_MET = ("calibration", "growth", "proof", "quality", "soak")
 QUICK_WORLD = {"songs": 3_000, "listeners": 600, "plays": 40_000}
 
 
@@ -39,14 +40,16 @@ def build_parser() -> ArgumentParser:
     _add_listener(commands)
     _add_soak(commands)
     _add_connections(commands)
+    _add_growth(commands)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a benchmark, print its report and return an exit code.
 
-    1 if a measurement failed, or if a full calibration, a proof or the ranking quality misses a target,
-    because decisions, successes and lists can't be trusted then. Other missed targets are results.
+    1 if a measurement failed, or if a full calibration, a proof, the ranking quality or growth misses a
+    target, because decisions, successes, lists and larger catalogues can't be trusted then. Other missed
+    targets are results.
     """
     chosen = build_parser().parse_args(arguments)
     report = BENCHMARKS[chosen.command](chosen)
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = chosen.json or RESULTS_FOLDER / f"{chosen.command}.json"
     report.write(path)
     print(f"\nAll figures: {path}")
-    is_quick_check = chosen.command in {"calibration", "soak"} and chosen.quick
+    is_quick_check = chosen.command in {"calibration", "growth", "soak"} and chosen.quick
     return exit_code(report, must_be_met=chosen.command in MUST_BE_MET and not is_quick_check)
 
 
@@ -244,6 +247,22 @@ def _add_connections(commands: Any) -> None:
     _add_json(parser)
 
 
+def _add_growth(commands: Any) -> None:
+    parser = commands.add_parser(
+        "growth", help="how CPU time grows with plays, songs, listeners, votes, rows, lists and histories",
+        description=growth.__doc__, formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument(
+        "--factor", type=float, default=1.0, help="multiplies all sizes but histories (default: 1)"
+    )
+    parser.add_argument(
+        "--only", action="append", choices=list(growth.PARTS), metavar="PART",
+        help=f"only this part, of {', '.join(growth.PARTS)}; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="small sizes: checks that the benchmark works")
+    _add_json(parser)
+
+
 def _add_json(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="file for all figures (default: in var/benchmarks/)"
@@ -313,6 +332,10 @@ def _connections(chosen: Namespace) -> Report:
     return connections.measure(connections.plan_from_arguments(chosen))
 
 
+def _growth(chosen: Namespace) -> Report:
+    return growth.measure(growth.plan_from_arguments(chosen))
+
+
 def _world(chosen: Namespace) -> dict[str, Any]:
     return QUICK_WORLD if chosen.quick else {name: getattr(chosen, name) for name in QUICK_WORLD}
 
@@ -327,7 +350,7 @@ def _count(text: str) -> int:
 BENCHMARKS = {
     "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
     "bands": _bands, "pages": _pages, "proof": _proof, "listener": _listener, "soak": _soak,
-    "connections": _connections,
+    "connections": _connections, "growth": _growth,
 }  # fmt: skip
 
 

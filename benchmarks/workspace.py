@@ -104,6 +104,10 @@ class SQLiteFiles:
         for left in self._file.parent.glob(f"{self._file.name}*"):
             left.unlink()
         shutil.copyfile(self._template, self._file)
+        return self.newest()
+
+    def newest(self) -> dict[str, str]:
+        """Environment variables of the database created last."""
         return {"DATABASE_NAME": str(self._file)}
 
 

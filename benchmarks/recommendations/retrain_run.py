@@ -18,7 +18,9 @@ def main() -> None:
     run = retrain_now(trigger=TrainingRun.Trigger.COMMAND)
     if run.status != TrainingRun.Status.SUCCEEDED:
         sys.exit(f"The training did not succeed: {run.status}, {run.error}")
-    figures = {"seconds": time.perf_counter() - before, "peak_memory": peak_memory()}
+    figures = {
+        "seconds": time.perf_counter() - before, "peak_memory": peak_memory(), "cpu_seconds": run.cpu_seconds,
+    }  # fmt: skip
     sys.stdout.buffer.write(orjson.dumps(figures))
 
 
