@@ -150,18 +150,19 @@ def may_run_full_retrain(now: datetime) -> bool:
 
 def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> TrainingRun:
     """Takes the options of `TrainingOptions`, see `retrain`."""
-    return retrain(_training_options(**options), progress)
+    return retrain(training_options(**options), progress)
 
 
-def _training_options(*, processes: int | None = None, **options: Any) -> TrainingOptions:
+def training_options(*, processes: int | None = None, **options: Any) -> TrainingOptions:
+    """The options with the settings filled in; `processes` None: `TRAINING_PROCESSES`, 0: all processors."""
     wanted = processes or settings.TRAINING_PROCESSES or available_processors()
     return TrainingOptions(storage=settings.MODEL_STORAGE, processes=wanted, **options)
 
 
 def run_cycle_now(**options: Any) -> CycleResult:
     """`run_cycle` on new data; takes the options of `TrainingOptions`."""
-    training_options = _training_options(only_if_new=True, by=eligibility.AUTOMATIC_ACTOR, **options)
-    return run_cycle(training_options, timezone.now(), verify_artifact)
+    chosen = training_options(only_if_new=True, by=eligibility.AUTOMATIC_ACTOR, **options)
+    return run_cycle(chosen, timezone.now(), verify_artifact)
 
 
 def run_daily_review_now() -> list[JudgedExperiment]:
