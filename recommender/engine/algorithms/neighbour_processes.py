@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import IO, Any, Final, Protocol
 
 import numpy as np
 import orjson
+import psutil
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 # Below it, a process would start for less than a second of work.
 FEWEST_MULTIPLICATIONS: Final = 10_000_000
+MEMORY_PER_PROCESS: Final = 150_000_000  # bytes; 126 MB were measured at 200 000 songs
 # Requests of a web server on the same machine go first.
 NICENESS: Final = 10
 MODULE: Final = "recommender.engine.algorithms.neighbour_processes"
@@ -91,13 +93,34 @@ def neighbour_processes(processes: int, fewest: int = FEWEST_MULTIPLICATIONS) ->
 
 
 def start_processes(task: NeighbourTask, number: int) -> list["NeighbourProcess"]:
-    """Start so many processes, which compute blocks of the task until none waits."""
+    """Start at most so many processes, which compute blocks of the task until none waits."""
+    started: list[NeighbourProcess] = []
+    # Half of what is free stays for the rest of the training.
+    number = min(number, free_memory() // 2 // MEMORY_PER_PROCESS)
     # Windows passes no open file to another process.
     if number < 1 or os.name == "nt":
-        return []
-    with tempfile.TemporaryFile(prefix="moovitamix-plays-") as file:
-        layout = _write_arrays(file, task.product)
-        return [NeighbourProcess(task, file.fileno(), layout) for _ in range(number)]
+        return started
+    try:
+        with tempfile.TemporaryFile(prefix="moovitamix-plays-") as file:
+            layout = _write_arrays(file, task.product)
+            started.extend(NeighbourProcess(task, file.fileno(), layout) for _ in range(number))
+    except OSError as error:
+        # No room for the file, or too many processes: those that started, this one at least, do the work.
+        logger.warning("neighbour_processes_not_started reason=%r", str(error))
+    return started
+
+
+def free_memory(process: Path = Path("/proc/self"), groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process may still use; a container's or service's limit counts (cgroup v2)."""
+    free = psutil.virtual_memory().available
+    # Without such a group, without a limit ("max"), or on another system, the machine's memory decides.
+    with suppress(OSError, ValueError, KeyError):
+        lines = (process / "cgroup").read_text().splitlines()
+        group = groups / dict(line.split("::", 1) for line in lines if "::" in line)["0"].lstrip("/")
+        used = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # Not memory.current, which counts files that the system forgets when it needs the memory.
+        free = min(free, int((group / "memory.max").read_text()) - int(used["anon"]))
+    return max(0, free)
 
 
 class NeighbourProcess:
@@ -208,4 +231,7 @@ if __name__ == "__main__":
     # Ctrl+C reaches the whole group; the training ends, and with it this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICENESS)
+    # If memory runs out, the system ends this process, and the others do its work.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     _answer_requests(int(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

@@ -1,5 +1,7 @@
 import os
 import signal
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy.sparse import csr_array
 from recommender.engine.algorithms import neighbours
 from recommender.engine.algorithms.item_similarity import knn_weights, rp3_weights
 from recommender.engine.algorithms.neighbour_processes import (
+    free_memory,
     neighbour_processes,
     running_children,
     start_processes,
@@ -80,6 +83,36 @@ def test_what_a_killed_process_leaves_is_computed_here(caplog: pytest.LogCapture
 
     assert "neighbour_process_ended" in caplog.text
     assert bits(shared.take_result()) == bits(alone.take_result())
+
+
+def test_without_room_for_a_temporary_file_this_process_does_the_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+
+    with neighbour_processes(2, fewest=1) as begin:
+        found = begin(make_plays(), submit_inline)()
+
+    assert "neighbour_processes_not_started" in caplog.text
+    assert found.rp3.nnz > 0
+
+
+@pytest.mark.parametrize(("limit", "free"), [("3000000", 2_000_000), ("500000", 0)])
+def test_the_limit_of_a_container_counts_as_memory(tmp_path: Path, limit: str, free: int) -> None:
+    (tmp_path / "cgroup").write_text("0::/worker\n")
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "worker" / "memory.stat").write_text("anon 1000000\nfile 900000000\n")
+
+    assert free_memory(tmp_path, tmp_path) == free
+
+
+def test_without_a_limit_the_memory_of_the_machine_counts(tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_text("0::/\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.stat").write_text("anon 1000000\n")
+
+    assert free_memory(tmp_path, tmp_path) > 10_000_000
 
 
 def test_a_small_catalogue_starts_no_process() -> None:
