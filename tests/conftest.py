@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,7 +25,7 @@ from django.conf import settings
 from django.db import connection
 
 from tests.support.databases import ProjectDatabases
-from tests.support.fork_server import run_fork_server
+from tests.support.fork_server import ForkServer, run_fork_server
 from tests.support.project import ROOT, Project, build_environment
 from tests.support.servers import postgres_and_valkey
 
@@ -49,6 +49,7 @@ atexit.register(OPEN_RESOURCES.close)
 # With several processes each imports this file, and they share one PostgreSQL.
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 TEMPLATE_VARIABLE = "MOOVITAMIX_TEST_TEMPLATE"
+FORK_SERVER_VARIABLE = "MOOVITAMIX_TEST_FORK_SERVER"
 # A trained model, or an installation whose commands are processes: left out by --fast.
 SLOW_FIXTURES = {"trained", "champion_storage", "sqlite_project", "postgres_project", "project"}
 if not IS_WORKER:
@@ -77,6 +78,8 @@ django.setup()
 # Most tests log somebody in. The real hasher takes half a second of CPU; the journeys log in with it.
 # Its backend needs a request, which a test client's login has not; the tests of the lock turn it on.
 settings.AXES_ENABLED = False
+# Else each test client first visits all static files, for 20 ms.
+settings.WHITENOISE_AUTOREFRESH = True
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *settings.PASSWORD_HASHERS]
 
 
@@ -93,6 +96,19 @@ def pytest_xdist_setupnodes() -> None:
     """Each process brings settings and a Valkey of its own; this one runs no test."""
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
     os.environ["TEST_DATABASE_URL"] = POSTGRES.url
+    server = OPEN_RESOURCES.enter_context(run_fork_server(build_environment(FOLDER)))
+    os.environ[FORK_SERVER_VARIABLE] = server.address
+
+
+@contextmanager
+def fork_server() -> Iterator[ForkServer]:
+    """The one that all processes of this session share, or one for this process."""
+    address = os.environ.get(FORK_SERVER_VARIABLE)
+    if address is not None:
+        yield ForkServer(address, build_environment(FOLDER))
+    else:
+        with run_fork_server(build_environment(FOLDER)) as server:
+            yield server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -113,6 +129,12 @@ def pytest_collection_finish() -> None:
     # Modules, models and tests stay until the end: collections need not visit them again.
     gc.collect()
     gc.freeze()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --fast, folders without a fast test are not even imported."""
+    is_slow = any(collection_path.is_relative_to(ROOT / "tests" / name) for name in ("journeys", "browser"))
+    return True if config.option.fast and is_slow else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -156,8 +178,8 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectDatab
     shared = tmp_path_factory.getbasetemp()
     if IS_WORKER:
         shared = shared.parent
-    with run_fork_server(build_environment(folder)) as fork_server:
-        yield ProjectDatabases(folder, shared, POSTGRES.url, os.environ[TEMPLATE_VARIABLE], fork_server)
+    with fork_server() as server:
+        yield ProjectDatabases(folder, shared, POSTGRES.url, os.environ[TEMPLATE_VARIABLE], server)
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,14 @@
 """Starts Python processes by forking one that has the libraries loaded already.
 
-A new interpreter spends about a second on importing Django, Celery and what they need, and the journeys
-start hundreds of them. The server imports these libraries once, and of MoovitaMix only packages that know
-neither Django nor settings. A forked child takes over environment, folder and output files from the
-request, and runs the command as `python` would.
-
-A child can also become a server for one environment: it reads the settings and loads the models once, as
-every command of that installation does, and forks for each of them.
+A new interpreter spends up to two seconds on importing Django, Celery, the models and the commands, and the
+journeys start hundreds of them. The server imports all this once, and sets Django up. A forked child takes
+over environment, folder and output files from the request, reads the settings again, and runs the command as
+`python` would. If the settings can't be read, it becomes a new interpreter, so that the command itself fails.
 """
 
 import gc
 import json
+import mmap
 import os
 import pkgutil
 import runpy
@@ -28,17 +26,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
+from importlib import import_module, reload
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, cast
-from uuid import uuid4
 
 import django
+from asgiref.local import Local
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.db import connections
+from django.utils.functional import empty
 
-# What `manage.py check` and a Celery worker import, as far as it can be imported without settings.
+from ingestion.jobs import stop_signals
+
+# What `manage.py check` and a Celery worker import.
 PRELOADED: Final = """
     apprise asyncio celery celery.app.amqp celery.app.base celery.app.builtins celery.app.control
     celery.app.events celery.app.log celery.bin.celery celery.fixups.django celery.loaders.app celery.result
@@ -55,8 +57,25 @@ PRELOADED: Final = """
     scipy.sparse.linalg scipy.special scipy.stats sklearn.cluster smtplib threadpoolctl tqdm
     uritemplate whitenoise.base xml.etree.ElementTree yaml
 """.split()  # noqa: SIM905
-# Packages of MoovitaMix without Django, all their modules.
+# With Django set up. Not the routes and pages, which most commands do not load.
+PRELOADED_AFTER_SETUP: Final = """
+    django_celery_beat.schedulers django_celery_results.backends drf_spectacular.views rest_framework.generics
+    moovitamix.background.beat_scheduler moovitamix.background.measured_task moovitamix.simulation.simulator
+    moovitamix.tasks ingestion.services ingestion.tasks recommender.services recommender.tasks unfold.admin
+""".split()  # noqa: SIM905
+# Packages of MoovitaMix, all their modules.
 PRELOADED_PACKAGES: Final = ("recommender.engine", "ingestion.source", "ingestion.demo")
+COMMAND_PACKAGES: Final = tuple(
+    f"{app}.management.commands" for app in ("moovitamix", "ingestion", "recommender")
+)
+SETTINGS_MODULE: Final = "moovitamix.settings"
+# Checked where a module is imported, so that a wrong one stops the start.
+SETTINGS_READ_BY_IMPORTS: Final = ("API_RATE", "API_FEEDBACK_RATE")
+# What Django and Django REST framework keep of them is thrown away when they change.
+KEPT_SETTINGS: Final = (
+    "CACHES", "DEBUG", "LANGUAGE_CODE", "REST_FRAMEWORK", "SPECTACULAR_SETTINGS", "STATIC_ROOT", "TEMPLATES",
+    "TIME_ZONE",
+)  # fmt: skip
 # Read when an interpreter starts: a child would not notice another value.
 INTERPRETER_VARIABLES: Final = frozenset(
     {"LANG", "LC_ALL", "PYTHONHASHSEED", "PYTHONPATH", "PYTHONUTF8", "PYTHONWARNINGS"}
@@ -132,38 +151,20 @@ class ForkedProcess(subprocess.Popen[str]):
 
 @dataclass(frozen=True)
 class ForkServer:
-    """Where the server listens, and the environment that its interpreter started with.
-
-    Attributes:
-        lifeline: a server for one environment ends when this is closed.
-    """
+    """Where the server listens, and the environment that its interpreter started with."""
 
     address: str
     environment: Mapping[str, str]
-    lifeline: socket.socket | None = None
 
     def can_run(self, command: Sequence[str], environment: Mapping[str, str]) -> bool:
         """Whether a forked child is the same as a new interpreter for this command."""
         is_python = command[0] == sys.executable and (command[1] == "-m" or command[1].endswith(".py"))
-        return is_python and all(
-            environment.get(name) == self.environment.get(name) for name in INTERPRETER_VARIABLES
+        has_our_settings = environment.get("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE) == SETTINGS_MODULE
+        return (
+            is_python
+            and has_our_settings
+            and all(environment.get(name) == self.environment.get(name) for name in INTERPRETER_VARIABLES)
         )
-
-    def prepare(self, environment: Mapping[str, str]) -> "ForkServer | None":
-        """A server for this environment alone; None if Django can't be set up in it."""
-        address = f"{self.address}-{uuid4().hex[:8]}"
-        with Path(os.devnull).open("w") as nowhere:
-            request = {"environment": dict(environment), "folder": str(Path.cwd()), "prepare": address}
-            connection = self._send(request, (nowhere.fileno(), nowhere.fileno()))
-        connection.recv(16)  # its process
-        if connection.recv(16) != READY:
-            connection.close()
-            return None
-        return ForkServer(address, self.environment, connection)
-
-    def close(self) -> None:
-        if self.lifeline is not None:
-            self.lifeline.close()
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> ForkedProcess:
         """Start a process in a session of its own; its output and errors are one pipe."""
@@ -242,18 +243,21 @@ def main(address: str) -> None:
 
     The children return from `serve` too, so that each ends as an interpreter does, with its exit handlers.
     """
+    os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS_MODULE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in (*PRELOADED, *_modules_of(PRELOADED_PACKAGES)):
             import_module(name)
-    assert not settings.configured, "a child would keep the settings of the server"
+        django.setup()
+        for name in (*PRELOADED_AFTER_SETUP, *_modules_of(COMMAND_PACKAGES)):
+            import_module(name)
     assert threading.active_count() == 1, "a fork copies no thread"
+    assert not import_module("moovitamix.celery").app.configured, "a child would keep the server's broker"
     # Else the first collection of a child copies every page that it visits.
     gc.freeze()
     request = serve(address, 0, partial(os.write, 1, READY))
-    if request is not None and "prepare" in request:
-        request = serve_one_environment(request["prepare"], request["connection"])
     if request is not None:
+        read_settings_again(request)
         become(request)
 
 
@@ -265,22 +269,37 @@ def _modules_of(packages: Sequence[str]) -> Iterator[str]:
         )
 
 
-def serve_one_environment(address: str, connection: socket.socket) -> dict[str, Any] | None:
-    """Set up Django in the environment that was taken over, then serve until the connection is closed."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "moovitamix.settings")
+def read_settings_again(request: Mapping[str, Any]) -> None:
+    """Replace the settings of the server by those of this child's environment."""
+    is_named = "DJANGO_SETTINGS_MODULE" in os.environ
+    os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS_MODULE
+    checked = [getattr(settings, name) for name in SETTINGS_READ_BY_IMPORTS]
+    del sys.modules[SETTINGS_MODULE]
+    settings._wrapped = empty
     try:
-        django.setup()
+        are_checked = [getattr(settings, name) for name in SETTINGS_READ_BY_IMPORTS] == checked
     except BaseException:
+        are_checked = False
+    if not are_checked:
         # The command itself must fail, and say why.
-        os._exit(1)
-    assert threading.active_count() == 1, "a fork copies no thread"
-    assert all(one.connection is None for one in connections.all()), "two processes can't share a connection"
-    gc.freeze()
-    return serve(address, connection, partial(connection.send, READY))
+        arguments = [sys.executable, *request["command"]]
+        os.execve(sys.executable, arguments, request["environment"])  # noqa: S606
+    if not is_named:
+        del os.environ["DJANGO_SETTINGS_MODULE"]
+    # Writes its defaults into the settings when it is imported.
+    reload(sys.modules["axes.conf"])
+    connections._settings = None
+    for kept in ("settings", "databases"):
+        vars(connections).pop(kept, None)
+    connections._connections = Local(connections.thread_critical)
+    # Else one memory for all children: a worker that shuts down would stop the imports of all others.
+    stop_signals._shutdown_flag = mmap.mmap(-1, 1)
+    for name in KEPT_SETTINGS:
+        setting_changed.send(sender=None, setting=name, value=getattr(settings, name, None), enter=True)
 
 
-def serve(address: str, lifeline: Any, report_ready: Callable[[], object]) -> dict[str, Any] | None:
-    """The request that a child is to run, or None in the server when `lifeline` ends."""
+def serve(address: str, lifeline: int, report_ready: Callable[[], object]) -> dict[str, Any] | None:
+    """The request that a child is to run, or None in the server when the file `lifeline` ends."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen()
@@ -306,12 +325,9 @@ def serve(address: str, lifeline: Any, report_ready: Callable[[], object]) -> di
                 request: dict[str, Any] = json.loads(message)
                 adopt(request, files)
                 connection.send(str(os.getpid()).encode())
-                unused = [listener, wakeup, wakeup_writer, *children.values()]
-                unused += [connection] if "command" in request else []
-                unused += [lifeline] if isinstance(lifeline, socket.socket) else []
-                for opened in unused:
+                for opened in (listener, wakeup, wakeup_writer, connection, *children.values()):
                     opened.close()
-                return {**request, "connection": connection}
+                return request
             for file in files:
                 os.close(file)
             children[pid] = connection

@@ -5,18 +5,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import psutil
 
 from tests.support.fork_server import ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
-MAX_PREPARED: Final = 4  # servers for one environment, of one installation
 
 
 @dataclass
@@ -27,14 +25,12 @@ class Project:
         environment: all of it; nothing of the developer's own gets in.
         folder: for this test alone.
         fork_server: starts the processes; without it, each is a new interpreter.
-        prepared: a server for each environment so far; None for one in which Django can't be set up.
     """
 
     environment: dict[str, str]
     folder: Path
     fork_server: ForkServer | None = None
     processes: list["subprocess.Popen[str]"] = field(default_factory=list)
-    prepared: dict[frozenset[tuple[str, str]], ForkServer | None] = field(default_factory=dict)
 
     def manage(
         self, *arguments: str, check: bool = True, timeout: float = 600, **variables: str
@@ -42,9 +38,8 @@ class Project:
         """Run a management command to its end."""
         command = [sys.executable, str(ROOT / "manage.py"), *arguments]
         environment = {**self.environment, **variables}
-        server = self._server_for(command, environment)
-        if server is not None:
-            done = server.run(command, environment, self.folder, timeout)
+        if self.fork_server is not None and self.fork_server.can_run(command, environment):
+            done = self.fork_server.run(command, environment, self.folder, timeout)
         else:
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, timeout=timeout, cwd=self.folder,
@@ -86,23 +81,6 @@ class Project:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-        for server in self.prepared.values():
-            if server is not None:
-                server.close()
-
-    def _server_for(self, command: Sequence[str], environment: dict[str, str]) -> ForkServer | None:
-        """Who runs a command to its end; a worker's pool needs a process that has loaded nothing before."""
-        if self.fork_server is None or not self.fork_server.can_run(command, environment):
-            return None
-        # A file of settings may change between two commands.
-        if environment["ENV_FILE"] != os.devnull:
-            return self.fork_server
-        key = frozenset(environment.items())
-        if key not in self.prepared:
-            if len(self.prepared) == MAX_PREPARED:
-                return self.fork_server
-            self.prepared[key] = self.fork_server.prepare(environment)
-        return self.prepared[key] or self.fork_server
 
 
 def wait_for_line(process: "subprocess.Popen[str]", text: str, within: float = 600) -> str:

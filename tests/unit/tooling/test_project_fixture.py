@@ -1,10 +1,36 @@
 """The installations that tests run commands on."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.project import Project
 
 ASK = "from django.db import connection as c; print(c.vendor, c.settings_dict['NAME'])"
+# What a process makes of its environment. Objects are named by their class alone.
+ASK_ALL = """
+import os, re, time
+from django.conf import settings
+from django.core.cache import caches
+from django.db import connection
+from django.utils import timezone, translation
+from rest_framework.settings import api_settings
+from moovitamix.celery import app
+def show(name, value):
+    value = sorted(value) if isinstance(value, (set, frozenset)) else value
+    print(name, re.sub(r" at 0x[0-9a-f]+", "", repr(value)))
+for name in sorted(dir(settings)):
+    if name.isupper():
+        show(name, getattr(settings, name))
+for name in sorted(name for name in app.conf if name[0] != "_"):
+    show(f"celery {name}", app.conf[name])
+show("database", [connection.vendor, connection.settings_dict])
+show("cache", [type(caches["default"]), getattr(caches["default"], "_servers", None)])
+show("time", [timezone.get_default_timezone(), time.tzname, translation.gettext("Password")])
+show("api", [api_settings.NUM_PROXIES, api_settings.DEFAULT_AUTHENTICATION_CLASSES])
+show("umask", os.umask(0))
+show("time zone", os.environ["TZ"])
+"""
 
 
 @pytest.mark.slow
@@ -40,5 +66,20 @@ def test_each_environment_of_an_installation_has_its_own_settings(sqlite_project
 
     assert found == ["02:00:00", "04:30:00", "02:00:00"]
     assert "SCHEDULED_TIME='25:00' can't be read" in wrong.stderr
-    # Of the three environments Django can be set up in two.
-    assert [server is not None for server in sqlite_project.prepared.values()] == [True, True, False]
+
+
+@pytest.mark.slow
+def test_a_forked_command_has_the_settings_of_a_new_interpreter(sqlite_project: Project) -> None:
+    """The fork server has set Django up with other settings before."""
+    sqlite_project.environment.update(
+        DATABASE_URL="postgres://ada@db.example/music", REDIS_URL="redis://127.0.0.1:1/3", HTTPS="true",
+        TIME_ZONE="Europe/Paris", LANGUAGE_CODE="fr", PROXY_COUNT="2", DEBUG="true", UMASK="027",
+        EMAIL_URL="smtp://ada:secret@mail.example:26", STATIC_ROOT=str(sqlite_project.folder / "static"),
+        ALLOWED_HOSTS="music.example", SECRET_KEY="s" * 60, LOG_LEVEL="ERROR",
+    )  # fmt: skip
+
+    forked = sqlite_project.shell(ASK_ALL)
+    new = replace(sqlite_project, fork_server=None).shell(ASK_ALL)
+
+    assert forked.splitlines() == new.splitlines()
+    assert len(new.splitlines()) > 300
