@@ -20,6 +20,12 @@ AUTUMN = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def world() -> World:
+    """A small one: its runs matter, not their rows."""
+    return World(songs=60, listeners=10, days=5)
+
+
 def live(project: Project, people: AlertRecipients, world: World, day: str, starts_at: int) -> list[str]:
     """The runs of three nights; in the second nobody starts them before this hour."""
     project.environment.update(people.settings())

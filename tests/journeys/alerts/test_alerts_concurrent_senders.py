@@ -95,10 +95,15 @@ def test_what_three_senders_send_at_once_arrives_once(
     assert Counter(slack.texts()) == subjects
 
 
-@pytest.mark.parametrize("taken", [False, True], ids=["before Slack took it", "after Slack took it"])
+@pytest.mark.parametrize(
+    ("database", "taken"),
+    [("postgres", False), ("sqlite", True)],
+    ids=["before Slack took it", "after Slack took it"],
+)
 def test_a_sender_that_is_killed_while_it_sends_loses_nothing(
-    project: Project, mailbox: MailServer, slack: WebhookServer, taken: bool
+    database: str, taken: bool, mailbox: MailServer, slack: WebhookServer, request: pytest.FixtureRequest
 ) -> None:
+    project: Project = request.getfixturevalue(f"{database}_project")
     told(project, mailbox, slack)
     project.shell(OPEN)
     killed: list[str] = []

@@ -1,4 +1,7 @@
-"""What an operator is told when a run, Beat or a worker is killed: real processes, on both databases."""
+"""What an operator is told when a run, Beat or a worker is killed: real processes.
+
+On both databases where several processes meet in them.
+"""
 
 import json
 import signal
@@ -94,31 +97,35 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.wait()
 
 
-def test_nothing_alarms_on_a_fresh_clone_nor_after_a_run_by_hand(project: Project, world: World) -> None:
-    fresh = project.manage("watchdog")
+def test_nothing_alarms_on_a_fresh_clone_nor_after_a_run_by_hand(
+    sqlite_project: Project, world: World
+) -> None:
+    fresh = sqlite_project.manage("watchdog")
     with DemoServer(world) as server:
-        project.manage("runingest", BASE_URL=server.url)
-    later(project)
+        sqlite_project.manage("runingest", BASE_URL=server.url)
+    later(sqlite_project)
 
-    after = project.manage("watchdog")
+    after = sqlite_project.manage("watchdog")
 
     assert "no open incidents; 17 checks were made." in fresh.stdout
     assert "no open incidents; 17 checks were made." in after.stdout
 
 
-def test_a_killed_run_is_told_of_at_once_and_the_next_run_ends_it(project: Project, world: World) -> None:
+def test_a_killed_run_is_told_of_at_once_and_the_next_run_ends_it(
+    postgres_project: Project, world: World
+) -> None:
     with DemoServer(world) as server:
-        killed = project.start(
+        killed = postgres_project.start(
             sys.executable, "-m", "tests.support.processes.killed_run", "4", BASE_URL=server.url
         )
         assert killed.wait(600) == -signal.SIGKILL
-        told = project.manage("watchdog", check=False)
-        project.manage("runingest", BASE_URL=server.url)
+        told = postgres_project.manage("watchdog", check=False)
+        postgres_project.manage("runingest", BASE_URL=server.url)
 
     assert told.returncode == 1
     assert "The ingestion run stopped before it finished" in told.stdout
     assert "python manage.py runingest" in told.stdout
-    assert found(project) == (0, [])
+    assert found(postgres_project) == (0, [])
 
 
 @pytest.mark.parametrize("broker", ["valkey", "files"])

@@ -1,4 +1,7 @@
-"""Sources whose data misleads, against the commands a person runs, on both databases."""
+"""Sources whose data misleads, against the commands a person runs.
+
+On both databases where these store or look up in different ways.
+"""
 
 import json
 from collections.abc import Iterator
@@ -40,30 +43,41 @@ class MisleadingSource:
         return rows
 
 
-@pytest.fixture
-def source(project: Project) -> Iterator[MisleadingSource]:
+def serve_rows(project: Project) -> Iterator[MisleadingSource]:
     rows = ListSource()
     with DemoServer(rows) as server:
         yield MisleadingSource(project, rows, server.url)
 
 
-def test_different_sessions_of_one_day_are_all_kept_in_any_order(source: MisleadingSource) -> None:
+@pytest.fixture
+def source(sqlite_project: Project) -> Iterator[MisleadingSource]:
+    yield from serve_rows(sqlite_project)
+
+
+@pytest.fixture
+def source_for_both(project: Project) -> Iterator[MisleadingSource]:
+    """Read into each of the two databases in turn."""
+    yield from serve_rows(project)
+
+
+def test_different_sessions_of_one_day_are_all_kept_in_any_order(source_for_both: MisleadingSource) -> None:
     day = "2026-11-20"
-    source.rows.sessions = [
+    source_for_both.rows.sessions = [
         make_session(1 + n % 3, [1 + n, 2 + n], created_at=day, updated_at=day) for n in range(24)
     ]
-    source.rows.sessions += [dict(source.rows.sessions[0])]
+    source_for_both.rows.sessions += [dict(source_for_both.rows.sessions[0])]
 
-    first = source.run()
-    stored = source.stored_sessions()
-    source.rows.sessions.reverse()
-    second = source.run()
+    first = source_for_both.run()
+    stored = source_for_both.stored_sessions()
+    source_for_both.rows.sessions.reverse()
+    second = source_for_both.run()
 
     history = [run["resources"]["listening_history"] for run in (first, second)]
     assert [(one["new"], one["duplicates"], one["same_key"]) for one in history] == [(24, 1, 24), (0, 1, 24)]
     assert history[1]["written"] == 0
     assert stored == sorted(
-        [row["user_id"], "2026-11-20T00:00:00+00:00", row["items"]] for row in source.rows.sessions[1:]
+        [row["user_id"], "2026-11-20T00:00:00+00:00", row["items"]]
+        for row in source_for_both.rows.sessions[1:]
     )
 
 
@@ -140,19 +154,19 @@ def test_a_field_that_becomes_empty_in_most_rows_is_not_written(source: Misleadi
     assert emptied["resources"]["songs"]["written"] == 0
 
 
-def test_a_null_in_an_unimportant_field_costs_no_row(source: MisleadingSource) -> None:
-    source.rows.tracks[::3] = [make_track(pk, album=None, duration=None) for pk in range(1, 31, 3)]
-    source.rows.users[::2] = [make_user(pk, gender=None, updated_at=None) for pk in range(1, 11, 2)]
-    source.rows.sessions[0] = make_session(1, []) | {"items": [1, "x", "2", None]}
+def test_a_null_in_an_unimportant_field_costs_no_row(source_for_both: MisleadingSource) -> None:
+    source_for_both.rows.tracks[::3] = [make_track(pk, album=None, duration=None) for pk in range(1, 31, 3)]
+    source_for_both.rows.users[::2] = [make_user(pk, gender=None, updated_at=None) for pk in range(1, 11, 2)]
+    source_for_both.rows.sessions[0] = make_session(1, []) | {"items": [1, "x", "2", None]}
 
-    first, second = source.run(), source.run()
+    first, second = source_for_both.run(), source_for_both.run()
 
     songs, users, history = (first["resources"][name] for name in ("songs", "users", "listening_history"))
     assert (first["status"], songs["new"], users["new"], history["new"]) == ("succeeded", 30, 10, 10)
     assert songs["corrections"] == {"album left empty": 10, "duration left empty": 10}
     assert users["corrections"] == {"gender left empty": 5, "updated_at taken from created_at": 5}
     assert history["corrections"] == {"items cleaned of unreadable parts": 1}
-    assert source.stored_sessions()[0][2] == [1, 2]
+    assert source_for_both.stored_sessions()[0][2] == [1, 2]
     assert [one["written"] for one in second["resources"].values()] == [0, 0, 0]
 
 
@@ -169,11 +183,13 @@ def test_ids_that_become_text_are_the_same_ids(source: MisleadingSource) -> None
     assert second["resources"]["listening_history"]["corrections"] == {"user_id read from text": 10}
 
 
-def test_names_that_no_database_can_hold_neither_end_a_run_nor_come_back(source: MisleadingSource) -> None:
-    source.rows.tracks[0] |= {"x\0y": 1, "k" * 5_000: 1}
-    source.rows.tracks[1] |= {"audio_features": {"e\0": 1.0, "tempo": 120.0}}
+def test_names_that_no_database_can_hold_neither_end_a_run_nor_come_back(
+    source_for_both: MisleadingSource,
+) -> None:
+    source_for_both.rows.tracks[0] |= {"x\0y": 1, "k" * 5_000: 1}
+    source_for_both.rows.tracks[1] |= {"audio_features": {"e\0": 1.0, "tempo": 120.0}}
 
-    runs = [source.run(), source.run()]
+    runs = [source_for_both.run(), source_for_both.run()]
 
     assert [(run["status"], run["resources"]["songs"]["resumed"]) for run in runs] == [
         ("succeeded", False)
@@ -192,7 +208,7 @@ print(len(read_stored(SONG_TABLE, [(pk,) for pk in range(1, 31)])), len(existing
 """
 
 
-def test_look_ups_keep_to_the_engine_s_number_of_parameters(source: MisleadingSource) -> None:
-    source.run()
+def test_look_ups_keep_to_the_engine_s_number_of_parameters(source_for_both: MisleadingSource) -> None:
+    source_for_both.run()
 
-    assert source.project.shell(LOOK_UP) == "30 30"
+    assert source_for_both.project.shell(LOOK_UP) == "30 30"

@@ -1,4 +1,8 @@
-"""Every fault that a source can have, against the commands a person runs, on both databases."""
+"""Every fault that a source can have, against the commands a person runs.
+
+On both databases where rows are written twice or in an unusual order; what a fault does to a run does not
+depend on the database.
+"""
 
 import json
 from typing import Any
@@ -92,11 +96,13 @@ def test_a_few_bad_rows_are_kept_and_leave_the_run_a_success(
     assert second["resources"][resource]["rejected"] == first["resources"][resource]["rejected"]
 
 
-def test_many_bad_rows_make_the_run_partial_with_what_is_sure_applied(project: Project, serve: Serve) -> None:
-    facts = ingest(project, serve("badrow:0.3").url)
+def test_many_bad_rows_make_the_run_partial_with_what_is_sure_applied(
+    sqlite_project: Project, serve: Serve
+) -> None:
+    facts = ingest(sqlite_project, serve("badrow:0.3").url)
 
     assert (facts["status"], facts["exit_code"], facts["error_kind"]) == ("partial", 2, "too_many_rejected")
-    assert int(project.shell("from ingestion.models import *; print(Song.objects.count())")) > 200
+    assert int(sqlite_project.shell("from ingestion.models import *; print(Song.objects.count())")) > 200
 
 
 def test_rows_sent_twice_are_counted_and_written_once(project: Project, serve: Serve, world: World) -> None:
@@ -111,15 +117,15 @@ def test_rows_sent_twice_are_counted_and_written_once(project: Project, serve: S
     assert sum(resource["written"] for resource in second["resources"].values()) == 0
 
 
-def test_songs_that_do_not_exist_are_counted(project: Project, serve: Serve) -> None:
-    facts = ingest(project, serve("unknownsong:0.05").url)
+def test_songs_that_do_not_exist_are_counted(sqlite_project: Project, serve: Serve) -> None:
+    facts = ingest(sqlite_project, serve("unknownsong:0.05").url)
 
     assert facts["status"] == "succeeded"
     assert facts["resources"]["listening_history"]["unknown_songs"] > 0
 
 
-def test_a_total_that_lies_makes_the_run_partial(project: Project, serve: Serve) -> None:
-    facts = ingest(project, serve("lyingtotal:0.1").url)
+def test_a_total_that_lies_makes_the_run_partial(sqlite_project: Project, serve: Serve) -> None:
+    facts = ingest(sqlite_project, serve("lyingtotal:0.1").url)
 
     assert (facts["exit_code"], facts["error_kind"]) == (2, "lying_total")
 
@@ -137,11 +143,13 @@ def test_rows_that_move_while_they_are_read_are_all_found(project: Project) -> N
     assert [then["resources"][name]["new"] for name in ("songs", "users")] == [0, 0]
 
 
-def test_a_source_that_was_reset_is_refused_until_a_person_accepts_it(project: Project, serve: Serve) -> None:
-    ingest(project, serve("").url)
+def test_a_source_that_was_reset_is_refused_until_a_person_accepts_it(
+    sqlite_project: Project, serve: Serve
+) -> None:
+    ingest(sqlite_project, serve("").url)
     with DemoServer(World(songs=450, listeners=60, days=12), faults=parse_faults("reset")) as server:
-        refused = ingest(project, server.url)
-        accepted = ingest(project, server.url, "--accept-reset")
+        refused = ingest(sqlite_project, server.url)
+        accepted = ingest(sqlite_project, server.url, "--accept-reset")
 
     assert (refused["status"], refused["exit_code"]) == ("refused", 4)
     assert "--accept-reset" in refused["error"]

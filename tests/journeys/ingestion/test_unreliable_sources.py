@@ -1,4 +1,4 @@
-"""Sources whose answers mislead or stay away, against the command a person runs, on both databases."""
+"""Sources whose answers mislead or stay away, against the command a person runs."""
 
 import json
 from typing import Any
@@ -26,35 +26,35 @@ def ingest(project: Project, url: str, **variables: Any) -> dict[str, Any]:
     return facts
 
 
-def test_a_run_by_hand_imports_what_a_corrected_source_sends(project: Project) -> None:
+def test_a_run_by_hand_imports_what_a_corrected_source_sends(sqlite_project: Project) -> None:
     source = MisleadingSource()
     source.tracks = [make_track(pk, album="Wrong") for pk in range(1, 31)]
     source.mislead["/listen_history"] = lambda _: Reply(500)
     with ScriptedServer(source) as server:
-        incomplete = ingest(project, server.url)
+        incomplete = ingest(sqlite_project, server.url)
         source.mislead.clear()
         source.tracks = [make_track(pk, album="Right") for pk in range(1, 31)]
-        complete = ingest(project, server.url)
+        complete = ingest(sqlite_project, server.url)
 
     assert (incomplete["exit_code"], incomplete["error_kind"]) == (2, "source_incomplete")
     assert complete["exit_code"] == 0
-    assert json.loads(project.shell(ALBUMS)) == ["Right"]
+    assert json.loads(sqlite_project.shell(ALBUMS)) == ["Right"]
 
 
-def test_a_source_that_ignores_the_page_number_is_partial_with_an_incident(project: Project) -> None:
+def test_a_source_that_ignores_the_page_number_is_partial_with_an_incident(sqlite_project: Project) -> None:
     source = MisleadingSource()
     source.mislead["/tracks"] = lambda request: page_reply(
         source.tracks, request.page, size=10, items=source.tracks[:10]
     )
     with ScriptedServer(source) as server:
-        facts = ingest(project, server.url)
+        facts = ingest(sqlite_project, server.url)
 
     assert (facts["exit_code"], facts["error_kind"]) == (2, "doubled_rows")
     assert "reports 30 songs and sent 10 different ones" in facts["error"]
-    assert json.loads(project.shell(INCIDENTS)) == ["run_partial"]
+    assert json.loads(sqlite_project.shell(INCIDENTS)) == ["run_partial"]
 
 
-def test_limited_requests_and_a_total_that_is_too_high_lose_no_rows(project: Project) -> None:
+def test_limited_requests_and_a_total_that_is_too_high_lose_no_rows(sqlite_project: Project) -> None:
     source = MisleadingSource()
     seen: list[int] = []
 
@@ -66,7 +66,7 @@ def test_limited_requests_and_a_total_that_is_too_high_lose_no_rows(project: Pro
 
     source.mislead["/tracks"] = answer
     with ScriptedServer(source) as server:
-        facts = ingest(project, server.url)
+        facts = ingest(sqlite_project, server.url)
 
     assert (facts["error_kind"], facts["resources"]["songs"]["new"]) == ("lying_total", 30)
     assert facts["resources"]["songs"]["requests"] < 100

@@ -20,11 +20,15 @@ TRAININGS = (
 START = "from recommender.training.launch import start_training; print(start_training().wait(120))"
 
 
+def read_recorded_pages(project: Project) -> None:
+    with DemoServer(RecordedSource(PAGES)) as server:
+        project.manage("runingest", BASE_URL=server.url)
+
+
 @pytest.fixture
 def listened(project: Project) -> Project:
     """An installation that has taken in the recorded pages: random words as genres, no audio features."""
-    with DemoServer(RecordedSource(PAGES)) as server:
-        project.manage("runingest", BASE_URL=server.url)
+    read_recorded_pages(project)
     return project
 
 
@@ -46,11 +50,13 @@ def test_the_recorded_real_pages_train_and_serve_and_a_list_replays(listened: Pr
     assert replayed.returncode == 0
 
 
-def test_a_training_started_in_the_admin_runs_in_its_own_process(listened: Project) -> None:
-    ended = listened.shell(START)
+def test_a_training_started_in_the_admin_runs_in_its_own_process(sqlite_project: Project) -> None:
+    read_recorded_pages(sqlite_project)
+
+    ended = sqlite_project.shell(START)
 
     assert ended == "0"
-    assert json.loads(listened.shell(TRAININGS)) == [["succeeded", "admin"]]
+    assert json.loads(sqlite_project.shell(TRAININGS)) == [["succeeded", "admin"]]
 
 
 def test_without_songs_a_training_says_what_is_missing(sqlite_project: Project) -> None:

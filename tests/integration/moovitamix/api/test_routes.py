@@ -27,17 +27,17 @@ NONSENSE = [
 ]  # fmt: skip
 PERSONAL = {"/api/v1/users/", "/api/v1/users/{id}/"}
 FINE = {200, 301, 400, 404}
+PATHS = SchemaGenerator().get_schema(public=True)["paths"]  # type: ignore[no-untyped-call]
 
 
 def operations(method: str) -> list[tuple[str, list[str]]]:
     """Each path with that method, and its query parameters."""
-    paths = SchemaGenerator().get_schema(public=True)["paths"]  # type: ignore[no-untyped-call]
     return [
         (
             path,
             [one["name"] for one in methods[method].get("parameters", []) if one["in"] == "query"],
         )
-        for path, methods in paths.items()
+        for path, methods in PATHS.items()
         if method in methods
     ]
 
