@@ -142,30 +142,6 @@ def test_a_env_file_where_the_command_runs_is_read(installed: Path, place: Proje
     )
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (
-            ["--info"],
-            [
-                "start-pipeline    import every day at SCHEDULED_TIME",
-                "SCHEDULED_TIME    when to run each day, HH:MM (now 02:00)",
-            ],
-        ),
-        (["--info", "--help-config"], ["DATABASE_NAME     the SQLite file"]),
-        (["--help-config"], ["DATABASE_NAME     the SQLite file"]),
-        (["-h"], ["--help-config"]),
-    ],
-)
-def test_start_pipeline_explains_itself(
-    installed: Path, place: Project, arguments: list[str], said: list[str]
-) -> None:
-    done = run(place, str(installed / "start-pipeline"), *arguments)
-
-    assert done.returncode == 0, done.stderr
-    assert [line for line in said if line not in done.stdout] == []
-
-
 def test_start_pipeline_waits_for_its_time_and_stops_cleanly(installed: Path, place: Project) -> None:
     process = place.start(
         str(installed / "start-pipeline"), cwd=place.folder, BASE_URL="http://user:s3cret@127.0.0.1:8001"
@@ -285,12 +261,6 @@ def test_run_tests_passes_its_arguments_to_pytest(installed: Path, place: Projec
     done = run(place, str(installed / "run-tests"), "-q", "-k", "one")
 
     assert "1 passed, 1 deselected" in done.stdout
-
-
-def test_run_tests_outside_a_checkout_says_where_to_run_it(installed: Path, place: Project) -> None:
-    done = run(place, str(installed / "run-tests"))
-
-    assert (done.returncode, "change to a folder with tests/" in done.stderr) == (1, True)
 
 
 def test_the_web_pages_find_their_templates_and_static_files(installed: Path, place: Project) -> None:

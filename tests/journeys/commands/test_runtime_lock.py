@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import socket
+import subprocess
 import sysconfig
 import venv
 from collections.abc import Iterator
@@ -112,8 +113,16 @@ def test_a_day_on_postgresql_with_redis(
     assert (found["runs"], found["arm"], found["feedback"]) == ([["succeeded", "schedule"]], "champion", 201)
 
 
-def test_a_day_on_sqlite_without_redis(sqlite_project: Project, world: World, runtime_python: str) -> None:
-    found = live_a_day(sqlite_project, world, runtime_python)
+def test_sqlite_and_a_broker_of_files_need_no_other_package(
+    sqlite_project: Project, runtime_python: str
+) -> None:
+    """A day with both is what the journey of the demo lives."""
+    code = "from moovitamix.celery import app; app.connection_for_write().connect(); print('connected')"
 
-    assert found["ready"]["status"] == "ok"
-    assert (found["runs"], found["arm"], found["feedback"]) == ([["succeeded", "schedule"]], "champion", 201)
+    done = subprocess.run(
+        [runtime_python, str(ROOT / "manage.py"), "shell", "--no-imports", "-c", code],
+        env=sqlite_project.environment, cwd=sqlite_project.folder, check=False, capture_output=True,
+        text=True,
+    )  # fmt: skip
+
+    assert (done.stdout, done.returncode) == ("connected\n", 0), done.stderr
