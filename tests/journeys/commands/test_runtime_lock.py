@@ -116,7 +116,7 @@ def test_a_day_on_postgresql_with_redis(
 def test_sqlite_and_a_broker_of_files_need_no_other_package(
     sqlite_project: Project, runtime_python: str
 ) -> None:
-    """A day with both is what the journey of the demo lives."""
+    """That a scheduled run happens with both is tested in test_scheduled_run.py."""
     code = "from moovitamix.celery import app; app.connection_for_write().connect(); print('connected')"
 
     done = subprocess.run(
