@@ -106,6 +106,7 @@ def test_every_route_has_a_row() -> None:
     assert {model._meta.model_name for model in admin.site._registry} == set(ADMIN)
 
 
+@pytest.mark.slow
 def test_pages_and_endpoints_open_for_those_of_the_matrix_and_nobody_else(users: dict[str, User]) -> None:
     secret = issue_key("No scope", User.objects.create_user("app"), scopes=[])[1]
     found: dict[str, set[str]] = {}
@@ -139,6 +140,7 @@ def test_the_admin_gives_each_role_its_rights(users: dict[str, User], rf: Any) -
     assert found == ADMIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "operator"),
     [

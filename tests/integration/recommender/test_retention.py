@@ -40,7 +40,7 @@ from tests.support.builders.experiments import (
     make_version,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 KEEP = 90 * DAY
 LATER = START + 200 * DAY

@@ -31,6 +31,7 @@ def rows(db: None) -> dict[str, int]:
     return {"song": 1, "listener": 1, "listeninghistory": session.pk}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
 def test_every_page_shows_the_first_and_the_last_time(staff: Client, rows: dict[str, int], zone: str) -> None:
     pages = [f"/api/v1/{name}/" for name in ("songs", "songs/1", "users", "listening-history")]

@@ -107,6 +107,7 @@ def test_an_incident_reaches_everybody_when_it_opens_and_when_it_ends(told: Told
     assert told.mailbox.received[0]["References"] == told.mailbox.received[1]["References"]
 
 
+@pytest.mark.slow
 def test_a_dead_slack_does_not_stop_the_mail_and_becomes_an_incident_that_the_mail_tells(told: Told) -> None:
     told.slack.status = 503
     report()
@@ -128,6 +129,7 @@ def test_a_dead_slack_does_not_stop_the_mail_and_becomes_an_incident_that_the_ma
     assert told.subjects()[1] == ["[MoovitaMix] Critical: The ingestion run failed"]
 
 
+@pytest.mark.slow
 def test_a_dead_mail_server_is_told_of_by_slack_and_gets_its_mails_later(told: Told) -> None:
     told.mailbox.stop()
     report()

@@ -146,6 +146,7 @@ def test_an_unknown_parameter_of_a_post_is_a_400(filled: None) -> None:
     assert make_api_caller().post("/feedback/?dry_run=1", {}).json()["error"]["fields"].keys() == {"dry_run"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path, _ in READ if "{" in path])
 def test_nonsense_for_an_id_breaks_nothing(filled: None, path: str) -> None:
     caller = make_api_caller()
@@ -155,6 +156,7 @@ def test_nonsense_for_an_id_breaks_nothing(filled: None, path: str) -> None:
     assert [answer.status_code for answer in answers if answer.status_code not in FINE] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "name"), QUERIES)
 def test_nonsense_for_a_parameter_breaks_nothing(filled: None, path: str, name: str) -> None:
     caller = make_api_caller()

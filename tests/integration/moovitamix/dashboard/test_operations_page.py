@@ -176,6 +176,7 @@ def test_the_expected_range_stands_beside_the_value(staff: Client) -> None:
     assert "Whole run 60 s expected: 30 s to 1.5 min" in text
 
 
+@pytest.mark.slow
 def test_a_thousand_runs_and_many_incidents_take_eighteen_queries(staff: Client) -> None:
     make_daily_runs(1000, until=an_hour_ago())
     sync_timetable(datetime(2026, 1, 1, 2, tzinfo=UTC).time(), "UTC")

@@ -218,6 +218,7 @@ def test_a_run_lists_the_incidents_that_it_opened_and_resolved(staff: Client, ru
     assert "Incidents resolved by this run Critical The ingestion run failed Resolved after 25 hours." in text
 
 
+@pytest.mark.slow
 def test_the_page_costs_as_much_after_a_thousand_runs(staff: Client) -> None:
     run = make_daily_runs(1000, until=timezone.now() - timedelta(hours=1), rejected=1)[-1]
     reject(run, "songs", {"id": 1}, "name", "is missing")

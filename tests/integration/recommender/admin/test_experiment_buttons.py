@@ -82,6 +82,7 @@ def test_staff_without_the_permission_start_no_experiment_and_set_no_split() -> 
     assert (Experiment.objects.count(), TrafficSplit.objects.count()) == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "state", "kind"),
     list(
@@ -104,6 +105,7 @@ def test_no_button_of_an_experiment_breaks_in_any_state(
     assert {answer.status_code for answer in answers} <= ({403} if state == "ended" else {200})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "role"),
     list(
@@ -122,6 +124,7 @@ def test_no_button_of_a_version_breaks_in_any_role(staff: Client, action: str, r
     assert not Experiment.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["", *STATES])
 @pytest.mark.parametrize("action", ["start_aa_test", "set_split", "check_all"])
 def test_no_button_of_the_list_of_experiments_breaks_in_any_state(

@@ -14,7 +14,7 @@ from recommender.registry import registry
 from tests.support.builders.api import make_api_caller
 from tests.support.builders.small_world import fill_tables, small_world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 PATHS = ("/clusters/", "/models/", "/songs/?cluster=1")
 
 

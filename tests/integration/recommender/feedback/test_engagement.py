@@ -170,6 +170,7 @@ def test_early_engagement_is_unknown_until_the_day_is_imported(champion: ModelVe
     assert EngagementDay.objects.get().early is None
 
 
+@pytest.mark.slow
 def test_two_bad_days_open_an_incident_two_days_later(champion: ModelVersion) -> None:
     Promotion.objects.create(promoted=champion, reason="The first.", by="test", at=START - DAY)
     told = {}

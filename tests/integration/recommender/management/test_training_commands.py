@@ -13,7 +13,7 @@ from ingestion.models import ListeningHistory, Song
 from recommender.models import ModelVersion, Promotion, TrainingRun
 from tests.support.builders.small_world import fill_tables, small_world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 Out = pytest.CaptureFixture[str]
 
 

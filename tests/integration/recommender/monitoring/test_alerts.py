@@ -131,6 +131,7 @@ class TestEngagement:
 
         assert check_engagement(START) == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("weekend", [0.6, 1.4, 2.0])
     def test_weekends_are_no_incidents(self, champion: ModelVersion, weekend: float) -> None:
         found = 0

@@ -38,7 +38,7 @@ from tests.support.builders.small_world import fill_tables, small_world
 from tests.support.builders.trained_model import train_champion
 from tests.support.project import Project
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

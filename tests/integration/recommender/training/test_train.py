@@ -22,7 +22,7 @@ from recommender.training import train
 from recommender.training.dataset import read_training_data
 from recommender.training.train import AlreadyTraining, TrainingOptions, TrainingProgress, retrain
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 STYLES = ("rock", "jazz", "techno")

@@ -14,6 +14,9 @@ from django.db import connection
 from moovitamix.management.commands.test import parallel_options
 from tests.support.project import ROOT, Project
 
+# The servers of this session: to start others takes as long as everything else in these tests.
+SERVERS = {"TEST_DATABASE_URL": os.environ["DATABASE_URL"], "TEST_REDIS_URL": os.environ["REDIS_URL"]}
+
 
 def test_help_teaches_how_to_run_what_is_wanted(sqlite_project: Project) -> None:
     done = sqlite_project.manage("test", "--help")
@@ -24,8 +27,10 @@ def test_help_teaches_how_to_run_what_is_wanted(sqlite_project: Project) -> None
 
 @pytest.mark.slow
 def test_arguments_go_to_pytest_and_its_exit_code_comes_back_from_any_folder(sqlite_project: Project) -> None:
-    wrong = sqlite_project.manage("test", "-n0", "tests/nothing", check=False)
-    none = sqlite_project.manage("test", "-n0", "tests/contract", "-k", "no_such_test", check=False)
+    wrong = sqlite_project.manage("test", "-n0", "tests/nothing", check=False, **SERVERS)
+    none = sqlite_project.manage(
+        "test", "-n0", "tests/contract", "-k", "no_such_test", check=False, **SERVERS
+    )
 
     assert wrong.returncode == 4
     assert "file or directory not found: tests/nothing" in wrong.stderr
@@ -45,7 +50,7 @@ def test_settings_of_a_developer_do_not_reach_the_tests(tmp_path: Path) -> None:
 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", asked],
-        env={**os.environ, **theirs} | {"DJANGO_SETTINGS_MODULE": ""},
+        env={**os.environ, **SERVERS, **theirs} | {"DJANGO_SETTINGS_MODULE": ""},
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -94,7 +99,7 @@ def test_fast_leaves_out_journeys_slow_tests_trained_models_and_installations() 
 
     listed = subprocess.run(
         [sys.executable, "-m", "pytest", "--fast", "--collect-only", "-q", *files],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": ""},
+        env={**os.environ, **SERVERS, "DJANGO_SETTINGS_MODULE": ""},
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
 

@@ -69,6 +69,7 @@ def new_songs(discovery: float, n: int = 20, candidates: CandidateArrays | None 
     return [sum(not pick.familiar for pick in picks) for picks in lists]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [5, 20, 40])
 @pytest.mark.parametrize("discovery", [0, 0.1, 0.25, 0.3, 0.5, 0.7, 0.9, 0.97, 1])
 def test_the_share_of_new_artists_is_within_one_song_of_what_was_asked(discovery: float, n: int) -> None:

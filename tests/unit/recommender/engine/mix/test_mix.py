@@ -59,6 +59,7 @@ def empty(genres: str, songs: int = 120) -> Profiles:
     return Profiles(csr_array((1, songs), dtype=np.float32), genres=[genres])
 
 
+@pytest.mark.slow
 def test_it_ranks_held_out_plays_better_than_popularity() -> None:
     training = make_training()
     cells = training.plays.tocoo()
@@ -118,6 +119,7 @@ def test_affinities_are_shares_and_uniform_for_an_unknown_listener(mix: MixModel
     np.testing.assert_allclose(shares, 1 / mix.components.n_clusters, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_final_fit_includes_held_out_plays() -> None:
     training = make_training()
     later = np.zeros(training.plays.shape, dtype=np.float32)
@@ -144,6 +146,7 @@ def test_a_song_that_is_played_lately_ranks_above_equal_songs() -> None:
     assert (after - before)[np.diff(training.plays.indptr) > 0].sum() == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 def test_tuning_learns_that_what_is_played_lately_will_be_played() -> None:
     training = make_training()
     lately = np.where(np.arange(120) >= 100, 80.0, 0.0)
@@ -155,6 +158,7 @@ def test_tuning_learns_that_what_is_played_lately_will_be_played() -> None:
     assert model.weights[TERM_NAMES.index("trend")] > 0.1
 
 
+@pytest.mark.slow
 def test_the_final_fit_knows_the_activity_up_to_the_newest_play() -> None:
     training = make_training()
     early = with_activity(training, np.zeros(120))
@@ -166,6 +170,7 @@ def test_the_final_fit_knows_the_activity_up_to_the_newest_play() -> None:
         assert model.components.activity is late
 
 
+@pytest.mark.slow
 def test_a_cold_start_gets_what_is_played_lately() -> None:
     model = fit_mix(with_activity(make_training(), np.arange(120)))
 
@@ -245,6 +250,7 @@ def test_summing_artists_leaves_the_profile_weights_unchanged(mix: MixModel) -> 
     assert known.profile_weights.weighted.data.mean() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_same_training_gives_the_same_arrays() -> None:
     first, second = (fit_mix(make_training()).arrays() for _ in range(2))
 
