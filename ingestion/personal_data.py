@@ -45,7 +45,7 @@ def forget_listener(listener: Listener) -> dict[str, int]:
 
 
 def erase_missing_listeners(before: datetime) -> int:
-    """Of those who became unavailable before this time; return how many.
+    """Erase the personal data of listeners unavailable since before this time; return how many.
 
     Their sessions and feedback stay, under an ID that can't be linked to a person.
     """

@@ -183,7 +183,7 @@ class VersionEvaluation:
 
 
 def evaluate_version(label: str | None) -> VersionEvaluation:
-    """By default the champion, on the latest week.
+    """Evaluate a version, by default the champion, on the latest week.
 
     Raises:
         RegistryError: the version does not exist, or there is no champion.

@@ -45,10 +45,10 @@ class LegacyTableReader:
     errors: dict[str, int] = field(default_factory=dict)
 
     def request_first_page(self) -> None:
-        """A file is available at once."""
+        """Do nothing: a file is available at once."""
 
     def close(self) -> None:
-        """Each iteration closes the file."""
+        """Do nothing: each iteration closes the file."""
 
     def __iter__(self) -> Iterator[LegacyPage]:
         with closing(_open(self.file)) as database:

@@ -57,7 +57,7 @@ class BulkSource:
 
     @property
     def changed_share(self) -> float:
-        """Of songs and users, 0 to 1, in the next read."""
+        """Share of songs and users, 0 to 1, that change in the next read."""
         return self._updated
 
     @changed_share.setter

@@ -31,7 +31,7 @@ class PageQuery(NamedTuple):
 
 
 def parse_target(target: str, host: str) -> PageQuery | Response:
-    """Or a 404, 422 or (for a trailing slash) 307 response."""
+    """The requested page, or a 404, 422 or (for a trailing slash) 307 response."""
     path, _, query = target.partition("?")
     resource = path[1:]
     if resource in RESOURCES:

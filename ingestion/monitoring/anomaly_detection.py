@@ -243,7 +243,7 @@ def _median_slope(ages: Sequence[float], values: Sequence[float]) -> float:
 
 
 def _weekday_effects(rule: AnomalyRule, weekdays: Sequence[int], scaled: Sequence[float]) -> list[float]:
-    """Of each value, then today's; empty if a weekday has too few values."""
+    """The effect of each value's weekday, then today's; empty if a weekday has too few values."""
     groups: defaultdict[int, list[float]] = defaultdict(list)
     for weekday, value in zip(weekdays, scaled, strict=False):
         groups[weekday].append(value)

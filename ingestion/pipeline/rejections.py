@@ -66,7 +66,7 @@ def save_rejected_rows(
 
 
 def close_unsent(run: IngestionRun, resource: str) -> int:
-    """Of rows that a complete run did not receive, except those of unknown users."""
+    """Close rejections of rows that a complete run did not receive, except those of unknown users."""
     gone = Rejection.objects.filter(resource=resource, resolved_at=None).exclude(last_run=run)
     return _resolve(gone, NOT_SENT)
 

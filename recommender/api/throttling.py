@@ -73,7 +73,7 @@ class FailedAuthentications:
 
 
 def client_address(request: Any) -> str:
-    """Behind PROXY_COUNT proxies. An IPv6 client has a whole /64 network, which counts as one address."""
+    """The address behind PROXY_COUNT proxies. A /64 network, which one IPv6 client has, counts as one."""
     text = str(BaseThrottle().get_ident(request) or "unknown")
     try:
         address = ip_address(text)

@@ -92,7 +92,7 @@ def count_unproven_refreshes(experiment: Experiment, rules: DecisionRules) -> in
 
 
 def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRules, unproven: int) -> int:
-    """Of the days that decide a refresh: lists whose 48 hours of listening are not imported yet."""
+    """Lists of the days that decide a refresh whose 48 hours of listening are not imported yet."""
     if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
         return 0
     first = experiment.started_at.astimezone(UTC).date()
@@ -105,7 +105,7 @@ def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRule
 def allocation_checks(
     experiment: Experiment, now: datetime, *, is_ramped: bool = True
 ) -> list[AllocationCheck]:
-    """First picks, lists and listeners, for sample-ratio tests."""
+    """Counts of first picks, lists and listeners, for sample-ratio tests."""
     picks = ScoredList.objects.filter(experiment=experiment, served_list__generated_at__lte=now).aggregate(
         first=Sum("first_picks", default=0), rounds=Sum("rounds", default=0)
     )

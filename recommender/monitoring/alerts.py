@@ -360,7 +360,7 @@ def _is_no_chance(odd: int, n: int, usual_odd: int, usual_n: int) -> bool:
 def _read_feature_values(
     now: datetime, window: timedelta
 ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """In songs of the last days, and in all others; None if missing."""
+    """Each feature's values in songs of the last days, and in all others; None if missing."""
     new: list[dict[str, float]] = []
     old: list[dict[str, float]] = []
     names: set[str] = set()

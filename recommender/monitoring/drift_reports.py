@@ -19,7 +19,7 @@ def week_start(week: date) -> datetime:
 
 
 def previous_report(kind: str, week: date) -> DriftReport | None:
-    """For any version, because most weeks bring a new one."""
+    """That of the week before, for any version: most weeks bring a new one."""
     return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
 
 

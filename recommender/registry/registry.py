@@ -43,7 +43,7 @@ class ChampionChanged(RegistryError):
 
 
 def current_champion() -> ModelVersion | None:
-    """None also if it was trained before the latest catalogue reset."""
+    """None without one, or if it was trained before the latest catalogue reset."""
     return catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
 
 

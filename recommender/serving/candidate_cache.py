@@ -105,7 +105,7 @@ def load_fresh(
 def generate_without(
     candidates: ServingCandidates, excluded: Collection[int], now: datetime
 ) -> ServingCandidates | None:
-    """Without these songs, for one request; None if the model fails or does not serve."""
+    """Candidates without these songs, for one request; None if the model fails or does not serve."""
     profile = candidates.profile or listener_profiles.read_profile(candidates.row.listener_id, now)
     if profile is None or candidates.stale:
         return None
@@ -122,7 +122,7 @@ def generate_without(
 def load_for_challenger(
     champion: ServingCandidates, model: ServingModel, now: datetime
 ) -> ServingCandidates | None:
-    """For the same listener; None if the challenger fails for this listener."""
+    """The challenger's candidates for the same listener; None if it fails for this listener."""
     loaded = LoadedModel(model, None)
     listener_id = champion.row.listener_id
     newest = _find_newest(listener_id, loaded.version_id)
@@ -191,7 +191,7 @@ def _knows_all_else(newest: NewestList, loaded: LoadedModel, now: datetime) -> b
 
 
 def listeners_due(loaded: LoadedModel, now: datetime, *, among: Collection[int] | None = None) -> list[int]:
-    """Active, and without a list that knows their newest events; by id."""
+    """Active listeners without a list that knows their newest events, by id."""
     by_version = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), version_id=loaded.version_id
     )

@@ -349,7 +349,7 @@ def _is_in(songs: NDArray[np.int64], wanted: tuple[int, ...]) -> NDArray[np.bool
 
 
 def new_song_places(discovery: float) -> int:
-    """Of twenty; none in the ranking itself."""
+    """How many of twenty places are for new songs; none in the ranking itself."""
     if discovery <= 0:
         return 0
     above = max(0.0, discovery - sampler.NEUTRAL_DISCOVERY) / (1 - sampler.NEUTRAL_DISCOVERY)

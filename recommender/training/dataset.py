@@ -76,7 +76,7 @@ class TrainingData:
 
 
 def weight_by_recency(plays: Interactions, now: float) -> csr_array:
-    """By the age at `now` (seconds since 1970), shape (n_listeners, n_songs)."""
+    """Plays weighted by their age at `now` (seconds since 1970), shape (n_listeners, n_songs)."""
     return plays.matrix(recency_weights(plays.at, now, half_life_days=PLAY_HALF_LIFE.days))
 
 

@@ -112,7 +112,7 @@ class RowBuilder:
     def build_mix(
         self, discovery: float, *, exclude: Iterable[int] = (), is_new: bool = False
     ) -> tuple[MixRow, ServedList]:
-        """With its list.
+        """The mix at a discovery level, and its list.
 
         Args:
             exclude: songs that other rows of the page have.
@@ -166,7 +166,7 @@ class RowBuilder:
         return Row(*row, self._cards_of(served, heard_only=True))
 
     def _similar_rows(self) -> list[Row]:
-        """To the listener's most played song, and to the last one."""
+        """Songs similar to the listener's most played song, and to the last one."""
         played = self.profile
         known = (played.play_counts > 0) & ~np.isin(played.songs, list(played.excluded))
         if not known.any():

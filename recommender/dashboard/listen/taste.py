@@ -214,7 +214,7 @@ def _labelled(points: Sequence[MapPoint], listener: tuple[float, float]) -> list
 
 
 def example_listeners(options: ServingOptions, now: datetime) -> list[ExampleListener]:
-    """Of the newest sessions, each with a picture of their taste."""
+    """Listeners of the newest sessions, each with a picture of their taste."""
     latest = ListeningHistory.objects.filter(unavailable_at=None).order_by("-id")
     ids = list(dict.fromkeys(latest.values_list("user_id", flat=True)[:RECENT_SESSIONS]))
     known = set(Listener.objects.filter(pk__in=ids, unavailable_at=None).values_list("pk", flat=True))

@@ -87,7 +87,7 @@ def listener_view(view: View) -> View:
 @listener_view
 @require_safe
 def listener_page(request: HttpRequest) -> HttpResponse:
-    """For a link's listener; for staff, a choice of listeners or a preview."""
+    """The page of a link's listener; for staff, a choice of listeners or a preview."""
     is_staff_request = "user" in request.GET and access.may_preview(request)
     if access.has_link(request) and not is_staff_request:
         try:
@@ -140,7 +140,7 @@ def _page(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @require_safe
 @access.rate_limited
 def redraw_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
-    """At another discovery level; `moving` while the listener has not let the dial go."""
+    """The mix at another discovery level; `moving` while the listener has not let the dial go."""
     form = PageForm(request.GET)
     others = [read_id(one) for one in request.GET.get("shown", "").split(",")[:MAX_EXCLUDED]]
     is_moving = "moving" in request.GET
@@ -159,7 +159,7 @@ def redraw_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @require_POST
 @access.rate_limited
 def draw_new_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
-    """In place of the mix of a moment ago."""
+    """Another mix at the same discovery level."""
     if visitor.is_preview:
         raise PermissionDenied
     builder = _builder(request, visitor, timezone.now(), store=True)
