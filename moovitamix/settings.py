@@ -10,6 +10,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from kombu import Queue
 
+from moovitamix.dashboard.tabs import admin_tabs
 from moovitamix.environment import (
     LOOPBACK_HOSTS,
     Environment,
@@ -36,6 +37,7 @@ ALLOWED_HOSTS = env.string_list("ALLOWED_HOSTS", LOOPBACK_HOSTS)
 CSRF_TRUSTED_ORIGINS = env.string_list("CSRF_TRUSTED_ORIGINS")
 ROOT_URLCONF = "moovitamix.urls"
 WSGI_APPLICATION = "moovitamix.wsgi.application"
+CSRF_FAILURE_VIEW = "moovitamix.api.exceptions.permission_denied_page"
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 # For a site behind an HTTPS proxy, which must set X-Forwarded-Proto: cookies are sent over HTTPS only.
@@ -157,6 +159,7 @@ UNFOLD: dict[str, Any] = {
     "LOGIN": {"form": "moovitamix.security.login_protection.AuditedLoginForm"},
     "SITE_URL": reverse_lazy("home"),
     "DASHBOARD_CALLBACK": "moovitamix.dashboard.navigation.admin_index",
+    "TABS": admin_tabs(),
     "SIDEBAR": {
         "show_search": False,
         "show_all_applications": False,

@@ -21,6 +21,7 @@ from recommender.dashboard.views import models_page
 admin.autodiscover()
 
 handler400 = "moovitamix.api.exceptions.bad_request_page"
+handler403 = "moovitamix.api.exceptions.permission_denied_page"
 handler404 = "moovitamix.api.exceptions.not_found_page"
 handler500 = "moovitamix.api.exceptions.server_error_page"
 

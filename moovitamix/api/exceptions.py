@@ -5,15 +5,16 @@ by field name and is empty for other errors.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponsePermanentRedirect
+from django.template.loader import render_to_string
 from django.urls import Resolver404, resolve, reverse
+from django.utils import translation
 from django.views.decorators.csrf import csrf_exempt
-from django.views.defaults import bad_request, page_not_found, server_error
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -66,22 +67,24 @@ def error_body(code: str, message: str, fields: Mapping[str, Any] | None = None)
     return {"error": {"code": code, "message": message, "fields": dict(fields or {})}}
 
 
-def bad_request_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+def bad_request_page(request: HttpRequest, exception: Exception) -> HttpResponse:
     """The response to a request that Django rejects before any view."""
-    return _error_page(
-        request, 400, "bad_request", "This request is malformed.", lambda: bad_request(request, exception)
-    )
+    return _error_page(request, 400, "bad_request", "This request is malformed.")
 
 
-def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponseBase:
-    return _error_page(
-        request, 404, "not_found", f"{request.path} does not exist.",
-        lambda: page_not_found(request, exception),
-    )  # fmt: skip
+def permission_denied_page(
+    request: HttpRequest, exception: Exception | None = None, reason: str = ""
+) -> HttpResponse:
+    """Also for forms without a valid CSRF token, which come with a `reason`."""
+    return _error_page(request, 403, "permission_denied", "Permission denied.")
 
 
-def server_error_page(request: HttpRequest) -> HttpResponseBase:
-    return _error_page(request, 500, "internal_error", INTERNAL_ERROR_MESSAGE, lambda: server_error(request))
+def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error_page(request, 404, "not_found", f"{request.path} does not exist.")
+
+
+def server_error_page(request: HttpRequest) -> HttpResponse:
+    return _error_page(request, 500, "internal_error", INTERNAL_ERROR_MESSAGE)
 
 
 @csrf_exempt
@@ -95,11 +98,12 @@ def unknown_route(request: HttpRequest) -> HttpResponseBase:
     return _json_error(404, "not_found", f"{request.path} does not exist. {hint}")
 
 
-def _error_page(
-    request: HttpRequest, code: int, name: str, message: str, html_page: Callable[[], HttpResponseBase]
-) -> HttpResponseBase:
+def _error_page(request: HttpRequest, code: int, name: str, message: str) -> HttpResponse:
     if not request.path_info.startswith(API_PREFIX):
-        return html_page()
+        # Without a request context: its processors read the user, and the database may be away.
+        context = {"code": code, "request_id": getattr(request, "log_id", "")}
+        with translation.override(translation.get_language_from_request(request)):
+            return HttpResponse(render_to_string("error.html", context), status=code)
     return HttpResponse(orjson.dumps(error_body(name, message)), status=code, content_type="application/json")
 
 

@@ -212,8 +212,8 @@ def _split_percent() -> int:
 
 
 def _has_ended(request: HttpRequest, object_id: int | str | None) -> bool:
-    if object_id is None:
-        return False
+    if object_id is None or not str(object_id).isdecimal():
+        return False  # no experiment: Django answers 404
     known: dict[int | str, bool] = request.__dict__.setdefault("ended_experiments", {})
     if object_id not in known:
         ended = Experiment.objects.filter(pk=object_id, status=Experiment.Status.ENDED)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client, override_settings
-from django.urls import path
+from django.urls import path, reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -109,6 +110,34 @@ def test_outside_the_api_errors_stay_pages() -> None:
 
     assert answer.status_code == 404
     assert answer.headers["Content-Type"].startswith("text/html")
+
+
+@override_settings(DEBUG=False)
+def test_an_error_page_leads_home_and_names_the_request(admin_user: User) -> None:
+    client = Client(raise_request_exception=False, enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    pages = {
+        404: client.get("/nothing/"),
+        403: client.post("/listen/leave/"),
+        400: client.get("/", headers={"Host": "not.ours.example.org"}),
+    }
+    french = client.get("/nothing/", headers={"Accept-Language": "fr"}).content.decode()
+    no_numbers = {
+        client.get(
+            reverse(f"admin:{model._meta.label_lower.replace('.', '_')}_change", args=["abc"])
+        ).status_code
+        for model in admin.site._registry
+    }
+
+    for code, page in pages.items():
+        text = page.content.decode()
+        assert page.status_code == code
+        assert page.headers["X-Request-ID"] in text
+        assert 'href="/"' in text
+        assert 'href="/listen/"' in text
+    assert "Cette page n’existe pas" in french  # noqa: RUF001
+    # Django leads from a row that does not exist to the admin's first page.
+    assert no_numbers <= {302, 404}
 
 
 def test_a_forgotten_slash_leads_to_the_list(caller: ApiCaller) -> None:

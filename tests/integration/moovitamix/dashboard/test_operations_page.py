@@ -6,6 +6,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -15,6 +16,8 @@ from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
 from ingestion.models import Heartbeat, IngestionRun
 from ingestion.schedules import sync_timetable
+from moovitamix.dashboard.navigation import SIDEBAR_SECTIONS
+from moovitamix.dashboard.tabs import GROUPS
 from moovitamix.operations import service_state
 from recommender import services
 from tests.support.builders.daily_runs import make_daily_runs
@@ -244,7 +247,26 @@ def test_the_sidebar_marks_the_page_that_is_open_and_no_other(staff: Client) -> 
             for item in group["items"]
             if item["active"]
         ]
-        for path in ("/", "/admin/ingestion/incident/")
+        for path in ("/", "/admin/ingestion/incident/", "/admin/ingestion/rejection/")
     }
 
-    assert active == {"/": ["Operations"], "/admin/ingestion/incident/": ["Incidents"]}
+    # Lists on one subject share an entry of the menu, and are tabs.
+    assert active == {
+        "/": ["Operations"],
+        "/admin/ingestion/incident/": ["Incidents"],
+        "/admin/ingestion/rejection/": ["Ingestion runs"],
+    }
+
+
+def test_every_list_is_in_the_menu_or_in_a_tab_beside_an_entry_of_it() -> None:
+    entries = {page for entries in SIDEBAR_SECTIONS.values() for _title, _icon, page in entries}
+    lists = {
+        f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist" for model in admin.site._registry
+    }
+    tabs = [[f"admin:{model.replace('.', '_')}_changelist" for model, _title in group] for group in GROUPS]
+    reached = {page for group in tabs for page in group if entries & {*group}} | entries
+
+    linked_elsewhere = {"decision", "engagementday", "songevidence", "taskusage"}
+    schedules = {"crontabschedule", "intervalschedule", "solarschedule", "clockedschedule", "groupresult"}
+    left = {page.rpartition("_")[0].rpartition("_")[2] for page in lists - reached}
+    assert left - linked_elsewhere - schedules == set()

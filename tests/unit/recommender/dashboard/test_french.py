@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def texts_of_templates() -> Iterator[str]:
-    for file in (ROOT / "templates" / "listen").glob("*.html"):
+    for file in (*(ROOT / "templates" / "listen").glob("*.html"), ROOT / "templates" / "error.html"):
         text = file.read_text()
         yield from re.findall(r'{% translate "([^"]+)" %}', text)
         for body in re.findall(r"{% blocktranslate[^%]*%}(.*?){% endblocktranslate %}", text, re.DOTALL):
