@@ -35,7 +35,7 @@
         set.backgroundColor = colour(set.backgroundColor);
         set.borderWidth = set.borderWidth ?? 2;
         set.pointRadius = set.pointRadius ?? 2;
-        set.tension = set.tension ?? 0.2;
+        set.tension = set.tension ?? 0;
       });
       const { type, scale } = canvas.dataset;
       charts.push(new Chart(canvas, { type, data, options: options(type, scale) }));

@@ -34,6 +34,11 @@ from recommender.registry.cohesion import COHESION_NAMES, compare_cohesion, far_
 
 MAX_VERSIONS: Final = 26  # half a year of weeks
 MAX_CHART_DAYS: Final = 90
+CHAMPION_ROLES: Final = (
+    ModelVersion.Role.CHAMPION.value, ModelVersion.Role.RETIRED.value, ModelVersion.Role.WITHDRAWN.value
+)  # fmt: skip
+SMALL_POINT, LARGE_POINT = 2, 5
+THIRD_COLOUR: Final = "#0d9488"
 MAX_EXAMPLES: Final = 3
 NO_MODEL_HINT: Final = "There is no model yet. Train one: python manage.py retrain"
 BASELINE_NAMES: Final = {"popularity": "popular songs", "rp3beta": "RP3beta"}
@@ -66,8 +71,12 @@ def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
     baseline = [read_metric(version, "popularity") for version in versions]
     counts = [(version.metrics.get(version.method) or {}).get("listeners", 0) for version in versions]
     listeners = [count for count in counts if count]
+    rp3beta = [read_metric(version, "rp3beta") for version in versions]
+    # Versions that were champion have a larger point.
+    sizes = [LARGE_POINT if version.role in CHAMPION_ROLES else SMALL_POINT for version in versions]
     series = [
-        chart_series("Version", quality, PRIMARY_COLOUR),
+        chart_series("Version (large point: was champion)", quality, PRIMARY_COLOUR, pointRadius=sizes),
+        *([chart_series("RP3beta", rp3beta, THIRD_COLOUR)] if any(rp3beta) else []),
         chart_series("Popularity baseline", baseline, SECONDARY_COLOUR),
     ]
     return Plot(
@@ -75,8 +84,8 @@ def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
         "line",
         chart_json([version.label for version in versions], series) if any(quality) else "",
         caption="How well a version's first 20 songs match what listeners played in the following week. "
-        "Higher is better; a useful version stays above the popularity baseline, which recommends the most "
-        "played songs.",
+        "Higher is better; a useful version stays above both baselines: popular songs, and RP3beta, which "
+        "follows listeners of the same songs.",
         formula="NDCG@20 on the week after the training data, mean over listeners. It counts plays that "
         "listeners chose themselves, and leaves out songs that they had played before.",
         window=_describe_versions(versions),

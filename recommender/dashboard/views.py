@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Case, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, When
+from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -14,6 +15,7 @@ from ingestion.models import Incident
 from ingestion.page_permissions import page_permission
 from recommender.dashboard import charts, tables
 from recommender.dashboard.experiment_report import describe_unchecked
+from recommender.dashboard.summary import summarize
 from recommender.experiments.lifecycle import LIST_SHARE
 from recommender.experiments.power_analysis import detectable_changes
 from recommender.models import Decision, Experiment, ScoredList
@@ -36,6 +38,7 @@ def models_page(request: HttpRequest) -> HttpResponse:
         "title": "Models",
         "now": now,
         "headline": charts.build_headline(versions, unfinished, promotions, drift, now),
+        "summary": summarize(versions.champion, unfinished),
         "warnings": charts.model_warnings(versions),
         "notices": _notices(),
         "experiments": [{"experiment": one, "reason": _latest_reason(one)} for one in unfinished],
@@ -78,6 +81,9 @@ def _shown_experiments() -> "QuerySet[Experiment, Any]":
     shown = Experiment.objects.filter(~Q(status=ExperimentStatus.ENDED) | Q(pk__in=without_promotion))
     return shown.select_related("champion", "challenger").annotate(
         last_verdict=Subquery(decisions.values("verdict")[:1]),
+        last_rules=Subquery(decisions.values("rules")[:1]),
+        # As text: SQLite would give a number, which Django's JSON field cannot read.
+        last_unproven=Subquery(decisions.annotate(unproven=KT("evidence__unproven")).values("unproven")[:1]),
         days=Case(
             When(is_running_change, then=Subquery(by_experiment.values(n=Count("day", distinct=True))))
         ),

@@ -48,7 +48,13 @@ def test_a_filled_page_has_charts_with_caption_formula_window_and_sample_and_the
 ) -> None:
     make_listeners_and_songs()
     now = timezone.now()
-    metrics = {"mix": {"ndcg": 0.24, "listeners": 50}, "popularity": {"ndcg": 0.05}}
+    metrics = {
+        "mix": {"ndcg": 0.24, "listeners": 50}, "popularity": {"ndcg": 0.05}, "rp3beta": {"ndcg": 0.2},
+        "against_baselines": {
+            "popularity": {"difference": 0.19, "low": 0.15, "high": 0.23, "listeners": 50},
+            "rp3beta": {"difference": 0.04, "low": -0.01, "high": 0.09, "listeners": 50},
+        },
+    }  # fmt: skip
     first = make_version("2026w44.1", metrics=metrics, cohesion={"silhouette_macro": 0.3, "r2": 0.5})
     second = make_version("2026w45.1", metrics=metrics, cohesion={"silhouette_macro": 0.31, "r2": 0.5})
     second.clusters.create(number=1, position=0, name="Rock & <Roll>", size=12, plays=40,
@@ -70,6 +76,13 @@ def test_a_filled_page_has_charts_with_caption_formula_window_and_sample_and_the
         "2026w45.1 has been the champion since today; the experiment with 2026w46.1 is on day 1; "
         "a drift alarm was raised this week." in text
     )
+    assert "<li>2026w45.1 serves. It has learned from" in text
+    assert (
+        "it beats popular songs (NDCG@20 +0.1900, 4.8 times as high; 95 % +0.1500 to +0.2300), and does not "
+        "clearly beat RP3beta (NDCG@20 +0.0400, 1.2 times as high; 95 % -0.0100 to +0.0900)." in text
+    )
+    first_day, last_day = (f"{now + timedelta(days=days):%Y-%m-%d}" for days in (31, 60))
+    assert f"this is decided between {first_day} and {last_day}, and earlier only if it is worse." in text
     assert "2026w45.1 replaced 2026w44.1." in text
     assert "Rock, 1990s: +20.0 points" in text
     assert '<th scope="row">Rock &amp; &lt;Roll&gt;</th><td>12</td><td>40</td>' in text
