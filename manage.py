@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import typing
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -23,6 +24,7 @@ RUNTIME_LOCK = os.path.join(HERE, "requirements.lock")
 # Includes the runtime's packages, at the same versions.
 DEV_LOCK = os.path.join(HERE, "requirements-dev.lock")
 OLDEST = (3, 11)
+QUIET_SECONDS = 10  # between two lines about the download, if they go to a file
 
 
 def main() -> None:
@@ -89,14 +91,41 @@ def install(lock: str) -> None:
     if not complete:
         create_empty()
     write_stamps([])
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-    if subprocess.call(pip + ["-r", lock]) != 0:
+    if run_pip(lock) != 0:
         sys.exit(
             "The packages could not be installed; see pip's message. Check that this machine reaches PyPI,\n"
             "or the index in PIP_INDEX_URL (behind a proxy: HTTPS_PROXY), then run the same command again."
         )
     write_stamps([DEV_LOCK, RUNTIME_LOCK] if lock == DEV_LOCK else [lock])
     say("Done.")
+
+
+def run_pip(lock: str) -> int:
+    """Install what the lock file names, and say how far it is; returns pip's exit code."""
+    with open(lock) as file:
+        total = sum("==" in line and not line.startswith((" ", "#")) for line in file)
+    pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off"]
+    process = subprocess.Popen(
+        pip + ["--require-hashes", "-r", lock], stdout=subprocess.PIPE, universal_newlines=True
+    )
+    found, shown_at, terminal = 0, time.monotonic(), sys.stderr.isatty()
+    for line in process.stdout or ():
+        if line.startswith("Collecting "):
+            found += 1
+            text = "  %d of %d packages" % (found, total)
+        elif line.startswith("Installing collected packages"):
+            text = "  unpacking %d packages" % found
+        else:
+            continue
+        if terminal:
+            sys.stderr.write("\r" + text.ljust(40))
+            sys.stderr.flush()
+        elif time.monotonic() - shown_at >= QUIET_SECONDS:
+            shown_at = time.monotonic()
+            say(text)
+    if terminal:
+        sys.stderr.write("\r" + " " * 40 + "\r")
+    return process.wait()
 
 
 def create_empty() -> None:

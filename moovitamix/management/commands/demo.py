@@ -286,13 +286,14 @@ class Command(GuidedCommand):
         self, source: str, web: str, password: str | None, request: str, folder: Path, database: str
     ) -> None:
         self._print(
-            f"\nReady.\n"
-            f"  operations   {web}/\n"
-            f"  models       {web}/models/\n"
-            f"  listeners    {web}/listen/\n"
+            f"\nReady. Look at these first:\n"
+            f"  listeners    {web}/listen/  choose a listener: their songs, each with its reason\n"
+            f"  operations   {web}/         the last import: what came, and whether it was as usual\n"
+            f"  models       {web}/models/  the model that serves: does it beat the baselines?\n"
+            f"\n"
             f"  web admin    {web}/admin/\n"
             f"  log in as    {self._login(password)}\n"
-            f"  API          {web}/api/docs/\n"
+            f"  API          {web}/api/docs/ (quickstart in Python, JavaScript and curl)\n"
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
             f"{_by_hand_hint(folder, database)}"
