@@ -14,6 +14,7 @@ from moovitamix.metrics.view import metrics_view
 from moovitamix.operations.health import liveness, readiness
 from moovitamix.security.two_factor import PAGE as TWO_FACTOR_PAGE
 from moovitamix.security.two_factor import two_factor_page
+from recommender.dashboard.cluster_page import cluster_page
 from recommender.dashboard.listen import views as listen
 from recommender.dashboard.views import models_page
 
@@ -41,6 +42,7 @@ urlpatterns = [
     path("listen/open/<str:token>/", listen.open_link, name="listen_open"),
     path("listen/leave/", listen.leave, name="listen_leave"),
     path("models/", models_page, name="models"),
+    path("models/clusters/<id:number>/", cluster_page, name="cluster"),
     path("health/live/", liveness, name="health-live"),
     path("health/ready/", readiness, name="health-ready"),
     # Prometheus requests this path without a trailing slash.

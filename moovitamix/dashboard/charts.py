@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from ingestion.monitoring.anomaly_detection import MIN_RUNS
 from ingestion.monitoring.run_metrics import METRICS, WHOLE_RUN, RunMetrics
 from moovitamix.dashboard.formatting import (
     NOT_MEASURED,
@@ -127,7 +128,7 @@ def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
     if check is None:
         return ""
     if check.low is None or check.high is None:
-        return f"learning the expected range: {format_count(check.n, 'run')} so far"
+        return f"expected range known after {MIN_RUNS} runs ({check.n} so far)"
     low, high = check.low, check.high
     if unit in COUNT_UNITS:
         low, high = math.ceil(low), math.floor(high)

@@ -7,6 +7,26 @@
   // A canvas does not resolve CSS variables.
   const colour = (value) => (/^var\(/.test(value || "") ? style(value.slice(4, -1)) || "#7c3aed" : value);
 
+  // The names of the largest bubbles.
+  const LABELS = {
+    id: "labels",
+    afterDatasetsDraw(chart) {
+      const { ctx, chartArea } = chart;
+      ctx.save();
+      ctx.fillStyle = style("--mm-muted") || "#64748b";
+      ctx.font = "12px sans-serif";
+      chart.getDatasetMeta(0).data.forEach((bubble, index) => {
+        const { label } = chart.data.datasets[0].data[index];
+        if (!label) return;
+        const half = ctx.measureText(label).width / 2;
+        const x = Math.min(Math.max(bubble.x, chartArea.left + half), chartArea.right - half);
+        ctx.textAlign = "center";
+        ctx.fillText(label, x, bubble.y + 4);
+      });
+      ctx.restore();
+    },
+  };
+
   function options(type, scale) {
     const muted = style("--mm-muted") || "#64748b";
     const line = style("--mm-line") || "#e2e8f0";
@@ -21,7 +41,11 @@
       plugins: {
         legend: { display: type !== "bubble", position: "bottom", labels: { color: muted, usePointStyle: true, pointStyle: "rectRounded", filter: (item) => item.text } },
         tooltip:
-          type === "bubble" ? { callbacks: { label: (item) => item.raw.name } } : {},
+          type === "bubble" ? { callbacks: { label: (item) => [item.raw.name, ...(item.raw.examples || [])] } } : {},
+      },
+      onClick: (_event, [hit], chart) => {
+        const url = hit && chart.data.datasets[hit.datasetIndex].data[hit.index].url;
+        if (url) location.assign(url);
       },
     };
   }
@@ -38,7 +62,7 @@
         set.tension = set.tension ?? 0;
       });
       const { type, scale } = canvas.dataset;
-      charts.push(new Chart(canvas, { type, data, options: options(type, scale) }));
+      charts.push(new Chart(canvas, { type, data, options: options(type, scale), plugins: type === "bubble" ? [LABELS] : [] }));
     });
   }
 

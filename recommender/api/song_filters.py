@@ -21,10 +21,8 @@ CACHE_SECONDS: Final = 600
 
 def songs_in_cluster(songs: QuerySet[Song], number: int) -> QuerySet[Song]:
     model = current_model().model
-    if model is None or number not in model.label_by_number:
-        return songs.none()
-    ids = model.song_ids[model.scorer.labels == model.label_by_number[number]]
-    return songs.filter(pk__in=sql.ids_as_one_parameter(ids.tolist()))
+    ids = model.songs_of(number) if model else []
+    return songs.filter(pk__in=sql.ids_as_one_parameter(ids)) if ids else songs.none()
 
 
 def songs_of_genre(songs: QuerySet[Song], genre: str) -> QuerySet[Song]:

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db.models import Q, Subquery
+from django.urls import reverse
+from django.utils.html import format_html
 
 from ingestion.models import Song
 from recommender.dashboard.formatting import format_count, format_decimal
@@ -40,6 +42,7 @@ CHAMPION_ROLES: Final = (
 SMALL_POINT, LARGE_POINT = 2, 5
 THIRD_COLOUR: Final = "#0d9488"
 MAX_EXAMPLES: Final = 3
+MAX_MAP_LABELS: Final = 10  # more would cover each other
 NO_MODEL_HINT: Final = "There is no model yet. Train one: python manage.py retrain"
 BASELINE_NAMES: Final = {"popularity": "popular songs", "rp3beta": "RP3beta"}
 NO_MEASURE_HINT: Final = "No version has been evaluated yet; the next training evaluates its version."
@@ -239,21 +242,28 @@ def map_plot(version: ModelVersion | None) -> Plot:
     clusters = sorted(version.clusters.order_by("-size"), key=_family_name) if version else []
     placed = [cluster for cluster in clusters if "map" in cluster.facts]
     largest = max((cluster.size for cluster in placed), default=1)
-    bubbles = [
-        dict(zip("xy", cluster.facts["map"], strict=True), name=cluster.shown_name,
-             r=round(3 + 22 * (cluster.size / largest) ** 0.5, 1))
-        for cluster in placed
-    ]  # fmt: skip
-    data = json.dumps({"datasets": [{"label": "Clusters", "data": bubbles, "backgroundColor": "#7c3aed66"}]})
     songs = _song_names(
         song for cluster in clusters for song in cluster.facts.get("examples", [])[:MAX_EXAMPLES]
     )
+    named = {cluster.pk for cluster in sorted(placed, key=lambda one: -one.size)[:MAX_MAP_LABELS]}
+    bubbles = [
+        dict(zip("xy", cluster.facts["map"], strict=True), name=cluster.shown_name,
+             label=cluster.shown_name if cluster.pk in named else "",
+             url=reverse("cluster", args=[cluster.number]), examples=_examples(cluster, songs),
+             r=round(3 + 22 * (cluster.size / largest) ** 0.5, 1))
+        for cluster in placed
+    ]  # fmt: skip
+    families = sorted({_family_name(cluster) for cluster in placed})
+    hues = {name: SERIES_COLOURS[place % len(SERIES_COLOURS)] for place, name in enumerate(families)}
+    colours = [f"{hues[_family_name(cluster)]}88" for cluster in placed]
+    data = json.dumps({"datasets": [{"label": "Clusters", "data": bubbles, "backgroundColor": colours}]})
     return Plot(
         "Clusters",
         "bubble",
         data if placed else "",
         caption="Each bubble is a cluster of the champion; clusters with similar songs are close to each "
-        "other, and a larger bubble holds more songs. Point at a bubble to read its name.",
+        "other, and a larger bubble holds more songs. The colour stands for the style family. Point at a "
+        "bubble to read its name and songs; click it for its page.",
         formula="The cluster centers on their first two principal components. The area of a bubble grows "
         "with its number of songs.",
         window=f"Version {version.label}." if version else "",
@@ -263,12 +273,14 @@ def map_plot(version: ModelVersion | None) -> Plot:
             ["Cluster", "Songs", "Plays", "Examples", "Style family"],
             *(
                 [
-                    cluster.shown_name,
+                    format_html(
+                        '<a class="mm-link" href="{}">{}</a>',
+                        reverse("cluster", args=[cluster.number]),
+                        cluster.shown_name,
+                    ),
                     format_count(cluster.size),
                     format_count(cluster.plays),
-                    "; ".join(
-                        songs[pk] for pk in cluster.facts.get("examples", [])[:MAX_EXAMPLES] if pk in songs
-                    ),
+                    "; ".join(_examples(cluster, songs)),
                     _family_name(cluster),
                 ]
                 for cluster in clusters
@@ -276,6 +288,10 @@ def map_plot(version: ModelVersion | None) -> Plot:
         ],
         empty="The champion has no map. The next training computes one." if version else NO_MODEL_HINT,
     )
+
+
+def _examples(cluster: Cluster, songs: Mapping[int, str]) -> list[str]:
+    return [songs[pk] for pk in cluster.facts.get("examples", [])[:MAX_EXAMPLES] if pk in songs]
 
 
 def _family_name(cluster: Cluster) -> str:

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any, Final
 
+from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
 
@@ -51,7 +51,7 @@ class Plot:
         """In Python: template loops took a third of the page's time."""
         lines = []
         for place, row in enumerate(self.rows):
-            first, *rest = map(escape, row)
+            first, *rest = map(conditional_escape, row)
             scope, cell = ("row", "td") if place else ("col", 'th scope="col"')
             cells = "".join(f"<{cell}>{text}</{cell[:2]}>" for text in rest)
             lines.append(f'<tr><th scope="{scope}">{first}</th>{cells}</tr>')

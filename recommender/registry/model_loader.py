@@ -106,6 +106,13 @@ class ServingModel:
         column = self.column_of(song_id)
         return None if column is None else self.clusters[int(self.scorer.labels[column])]
 
+    def songs_of(self, number: int) -> list[int]:
+        """Ids of the songs in the cluster with this number, ascending."""
+        if number not in self.label_by_number:
+            return []
+        songs: list[int] = self.song_ids[self.scorer.labels == self.label_by_number[number]].tolist()
+        return songs
+
     def column_of(self, song_id: int) -> int | None:
         if not -(2**63) <= song_id < 2**63:
             return None

@@ -20,7 +20,7 @@ EVERY_ROLE: Final = frozenset(ROLES)
 # Route: who may open it. "staff" has no role, and "key" no scope.
 PAGES: Final = {
     "home": EVERY_ROLE, "live": EVERY_ROLE, "run": EVERY_ROLE, "run_log": EVERY_ROLE,
-    "models": EVERY_ROLE, "listen": EVERY_ROLE, "metrics": EVERY_ROLE,
+    "models": EVERY_ROLE, "cluster": EVERY_ROLE, "listen": EVERY_ROLE, "metrics": EVERY_ROLE,
     "two-factor": frozenset({"staff", *ROLES}),
     "health-live": PUBLIC, "health-ready": PUBLIC, "favicon": PUBLIC,
     # For whoever has a listener's link (test_listener_page.py); anybody may forget one.
@@ -78,7 +78,7 @@ def routes(patterns: Any = None) -> Iterator[URLPattern]:
 def path_of(route: str) -> str:
     values: dict[str, Any] = {
         "api-model": {"label": "2026w1.1"}, "api-feedback-event": {"event_id": "a"},
-        "listen_playlist": {"form": "jspf"}, "listen_open": {"token": "made:up"},
+        "cluster": {"number": 1}, "listen_playlist": {"form": "jspf"}, "listen_open": {"token": "made:up"},
     }  # fmt: skip
     if route == "api-unknown":
         return "/api/nothing/"

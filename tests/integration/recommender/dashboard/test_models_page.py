@@ -85,7 +85,8 @@ def test_a_filled_page_has_charts_with_caption_formula_window_and_sample_and_the
     assert f"this is decided between {first_day} and {last_day}, and earlier only if it is worse." in text
     assert "2026w45.1 replaced 2026w44.1." in text
     assert "Rock, 1990s: +20.0 points" in text
-    assert '<th scope="row">Rock &amp; &lt;Roll&gt;</th><td>12</td><td>40</td>' in text
+    link = '<a class="mm-link" href="/models/clusters/1/">Rock &amp; &lt;Roll&gt;</a>'
+    assert f'<th scope="row">{link}</th><td>12</td><td>40</td>' in text
     assert "Song 10 by Artist 10" in text
     assert "50 listeners each" in text
 

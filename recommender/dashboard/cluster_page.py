@@ -1,0 +1,73 @@
+"""The staff page of one cluster of the serving model: its songs, feedback on them, and its past."""
+
+from typing import Any, Final
+
+from django.contrib import admin
+from django.db.models import Count
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from ingestion.models import Song
+from ingestion.page_permissions import page_permission
+from recommender.dashboard.formatting import format_count
+from recommender.models import Cluster, Feedback, sql
+from recommender.services import current_model
+from recommender.serving.reasons import share_text
+
+MAX_SONGS: Final = 30
+MAX_VERSIONS: Final = 12
+
+
+@page_permission("recommender.view_modelversion")
+def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
+    model = current_model().model
+    cluster = Cluster.objects.filter(version=model.version, number=number).first() if model else None
+    if model is None or cluster is None:
+        raise Http404
+    songs = model.songs_of(number)
+    feedback = Feedback.objects.standing().filter(song_id__in=sql.ids_as_one_parameter(songs))
+    family = cluster.facts.get("family", {}).get("name", "")
+    all_songs, all_plays = model.version.n_songs, model.version.n_plays
+    context = {
+        **admin.site.each_context(request),
+        "title": cluster.shown_name,
+        "cluster": cluster,
+        "version": model.version,
+        "facts": [
+            ("Songs", f"{format_count(cluster.size)} ({_share(cluster.size, all_songs)} of all)"),
+            (
+                "Plays",
+                f"{format_count(cluster.plays)} ({_share(cluster.plays, all_plays)} of all)",
+            ),
+            *_words(cluster.facts),
+            *([("Style family", family)] if family else []),
+        ],
+        "songs": _songs(cluster, songs),
+        "feedback": [
+            (Feedback.Kind(row["kind"]).label, format_count(row["n"]))
+            for row in feedback.order_by().values("kind").annotate(n=Count("pk")).order_by("-n")
+        ],
+        "past": Cluster.objects.filter(number=number)
+        .select_related("version")
+        .order_by("-version_id")[:MAX_VERSIONS],
+    }
+    return render(request, "recommender/cluster.html", context)
+
+
+def _words(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    genres = ", ".join(f"{name} ({share_text(share)})" for name, share in facts.get("genres", {}).items())
+    moods = ", ".join(facts.get("moods", ()))
+    named = (("Genres", genres), ("Decade", facts.get("decade", "")), ("Mood", moods))
+    return [(name, text) for name, text in named if text]
+
+
+def _songs(cluster: Cluster, songs: list[int]) -> list[Song]:
+    """The most played ones first, as the training found them."""
+    first = [pk for pk in cluster.facts.get("examples", ()) if pk in set(songs)]
+    chosen = list(dict.fromkeys([*first, *songs]))[:MAX_SONGS]
+    found = Song.objects.in_bulk(chosen)
+    return [found[pk] for pk in chosen if pk in found]
+
+
+def _share(part: int, whole: int) -> str:
+    return share_text(part / whole if whole else 0.0)
