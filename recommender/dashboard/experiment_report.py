@@ -78,6 +78,7 @@ class DecisionMetric(NamedTuple):
 class ExperimentReport:
     title: str
     headline: str  # the experiment's state in a sentence; `title` says it in a few words
+    plain_numbers: list[str]  # the difference between the two models, each with its interval
     sides: tuple[str, str]  # names of the tested model and of the model that it is compared with
     checked_at: datetime | None  # when the evidence was counted; None: just now
     evidence_plot: Plot | None  # one point per daily check; None before the first check
@@ -110,6 +111,7 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
     return ExperimentReport(
         title=_title(experiment),
         headline=_headline(experiment, last),
+        plain_numbers=_plain_numbers(sides, last, evidence),
         sides=sides,
         checked_at=last.at if last else None,
         evidence_plot=_evidence_plot(experiment.kind, decisions, evidence) if decisions else None,
@@ -157,6 +159,23 @@ def _headline(experiment: Experiment, last: Decision | None) -> str:
     if experiment.status != ExperimentStatus.ENDED or latest == experiment.reason:
         return latest
     return f"{experiment.reason} Last check: {latest}" if last else experiment.reason
+
+
+def _plain_numbers(sides: tuple[str, str], last: Decision | None, evidence: ExperimentEvidence) -> list[str]:
+    found = []
+    rounds = evidence.wins + evidence.losses
+    if last is not None and rounds:
+        low, share, high = (format_percent(bound) for bound in _win_share_bounds(last))
+        found.append(
+            f"{sides[0].capitalize()} won {format_count(evidence.wins)} of {format_count(rounds)} rounds "
+            f"against {sides[1]}: {share} (95 % {low} to {high}). Equal models win 50 %."
+        )
+    found += [
+        f"{rail.name}, in lists of one model alone: {sides[0]} {rail.difference:+.2f} compared with "
+        f"{sides[1]} (95 % {format_bound(rail.low)} to {format_bound(rail.high)})."
+        for rail in evidence.guardrails
+    ]
+    return found
 
 
 def _decision_metric(kind: str, rules: DecisionRules, unproven: int = 0) -> DecisionMetric:

@@ -90,6 +90,8 @@ def test_an_experiments_page_shows_the_numbers_of_the_last_check(staff: Client, 
 
     assert f"Numbers of the last check, {checked_at:%Y-%m-%d %H:%M}" in text
     assert "12 rounds won, 6 lost" in text
+    plain = "The challenger won 12 of 18 rounds against the champion: 66.7\u202f% (95 % "
+    assert f"<li>{plain}" in text
 
 
 def test_of_more_checks_than_a_chart_shows_the_last_one_is_the_headline(
