@@ -17,7 +17,7 @@ def summarize(champion: ModelVersion | None, experiments: Sequence[Experiment]) 
     """`experiments`: unfinished ones, annotated with `last_rules` and `last_unproven` of their last check."""
     if champion is None:
         return ["No model serves: listeners get popular songs. Train one: python manage.py retrain"]
-    tested = next((one for one in experiments if one.started_at and one.kind != Kind.ANCHOR), None)
+    tested = next((one for one in experiments if one.started_at and one.kind != Kind.HOLDBACK), None)
     return [_describe_champion(champion), _compare_with_baselines(champion), _describe_test(tested)]
 
 
@@ -55,7 +55,7 @@ def _describe_test(experiment: Experiment | None) -> str:
     stored = getattr(experiment, "last_rules", None)
     rules = DecisionRules(**stored) if stored else DEFAULT_RULES
     unproven = int(getattr(experiment, "last_unproven", None) or 0)
-    if experiment.kind == Kind.EQUALS:
+    if experiment.kind == Kind.AA_TEST:
         return (
             f"Two copies of {experiment.champion} are compared, which must come out equal; this ends on "
             f"{_day(experiment, rules.equals_days)}."
