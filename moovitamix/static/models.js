@@ -15,11 +15,15 @@
       ctx.save();
       ctx.fillStyle = style("--mm-muted") || "#64748b";
       ctx.font = "12px sans-serif";
+      const drawn = [];
       chart.getDatasetMeta(0).data.forEach((bubble, index) => {
         const { label } = chart.data.datasets[0].data[index];
         if (!label) return;
         const half = ctx.measureText(label).width / 2;
         const x = Math.min(Math.max(bubble.x, chartArea.left + half), chartArea.right - half);
+        // A name that would cover another one is left out; the tooltip has it.
+        if (drawn.some((one) => Math.abs(one.y - bubble.y) < 14 && Math.abs(one.x - x) < one.half + half)) return;
+        drawn.push({ x, y: bubble.y, half });
         ctx.textAlign = "center";
         ctx.fillText(label, x, bubble.y + 4);
       });
