@@ -16,6 +16,7 @@ from moovitamix.security.two_factor import PAGE as TWO_FACTOR_PAGE
 from moovitamix.security.two_factor import two_factor_page
 from recommender.dashboard.cluster_page import cluster_page
 from recommender.dashboard.listen import views as listen
+from recommender.dashboard.songs_page import songs_page
 from recommender.dashboard.views import models_page
 
 # Here and not when the apps start, so that commands do not load the code of every page.
@@ -42,6 +43,7 @@ urlpatterns = [
     path("listen/open/<str:token>/", listen.open_link, name="listen_open"),
     path("listen/leave/", listen.leave, name="listen_leave"),
     path("models/", models_page, name="models"),
+    path("models/songs/", songs_page, name="songs"),
     path("models/clusters/<id:number>/", cluster_page, name="cluster"),
     path("health/live/", liveness, name="health-live"),
     path("health/ready/", readiness, name="health-ready"),

@@ -1,4 +1,4 @@
-"""The page of one cluster: reached from the map, with its songs, feedback and earlier versions."""
+"""The pages of a cluster and of songs, reached from the models page."""
 
 from typing import Any
 
@@ -33,3 +33,20 @@ def test_the_map_leads_to_a_page_with_songs_feedback_and_earlier_versions(
     assert f"{cluster.version.label}</th>" in page
     assert "Feedback: Like" in page
     assert client.get(reverse("cluster", args=[999_999])).status_code == 404
+
+
+def test_staff_search_a_song_and_see_popular_latest_and_similar_ones(
+    options: ServingOptions, settings: Any, client: Client, django_user_model: type[User]
+) -> None:
+    settings.MODEL_STORAGE = options.storage
+    client.force_login(django_user_model.objects.create_superuser("ada"))
+    song = Song.objects.get(pk=Cluster.objects.order_by("-size")[0].facts["examples"][0])
+
+    searched = client.get(reverse("songs"), {"q": song.name})
+    page = client.get(reverse("songs"), {"song": song.pk})
+    wrong = client.get(reverse("songs"), {"song": "9" * 30, "q": "no such song"})
+
+    assert f'href="?song={song.pk}"' in searched.content.decode()
+    assert len(page.context["similar"]) == len(page.context["latest"]) == 15
+    assert page.context["similar"][0]["song"]["id"] != song.pk
+    assert wrong.status_code == 200
