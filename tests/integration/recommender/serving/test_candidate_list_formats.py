@@ -32,7 +32,10 @@ def familiar_list(options: ServingOptions) -> ServedList:
 
 def without_reasons(served: ServedList) -> list[dict[str, Any]]:
     """The items without their reasons, some of which need what older formats lack."""
-    return [{name: value for name, value in item.items() if name != "reason"} for item in served.items]
+    return [
+        {name: value for name, value in item.items() if not name.startswith("reason")}
+        for item in served.items
+    ]
 
 
 def store_as_format_2(row: CandidateList) -> None:
