@@ -13,6 +13,7 @@ import orjson
 
 from recommender.engine.experiments import (
     decision_rules,
+    decision_thresholds,
     interleaving_credit,
     rules_version_1,
     sequential,
@@ -33,14 +34,18 @@ from recommender.experiments.seals import DecisionCount
 from recommender.models import Decision, Experiment, ExperimentSeal, Promotion
 
 DECISION_MODULES: Final = (
-    interleaving_credit, sequential, evidence_module, rules_version_1, decision_rules,
+    interleaving_credit, sequential, evidence_module, decision_thresholds, rules_version_1, decision_rules,
 )  # fmt: skip
-# Code of earlier releases, whose rules are kept as versions 1 and 2.
+# A test compares it with the modules. If they change, and stored decisions still get the same verdicts, the
+# digest of the last release joins those below.
+CODE_OF_THIS_VERSION: Final = "f95168d4260aa0ce2da27010e8c892d50f5175c49a9a04b593b9cfba7e3e2fa0"
+# Code of earlier releases, whose rules are kept by version.
 CODE_OF_EARLIER_VERSIONS: Final = frozenset(
     {
         "281142a5c92b0a5727a8f8d9a4646187ad0a2c1f09f7dd78eab991a3923d2374",
         "08357e15ac636328b30568dc3d49e47638fab9b414693488c0de75c718ff76c4",
         "824a92956c34718d50a604b384d9a4e9e98b04384a6ea2a4a6547c52615231d1",
+        "b876a07ec0444489cc570ef7b0037714b785eb233541b0c44ecd5d354433210d",
     }
 )
 RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: RULES_VERSION_2, 3: DEFAULT_RULES}
