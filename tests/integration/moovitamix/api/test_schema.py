@@ -62,7 +62,8 @@ def test_every_parameter_may_be_empty(schema: dict[str, Any]) -> None:
         for parameter in operation.get("parameters", []):
             if parameter["in"] == "query":
                 assert parameter["allowEmptyValue"] is True, (path, parameter["name"])
-                if "{" not in path:
+                # Feedback is listed for a user only.
+                if "{" not in path and path != "/api/v1/feedback/":
                     address = f"{path.removeprefix('/api/v1')}?{parameter['name']}="
                     assert caller.get(address).status_code == 200, address
 
