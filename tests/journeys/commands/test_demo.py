@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import requests
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
 from moovitamix.management import processes
-from moovitamix.management.processes import child_process, wait_for_url
+from moovitamix.management.commands.demo import Command
+from moovitamix.management.processes import build_demo_environment, child_process, wait_for_url
 from tests.support.project import ROOT, Project, wait_for_line
 
 SMALL = ("--weeks=0", "--songs=60", "--listeners=20", "--days=5")
@@ -65,6 +67,8 @@ def test_the_demo_shows_ingested_data_stops_on_ctrl_c_and_goes_on_with_what_is_t
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=600)[0]
 
+    # The password is shown as soon as it is set: what comes after may be interrupted.
+    assert first.index("user admin with the password") < first.index("Ingesting")
     assert f":{port}/" not in admin
     assert re.search(r"Run \d+ succeeded", overview.text)
     assert songs.text.count("field-artist") > 10
@@ -99,16 +103,12 @@ def test_a_demo_that_was_stopped_before_it_showed_its_password_shows_another_one
         DATABASE_NAME=database, DJANGO_SUPERUSER_PASSWORD="never-seen",
     )  # fmt: skip
 
-    process = sqlite_project.start(
-        sys.executable, str(ROOT / "manage.py"), "demo", f"--folder={folder}", "--once", "--web-port=0",
-        "--source-port=0", *SMALL,
-    )  # fmt: skip
-    # Shown as soon as it is set: what comes after may be interrupted.
-    said = wait_for_line(process, "Ingesting")
-    sqlite_project.stop()
+    said = StringIO()
+    shown = Command(stdout=said)._make_admin(build_demo_environment(folder, "http://127.0.0.1:9"), folder)
 
-    password = re.search(r"user admin with the password (\S+),", said)
+    password = re.search(r"user admin with the password (\S+),", said.getvalue())
     assert password is not None
+    assert password[1] == shown
     code = "from django.contrib.auth.models import User; print(User.objects.get().check_password('%s'))"
     who = sqlite_project.manage("shell", "--no-imports", "-c", code % password[1], DATABASE_NAME=database)
     assert who.stdout == "True\n"

@@ -1,9 +1,13 @@
 """A week later: a refresh carries the champion's groups on, a full training begins afresh."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from django.db import transaction
 
 from recommender.engine import artifact
 from recommender.engine.clustering.warm_start import UNASSIGNED
@@ -32,51 +36,66 @@ def names(version: ModelVersion) -> dict[int, str]:
     return dict(Cluster.objects.filter(version=version).values_list("number", "name"))
 
 
-@pytest.mark.slow
-def test_a_refresh_keeps_nearly_every_song_where_it_was_and_every_name(week_later: Path) -> None:
-    champion = registry.current_champion()
-    assert champion is not None
+@pytest.fixture(scope="class")
+def refreshed(champion_storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(champion_storage, tmp_path_factory.mktemp("refreshed") / "models"))
 
-    version = learn(week_later)
 
-    before, after = numbers(champion, week_later), numbers(version, week_later)
-    kept = [before[song] == after[song] for song in before]
-    assert sum(kept) / len(kept) >= 0.95
-    assert set(after) >= set(before)
-    assert version.parent == champion
-    assert names(version).items() <= names(champion).items()
-    assert version.lineage["from"] == champion.label
-    assert version.lineage["churn_songs"] == pytest.approx(1 - sum(kept) / len(kept), abs=1e-4)
-    assert version.lineage["born"] == []
+@pytest.fixture(scope="class")
+def refreshed_version(refreshed: Path, django_db_blocker: Any) -> Iterator[int]:
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield learn(refreshed).pk
+        transaction.set_rollback(True)
 
 
 @pytest.mark.slow
-def test_a_refresh_is_compared_with_the_champion_on_a_week_that_it_has_not_seen(week_later: Path) -> None:
-    version = learn(week_later)
+class TestAfterARefresh:
+    """One refresh a week after the champion's training, for all of these tests."""
 
-    match = version.metrics["against_champion"]
+    @pytest.fixture
+    def version(self, refreshed_version: int, db: None) -> ModelVersion:
+        return ModelVersion.objects.get(pk=refreshed_version)
 
-    assert match["champion"] == registry.current_champion().label  # type: ignore[union-attr]
-    assert match["low"] <= match["difference"] <= match["high"]
-    assert match["listeners"] >= 20
+    def test_a_refresh_keeps_nearly_every_song_where_it_was_and_every_name(
+        self, refreshed: Path, version: ModelVersion
+    ) -> None:
+        champion = registry.current_champion()
+        assert champion is not None
 
+        before, after = numbers(champion, refreshed), numbers(version, refreshed)
+        kept = [before[song] == after[song] for song in before]
+        assert sum(kept) / len(kept) >= 0.95
+        assert set(after) >= set(before)
+        assert version.parent == champion
+        assert names(version).items() <= names(champion).items()
+        assert version.lineage["from"] == champion.label
+        assert version.lineage["churn_songs"] == pytest.approx(1 - sum(kept) / len(kept), abs=1e-4)
+        assert version.lineage["born"] == []
 
-@pytest.mark.slow
-def test_a_refresh_keeps_the_scales_of_the_first_training(week_later: Path) -> None:
-    champion = registry.current_champion()
-    assert champion is not None
-    version = learn(week_later)
+    def test_a_refresh_is_compared_with_the_champion_on_a_week_that_it_has_not_seen(
+        self, refreshed: Path, version: ModelVersion
+    ) -> None:
+        match = version.metrics["against_champion"]
 
-    spaces = [
-        space_from_arrays(artifact.read_arrays(week_later / one.label, one.artifact_sha256)[0])
-        for one in (champion, version)
-    ]
+        assert match["champion"] == registry.current_champion().label  # type: ignore[union-attr]
+        assert match["low"] <= match["difference"] <= match["high"]
+        assert match["listeners"] >= 20
 
-    assert spaces[0] is not None
-    assert spaces[1] is not None
-    assert spaces[0].tokens == spaces[1].tokens
-    assert np.array_equal(spaces[0].axes, spaces[1].axes)
-    assert np.array_equal(spaces[0].scales, spaces[1].scales)
+    def test_a_refresh_keeps_the_scales_of_the_first_training(
+        self, refreshed: Path, version: ModelVersion
+    ) -> None:
+        champion = registry.current_champion()
+        assert champion is not None
+        spaces = [
+            space_from_arrays(artifact.read_arrays(refreshed / one.label, one.artifact_sha256)[0])
+            for one in (champion, version)
+        ]
+
+        assert spaces[0] is not None
+        assert spaces[1] is not None
+        assert spaces[0].tokens == spaces[1].tokens
+        assert np.array_equal(spaces[0].axes, spaces[1].axes)
+        assert np.array_equal(spaces[0].scales, spaces[1].scales)
 
 
 @pytest.mark.slow

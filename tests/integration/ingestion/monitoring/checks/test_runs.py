@@ -46,6 +46,11 @@ def alive(part: str, at: datetime, since: datetime) -> None:
     Heartbeat.objects.filter(part=part).update(at=at)
 
 
+def is_night(now: datetime) -> bool:
+    """When something is due; by day a look every hour or two is enough."""
+    return now.hour >= 22 or now.hour < 6
+
+
 def open_reasons() -> dict[str, str]:
     return {one.key: one.facts["reason"] for one in Incident.objects.filter(resolved_at=None)}
 
@@ -202,7 +207,9 @@ def test_on_both_daylight_saving_days_a_missing_run_is_told_of_once_and_in_time(
     make_run(clock - 10 * HOUR)
 
     for minute in range(0, 18 * 60, 5):
-        runs_started(clock + minute * MINUTE)
+        now = clock + minute * MINUTE
+        if is_night(now) or minute % 60 == 0:
+            runs_started(now)
 
     incident = Incident.objects.get()
     assert incident.opened_at == first_told
@@ -226,6 +233,8 @@ def test_days_around_both_clock_changes_with_a_run_each_are_quiet(
 
     for minute in range(0, 4 * 24 * 60, 30):
         now = first_day + minute * MINUTE
+        if not is_night(now) and minute % 120:
+            continue
         slot = due_slot(now)
         if slot is not None and slot not in started:
             started[slot] = now.astimezone(paris)
