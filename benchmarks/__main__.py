@@ -118,6 +118,11 @@ def _add_world(commands: Any, name: str, about: str) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a small database: checks that the benchmark works"
     )
+    if name == "serve":
+        parser.add_argument(
+            "--postgresql", action="store_true",
+            help="1, 4, 16 and 64 clients on a temporary PostgreSQL and Valkey, instead of the other parts",
+        )  # fmt: skip
     _add_json(parser)
 
 
@@ -297,7 +302,7 @@ def _train(chosen: Namespace) -> Report:
 
 
 def _serve(chosen: Namespace) -> Report:
-    plan = serve.Plan(**_world(chosen))
+    plan = serve.Plan(**_world(chosen), on_servers=chosen.postgresql)
     return serve.measure(replace(plan, seconds=2.0, rounds=1, big_songs=10_000) if chosen.quick else plan)
 
 

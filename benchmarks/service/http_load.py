@@ -2,7 +2,8 @@
 
 Usage: python -m benchmarks.service.http_load PORT KEY SECONDS CONNECTIONS PATH...
 
-Paths are requested in a seeded random order. The first tenth of the time is a warm-up. Prints JSON.
+Paths are requested in a seeded random order. The time begins when each connection has had its first response,
+and its first tenth is a warm-up. Prints JSON.
 """
 
 import random
@@ -25,10 +26,9 @@ class ConnectionTotals:
 
 def main(port: int, key: str, seconds: float, connections: int, paths: list[str]) -> None:
     totals = [ConnectionTotals() for _ in range(connections)]
-    warm = time.perf_counter() + seconds / 10
-    end = warm + seconds
+    ready = threading.Barrier(connections)
     threads = [
-        threading.Thread(target=_send_requests, args=(port, key, paths, seed, warm, end, total))
+        threading.Thread(target=_send_requests, args=(port, key, paths, seed, seconds, ready, total))
         for seed, total in enumerate(totals)
     ]
     for thread in threads:
@@ -45,21 +45,36 @@ def main(port: int, key: str, seconds: float, connections: int, paths: list[str]
 
 
 def _send_requests(
-    port: int, key: str, paths: list[str], seed: int, warm: float, end: float, total: ConnectionTotals
+    port: int,
+    key: str,
+    paths: list[str],
+    seed: int,
+    seconds: float,
+    ready: threading.Barrier,
+    total: ConnectionTotals,
 ) -> None:
     draws = random.Random(seed)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A worker loads the model for its first request.
+        _request(connection, key, draws.choice(paths))
+        ready.wait(60)
+        warm = time.perf_counter() + seconds / 10
+        end = warm + seconds
         while (begun := time.perf_counter()) < end:
-            path = draws.choice(paths)
-            connection.sendall(
-                f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"
-                f"Authorization: Bearer {key}\r\n\r\n".encode()
-            )
-            status = _read_answer(connection)
+            status = _request(connection, key, draws.choice(paths))
             if begun >= warm:
                 total.seconds.append(time.perf_counter() - begun)
                 total.failures += status != 200
+
+
+def _request(connection: socket.socket, key: str, path: str) -> int:
+    """Get one page; returns its status."""
+    connection.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"
+        f"Authorization: Bearer {key}\r\n\r\n".encode()
+    )
+    return _read_answer(connection)
 
 
 def _read_answer(connection: socket.socket) -> int:

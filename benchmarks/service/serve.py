@@ -1,4 +1,7 @@
-"""Cost of recommendation lists: requests per second against a plain view, scoring time, memory of workers."""
+"""Cost of recommendation lists: requests per second against a plain view, scoring time, memory of workers.
+
+With --postgresql, requests per second of 1 to 64 clients on PostgreSQL and Valkey instead.
+"""
 
 import os
 import socket
@@ -13,9 +16,18 @@ from typing import Final
 
 import orjson
 import psutil
+import psycopg
 
 from benchmarks.report import Finding, Report
-from benchmarks.workspace import ROOT, Figures, MeasurementFailed, Workspace, temporary_workspace
+from benchmarks.workspace import (
+    ROOT,
+    Figures,
+    MeasurementFailed,
+    Workspace,
+    open_postgres,
+    temporary_workspace,
+)
+from tests.support.servers.postgres_and_valkey import run_valkey
 
 MIN_THROUGHPUT_RATIO: Final = 0.6  # times the plain view's
 MAX_P99_RATIO: Final = 3.0  # times the plain view's
@@ -24,7 +36,16 @@ MAX_PRIVATE_MEMORY: Final = 150.0  # MB per worker
 WORKERS: Final = 4
 START_TIMEOUT: Final = 120.0  # seconds
 CONNECTIONS: Final = 4
+CLIENTS: Final = (1, 4, 16, 64)  # at the same time
+CLIENTS_WORKERS: Final = 2
+CLIENTS_THREADS: Final = 8  # of each worker, as `serve` starts them
 REQUESTED_LISTENERS: Final = 300  # per view: enough that no response repeats the one before
+
+
+VIEW_SETTINGS: Final = {
+    "plain": "benchmarks.service.plain_view_settings",
+    "ours": "moovitamix.settings",
+}
 
 
 @dataclass(frozen=True)
@@ -37,12 +58,16 @@ class Plan:
     seconds: float = 10.0
     rounds: int = 3
     big_songs: int = 1_000_000
+    on_servers: bool = False  # PostgreSQL and Valkey, instead of SQLite and no Redis
 
 
 def measure(plan: Plan) -> Report:
     report = Report(asdict(plan))
     with temporary_workspace() as workspace:
         try:
+            if plan.on_servers:
+                _measure_clients(workspace, plan, report)
+                return report
             key = _prepare(workspace, plan)
             _measure_throughput(workspace, plan, report, key)
             _measure_memory(workspace, plan, report, key)
@@ -87,35 +112,63 @@ def _prepare(workspace: Workspace, plan: Plan) -> str:
 
 def _measure_throughput(workspace: Workspace, plan: Plan, report: Report, key: str) -> None:
     samples: dict[str, list[Figures]] = {"plain": [], "ours": []}
-    paths = {
-        # Other listeners: the plain view's feedback makes their candidate lists stale.
-        "plain": [
-            f"/plain/{listener}/" for listener in range(REQUESTED_LISTENERS + 1, 2 * REQUESTED_LISTENERS + 1)
-        ],
-        "ours": [
-            f"/api/v1/users/{listener}/recommendations/?n=20"
-            for listener in range(1, REQUESTED_LISTENERS + 1)
-        ],
-    }
-    settings = {"plain": "benchmarks.service.plain_view_settings", "ours": "moovitamix.settings"}
     for round_ in range(plan.rounds):
         for name, figures in samples.items():
             _print_progress(f"load {round_ + 1}/{plan.rounds}: {name}")
-            with _server(workspace, workers=1, DJANGO_SETTINGS_MODULE=settings[name]) as (port, _):
-                figures.append(_load(workspace, port, key, plan.seconds, paths[name]))
+            with _server(workspace, workers=1, DJANGO_SETTINGS_MODULE=VIEW_SETTINGS[name]) as (port, _):
+                figures.append(_load(workspace, port, key, plan.seconds, _paths(name)))
+    _require_answers(samples)
+    _findings(report, samples, f"at {plan.songs} songs")
+
+
+def _measure_clients(workspace: Workspace, plan: Plan, report: Report) -> None:
+    samples: dict[int, dict[str, list[Figures]]] = {
+        clients: {name: [] for name in VIEW_SETTINGS} for clients in CLIENTS
+    }
+    with run_valkey() as valkey, open_postgres(workspace) as databases:
+        database = databases.create_database()
+        workspace.environment |= {**database, "REDIS_URL": valkey.url}
+        key = _prepare(workspace, plan)
+        # This server has no autovacuum, and without statistics PostgreSQL chooses other plans.
+        with psycopg.connect(database["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute("ANALYZE")
+        for round_ in range(plan.rounds):
+            for name, settings in VIEW_SETTINGS.items():
+                _print_progress(f"{', '.join(map(str, CLIENTS))} clients {round_ + 1}/{plan.rounds}: {name}")
+                with _server(
+                    workspace, workers=CLIENTS_WORKERS, threads=CLIENTS_THREADS,
+                    DJANGO_SETTINGS_MODULE=settings,
+                ) as (port, _):  # fmt: skip
+                    for clients, found in samples.items():
+                        found[name].append(
+                            _load(workspace, port, key, plan.seconds, _paths(name), connections=clients)
+                        )
+    for clients, found in samples.items():
+        _require_answers(found)
+        _findings(report, found, f"on PostgreSQL, {clients} clients")
+
+
+def _paths(name: str) -> list[str]:
+    if name == "ours":
+        listeners = range(1, REQUESTED_LISTENERS + 1)
+        return [f"/api/v1/users/{listener}/recommendations/?n=20" for listener in listeners]
+    # Other listeners: the plain view's feedback makes their candidate lists stale.
+    return [f"/plain/{listener}/" for listener in range(REQUESTED_LISTENERS + 1, 2 * REQUESTED_LISTENERS + 1)]
+
+
+def _require_answers(samples: dict[str, list[Figures]]) -> None:
     failures = sum(figures["failures"] for figures in samples["ours"])
     if failures:
         raise MeasurementFailed(f"{failures} responses did not have status 200")
-    _findings(report, plan, samples)
 
 
-def _findings(report: Report, plan: Plan, samples: dict[str, list[Figures]]) -> None:
+def _findings(report: Report, samples: dict[str, list[Figures]], where: str) -> None:
     rate = {name: _median(figures, "a_second") for name, figures in samples.items()}
     tail = {name: 1000 * _median(figures, "p99") for name, figures in samples.items()}
     every = {name: [figures["a_second"] for figures in rounds] for name, rounds in samples.items()}
     report.findings += [
         Finding(
-            f"lists per second at {plan.songs} songs / plain view",
+            f"lists per second {where} / plain view",
             f"{rate['ours']:.0f}",
             f"{rate['plain']:.0f}",
             f"{rate['ours'] / rate['plain']:.2f}",
@@ -125,7 +178,7 @@ def _findings(report: Report, plan: Plan, samples: dict[str, list[Figures]]) -> 
             samples=every,
         ),
         Finding(
-            "99th percentile of the response time / plain view",
+            f"99th percentile of the response time {where} / plain view",
             f"{tail['ours']:.1f} ms",
             f"{tail['plain']:.1f} ms",
             f"{tail['ours'] / tail['plain']:.2f}",
@@ -182,12 +235,14 @@ def _load(
 
 
 @contextmanager
-def _server(workspace: Workspace, *, workers: int, **variables: str) -> Iterator[tuple[int, psutil.Process]]:
+def _server(
+    workspace: Workspace, *, workers: int, threads: int = 1, **variables: str
+) -> Iterator[tuple[int, psutil.Process]]:
     """A Granian server. A single worker is pinned, so that the load gets the other processor."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     command = [sys.executable, "-m", "granian", "--interface=wsgi", "--host=127.0.0.1", f"--port={port}",
-               f"--workers={workers}", "--blocking-threads=1", "--no-access-log",
+               f"--workers={workers}", f"--blocking-threads={threads}", "--no-access-log",
                "moovitamix.wsgi:application"]  # fmt: skip
     log = workspace.folder / "server.log"
     with (
