@@ -195,7 +195,8 @@ class Paginator:
                     start = yield from self._next_start(checks)
                 already_read = set(checks.unchanged)
                 if start is None:
-                    start = self._start_past_end()
+                    # A page may have been read as an anchor and removed since, because the list shrank.
+                    start, already_read = self._start_past_end(), set()
         finally:
             self._pool.close()
 

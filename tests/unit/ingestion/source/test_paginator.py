@@ -325,6 +325,23 @@ def test_rows_that_move_behind_a_reported_end_that_is_too_low_are_found(change: 
         assert (reading.total, reading.received, reading.stable) == (len(ids), len(ids), True)
 
 
+def test_a_list_that_shrinks_to_a_reported_end_that_is_too_low_is_read_whole() -> None:
+    # Eight rows on four pages; after the deletion three pages are reported, and the seventh row is on the fourth.
+    for moment in range(1, 16):
+        catalogue = Catalogue(range(8), changes={moment: [delete(2)]})
+
+        def answer(request: Request, catalogue: Catalogue = catalogue) -> Reply:
+            catalogue(request)
+            rows, total = [{"id": number} for number in catalogue.ids], len(catalogue.ids) - 1
+            return page_reply(rows, request.page, size=2, total=total, pages=-(-total // 2))
+
+        with ScriptedServer(answer) as server:
+            ids, reading = read(server.url, connections=1)
+
+        assert ids in (list(range(8)), [0, 1, *range(3, 8)]), moment
+        assert reading.stable
+
+
 @pytest.mark.parametrize("attempts", [None, 3])
 @pytest.mark.parametrize("status", [500, 403])
 def test_a_passing_error_behind_a_total_that_is_too_low_is_not_the_end(
