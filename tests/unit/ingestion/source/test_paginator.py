@@ -326,7 +326,7 @@ def test_rows_that_move_behind_a_reported_end_that_is_too_low_are_found(change: 
 
 
 def test_a_list_that_shrinks_to_a_reported_end_that_is_too_low_is_read_whole() -> None:
-    # Eight rows on four pages; after the deletion three pages are reported, and the seventh row is on the fourth.
+    # Eight rows on four pages; after the deletion three are reported, and the seventh row is on the fourth.
     for moment in range(1, 16):
         catalogue = Catalogue(range(8), changes={moment: [delete(2)]})
 
