@@ -52,7 +52,7 @@ admin.set_password(os.environ["DEMO_PASSWORD"])
 admin.save()
 """
 
-HELP = """Simulate eight weeks of operation with a synthetic music app in less than a minute, then serve the
+HELP = """Simulate eight weeks of operation with a synthetic music app in a minute or two, then serve the
 pages and the API with what they left, until Ctrl-C: full charts, decided experiments, an ended incident.
 The demo source goes on serving that app's songs and listeners. Everything is kept under var/demo/; your own
 database is not touched. The next start continues with that data; delete var/demo/ to start from scratch.
