@@ -25,7 +25,7 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
     if model is None or cluster is None:
         raise Http404
     songs = model.songs_of(number)
-    feedback = Feedback.objects.standing().filter(song_id__in=sql.ids_as_one_parameter(songs))
+    feedback = Feedback.objects.not_withdrawn().filter(song_id__in=sql.ids_as_one_parameter(songs))
     family = cluster.facts.get("family", {}).get("name", "")
     all_songs, all_plays = model.version.n_songs, model.version.n_plays
     context = {

@@ -288,10 +288,11 @@ def read_settings_again(request: Mapping[str, Any]) -> None:
         del os.environ["DJANGO_SETTINGS_MODULE"]
     # Writes its defaults into the settings when it is imported.
     reload(sys.modules["axes.conf"])
-    connections._settings = None
+    handler: Any = connections  # its private fields have no types
+    handler._settings = None
     for kept in ("settings", "databases"):
         vars(connections).pop(kept, None)
-    connections._connections = Local(connections.thread_critical)
+    handler._connections = Local(connections.thread_critical)
     # Else one memory for all children: a worker that shuts down would stop the imports of all others.
     stop_signals._shutdown_flag = mmap.mmap(-1, 1)
     for name in KEPT_SETTINGS:

@@ -27,9 +27,9 @@ def test_help_teaches_how_to_run_what_is_wanted(sqlite_project: Project) -> None
 
 @pytest.mark.slow
 def test_arguments_go_to_pytest_and_its_exit_code_comes_back_from_any_folder(sqlite_project: Project) -> None:
-    wrong = sqlite_project.manage("test", "-n0", "tests/nothing", check=False, **SERVERS)
+    wrong = sqlite_project.manage("test", "-n0", "tests/nothing", check=False, timeout=600, **SERVERS)
     none = sqlite_project.manage(
-        "test", "-n0", "tests/contract", "-k", "no_such_test", check=False, **SERVERS
+        "test", "-n0", "tests/contract", "-k", "no_such_test", check=False, timeout=600, **SERVERS
     )
 
     assert wrong.returncode == 4

@@ -11,13 +11,12 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from recommender.engine.clustering import kmeans as module
 from recommender.engine.clustering.kmeans import (
-    assign_nearest,
-    cluster_means,
     default_n_clusters,
     fit_clusters,
     match_cluster_ids,
     measure_cohesion,
 )
+from recommender.engine.clustering.nearest_centers import assign_nearest, cluster_means
 from recommender.engine.data import TooFewSongs
 
 SCRIPT = """
