@@ -15,14 +15,14 @@ READ_INTERVAL: Final = 3_600  # seconds
 
 
 def record_audit(action: Action, actor: str, target: str = "", *, address: str | None = None) -> AuditEntry:
-    """The target is a version, key or user, never a listener's name."""
+    """Add an entry to the audit trail; the target is a version, key or user, never a listener's name."""
     return AuditEntry.objects.create(
         at=timezone.now(), actor=actor, action=action, target=target, address=address or None
     )
 
 
 def command_actor() -> str:
-    """The operating system's user."""
+    """The operating system's user who runs this command."""
     try:
         return f"({getpass.getuser()})"
     except (KeyError, OSError):
@@ -31,7 +31,7 @@ def command_actor() -> str:
 
 
 def record_personal_data_read(actor: str) -> None:
-    """At most once an hour for each reader."""
+    """Record in the audit trail that personal data was read, at most once an hour for each reader."""
     # A name of a key may have characters that a cache's key may not have.
     digest = blake2b(actor.encode(), digest_size=16).hexdigest()
     if cache.add(f"personal-data-read:{digest}", True, READ_INTERVAL):

@@ -9,7 +9,7 @@ from django.db.models import UniqueConstraint
 
 
 class AddUniqueConcurrently(AddConstraint):
-    """PostgreSQL builds the index first, while others read and write.
+    """Adds a unique constraint; PostgreSQL builds its index first, while others read and write.
 
     May be repeated: an existing constraint stays, and an index of an interrupted build is built again. The
     migration needs `atomic = False`.
@@ -41,7 +41,7 @@ class AddUniqueConcurrently(AddConstraint):
 
 
 class AddIndexBesideWriters(AddIndex):
-    """As `AddUniqueConcurrently` adds a constraint. The migration needs `atomic = False`."""
+    """Adds an index as `AddUniqueConcurrently` adds a constraint. The migration needs `atomic = False`."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         model = to_state.apps.get_model(app_label, self.model_name)
@@ -60,7 +60,7 @@ class AddIndexBesideWriters(AddIndex):
 
 
 class AlterFieldInTransaction(AlterField):
-    """Also with `atomic = False`: SQLite copies the table."""
+    """Alters a field in a transaction even with `atomic = False`, because SQLite copies the table."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         with transaction.atomic(schema_editor.connection.alias):
@@ -68,7 +68,7 @@ class AlterFieldInTransaction(AlterField):
 
 
 class RemoveConstraintIfPresent(RemoveConstraint):
-    """Some installations no longer have it; may be repeated."""
+    """Removes a constraint that some installations no longer have; may be repeated."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         model = from_state.apps.get_model(app_label, self.model_name)

@@ -44,7 +44,7 @@ def find_problem(entry: PeriodicTask, now: datetime, *, must_repeat: bool = Fals
 
 
 def last_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
-    """Up to now, in UTC; None if not since the entry's start."""
+    """The entry's last due time up to now, in UTC; None if it was not due since its start."""
     if entry.crontab is not None:
         at = latest_due_at(entry.crontab, now)
     else:
@@ -55,7 +55,7 @@ def last_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
 
 
 def next_due_at(entry: PeriodicTask, now: datetime) -> datetime | None:
-    """After now, in UTC; None if never."""
+    """The entry's next due time after now, in UTC; None if it is never due again."""
     # The start time itself counts as a due time.
     start = max(now, entry.start_time - timedelta(microseconds=1)) if entry.start_time else now
     if entry.crontab is not None:

@@ -68,7 +68,7 @@ def erase_missing_listeners(before: datetime) -> int:
 
 
 def rejections_of_listener(listener_id: int) -> QuerySet[Rejection]:
-    """Oldest first."""
+    """All rejected rows that belong to the listener, oldest first."""
     keys = [pk for pk, _ in _rejections_of({listener_id}, LISTENER_FIELDS)]
     return Rejection.objects.filter(pk__in=keys).order_by("pk")
 

@@ -29,7 +29,7 @@ OPEN_REJECTION: Final = Rejection.objects.filter(resolved_at=None)
 
 
 def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dict[str, int]:
-    """In batches; return how many by table.
+    """Delete expired rows in batches; return how many by table.
 
     Args:
         runs: age limit of runs, with their reports and anomaly checks, of task usage and audit entries.

@@ -102,7 +102,7 @@ def sync_timetable(scheduled_time: time, time_zone: str) -> None:
 
 
 def run_due_slot(ingest: IngestSlot, now: datetime) -> IngestionRun | None:
-    """`ingest` runs the slot with the given name."""
+    """Run the slot that is due, if any; `ingest` runs the slot with the given name."""
     slot = due_slot(now)
     if slot is None:
         return None
@@ -144,7 +144,7 @@ def _next_attempt_at(due: DueSlot) -> datetime | None:
 
 
 def last_due_slot(now: datetime) -> DueSlot | None:
-    """Up to now; None if the entry is disabled, or nothing was due since it was created or moved."""
+    """The latest slot up to now; None if the entry is disabled or was not due since its last change."""
     entry = _enabled_entry()
     at = None if entry is None else due_times.last_due_at(entry, now)
     if entry is None or at is None:
@@ -153,7 +153,7 @@ def last_due_slot(now: datetime) -> DueSlot | None:
 
 
 def next_due(now: datetime) -> datetime | None:
-    """In UTC: a new slot or the retry of a failed one; None if the entry is disabled or never due."""
+    """When the next slot or retry is due, in UTC; None if the entry is disabled or never due."""
     entry = _enabled_entry()
     if entry is None:
         return None
@@ -238,7 +238,7 @@ def _create_fixed_entries(time_zone: str) -> None:
 
 
 def find_or_create_schedule(schedule: Any, **fields: Any) -> Any:
-    """`get_or_create` fails if a person has created it twice."""
+    """The schedule with these fields; `get_or_create` would fail if a person has created it twice."""
     return schedule.objects.filter(**fields).first() or schedule.objects.create(**fields)
 
 

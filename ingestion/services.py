@@ -55,7 +55,7 @@ def source_client(base_url: str = "") -> SourceClient:
 
 
 def proxy_for(url: str) -> str:
-    """From HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; empty if none or for this machine."""
+    """The proxy for this URL from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; empty if none."""
     host = urlsplit(url).hostname or ""
     if host in LOOPBACK_HOSTS or host.startswith("127."):
         return ""
@@ -101,7 +101,7 @@ def ingest_now(callback: IngestionProgress | None = None, **options: Any) -> Ing
 
 
 def review_and_notify() -> None:
-    """If this fails, the watchdog repeats it."""
+    """Review finished runs and send alerts; if this fails, the watchdog repeats it."""
     try:
         now = timezone.now()
         follow_up_all(now)
@@ -112,7 +112,7 @@ def review_and_notify() -> None:
 
 
 def replay_open_rejections() -> dict[str, int]:
-    """Return the imported rows by resource.
+    """Import open rejections that are valid now; return the imported rows by resource.
 
     Raises:
         AlreadyRunning: a run is writing to the catalogue.
@@ -140,14 +140,14 @@ def send_alerts(now: datetime) -> DeliveryResult:
 
 
 def send_messages(now: datetime) -> DeliveryResult:
-    """Alerts to people, then events to the webhooks of other programs."""
+    """Send alerts to people, then events to the webhooks of other programs."""
     result = send_alerts(now)
     send_webhooks(now, [import_string(path) for path in settings.WEBHOOK_EVENTS])
     return result
 
 
 def send_test_alerts(now: datetime) -> list[Notification]:
-    """One per channel; each contains its error if it failed."""
+    """Send one test alert per channel; each contains its error if it failed."""
     tried = []
     for channel in alert_channels():
         subject, content = render_test_message(channel.name, settings.SITE_URL, settings.LANGUAGE_CODE)
@@ -159,7 +159,7 @@ HEALTH_PATH: Final = "/health/ready/"
 
 
 def run_watchdog(now: datetime) -> WatchdogResult | None:
-    """None if another process did so within the minute."""
+    """Run the watchdog's checks; None if another process did so within the minute."""
     checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
     with alert_on_database_outage(now):
         return run_checks(now, [*checks, follow_up_all], send_messages)
@@ -167,7 +167,7 @@ def run_watchdog(now: datetime) -> WatchdogResult | None:
 
 @contextmanager
 def alert_on_database_outage(now: datetime) -> Iterator[None]:
-    """If the database fails in this block; a resolution follows once it works."""
+    """Send alerts if the database fails in this block, and a resolution once it works."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
@@ -186,7 +186,7 @@ def report_database_outage(now: datetime, error: Exception) -> None:
 
 
 def delete_expired_rows(now: datetime) -> dict[str, int]:
-    """Also erases personal data of listeners who left the source; returns the numbers by table."""
+    """Delete old rows and personal data of listeners who left the source; return the numbers by table."""
     deleted = retention.delete_expired(
         now,
         runs=timedelta(days=settings.KEEP_RUNS_DAYS),

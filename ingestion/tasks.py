@@ -62,7 +62,7 @@ def delete_expired() -> dict[str, int]:
 
 
 def start_ingestion() -> Thread | None:
-    """In a worker if Redis is configured, else in a thread."""
+    """Start an ingestion, in a worker if Redis is configured, else in a thread."""
     if settings.REDIS_URL:
         ingest_on_request.delay()
         return None
@@ -83,7 +83,7 @@ def _ingest_in_thread() -> None:
 
 @worker_shutting_down.connect
 def stop_ingestion(**_: Any) -> None:
-    """When the worker is asked to shut down; the ingestion is recorded as stopped.
+    """Stop the ingestion when its worker shuts down; it is recorded as stopped.
 
     Celery would wait until it ends, and the service manager would kill both.
     """

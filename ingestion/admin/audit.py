@@ -26,7 +26,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 class AccountAuditMixin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """For an admin of users or groups."""
+    """Records changes of users or groups in the audit trail; for their admin pages."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         _record_change(request, "added", obj)

@@ -62,7 +62,7 @@ class ListedLookups:
 
 
 class ReadOnlyAdmin(ListedLookups, ModelAdmin):
-    """Without add, change and delete. Rows are not counted, so that large tables open fast.
+    """An admin page without add, change and delete. It never counts rows, so large tables open fast.
 
     `when_empty` is the text of an empty list: when rows appear there, or what to do first.
     """
@@ -84,7 +84,7 @@ class ReadOnlyAdmin(ListedLookups, ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Like Django, but "=id" compares the value itself, which an index finds, and not UPPER(id::text)."""
+        """Search as Django does, but compare "=id" with the value, so that an index finds it."""
         fields = self.get_search_fields(request)
         for word in smart_split(search_term) if fields else ():
             matches = [_search_by(queryset.model, str(field), _unquote(word)) for field in fields]
@@ -95,7 +95,7 @@ class ReadOnlyAdmin(ListedLookups, ModelAdmin):
 
 
 def _search_by(model: type[Model], search_field: str, word: str) -> Q | None:
-    """None if the field's values can't be this word."""
+    """The condition that finds the word in the field; None if the field can't hold such a value."""
     if not search_field.startswith("="):
         return Q((f"{search_field}__icontains", word))
     name = search_field.removeprefix("=")
@@ -129,7 +129,7 @@ def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:
 
 
 def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """For a read-only field with a query: Unfold calls each field five times per page."""
+    """Compute a read-only field once per page: Unfold calls each field five times."""
 
     @wraps(field)
     def cached(self: Any, row: Any) -> Any:
@@ -145,7 +145,7 @@ def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 def confirm_first(
     title: str, text: str
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """GET shows a page with `text` and a button, POST performs the action.
+    """Ask before an action: GET shows a page with `text` and a button, POST performs the action.
 
     Browsers and crawlers may request any link, so a GET must change nothing.
     """

@@ -57,7 +57,7 @@ class SongAdmin(ReadOnlyAdmin):
 
 @admin.register(Listener)
 class ListenerAdmin(ReadOnlyAdmin):
-    """Personal data is shown only with the permission for it."""
+    """Admin of listeners; shows personal data only to users with the permission for it."""
 
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id",)

@@ -184,7 +184,7 @@ def redact_secrets(text: str, secrets: Iterable[str]) -> str:
 
 
 def secret_parts(url: str) -> list[str]:
-    """The URL and its longer parts, also percent-decoded: each could be secret."""
+    """The URL and its longer parts, also percent-decoded, because each could be secret."""
     _, _, rest = url.partition("://")
     parts = [url, rest, *re.split(r"[/@:?&=#]", rest)]
     parts += [unquote(part) for part in parts]

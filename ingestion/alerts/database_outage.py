@@ -28,7 +28,7 @@ Event = Notification.Event
 
 @dataclass
 class DatabaseOutage:
-    """As stored in the file."""
+    """The incident of an unavailable database, as the file stores it."""
 
     since: datetime
     error: str
@@ -87,7 +87,7 @@ def database_unavailable(
 
 
 def database_recovered(now: datetime, file: Path, *, link: str, language: str) -> Incident | None:
-    """Store the outage as a resolved incident, which notifies its end; None without an alert."""
+    """Store the outage as a resolved incident, so that its end is notified; None if no alert was sent."""
     if not file.exists():
         return None
     with _file_lock(file):

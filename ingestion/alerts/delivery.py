@@ -60,7 +60,7 @@ def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> Deliver
 
 
 def send_test_message(now: datetime, channel: Channel, subject: str, content: MessageContent) -> Notification:
-    """Without retries; a success also resolves the channel's incident."""
+    """Send one test message without retries; a success also resolves the channel's incident."""
     notification = Notification.objects.create(
         event=Event.TEST, channel=channel.name, subject=subject, content=content, state=State.SENDING,
         created_at=now, due_at=now, claimed_at=now, claim=str(uuid4()), attempts=1,
@@ -109,7 +109,7 @@ def _ready(at: datetime) -> Q:
 
 
 def _claim(pk: int, at: datetime) -> Notification | None:
-    """None if another process was first."""
+    """Mark the notification as being sent, and return it; None if another process was first."""
     claim = str(uuid4())
     claimed = Notification.objects.filter(_ready(at), pk=pk).update(
         state=State.SENDING, claim=claim, claimed_at=at, attempts=F("attempts") + 1
@@ -161,13 +161,13 @@ def _schedule_retry(notification: Notification, error: NotSent, at: datetime) ->
 
 
 def _retry_delay(attempts: int) -> timedelta:
-    """1, 2, 4 ... 60 minutes, varied by up to 20 % so that retries do not coincide."""
+    """The wait before the next attempt: 1, 2, 4 ... 60 minutes, varied by up to 20 % to spread retries."""
     doubled = timedelta(minutes=2.0 ** min(attempts - 1, 10))
     return min(doubled, LONGEST_PAUSE) * random.uniform(0.8, 1.2)
 
 
 def _fail_unconfigured_channels(now: datetime, names: Sequence[str]) -> None:
-    """After `GIVE_UP_AFTER`, because a channel may be configured again."""
+    """Give up notifications of removed channels, but only after `GIVE_UP_AFTER`: a channel may return."""
     Notification.objects.filter(state__in=UNSENT, created_at__lte=now - GIVE_UP_AFTER).exclude(
         channel__in=names
     ).update(state=State.FAILED, error="The channel is no longer configured")

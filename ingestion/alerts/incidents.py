@@ -51,7 +51,7 @@ def open_or_update(condition: Condition, now: datetime) -> Incident:
 def resolve(
     key: str, now: datetime, *, run_id: int | None = None, facts: dict[str, Any] | None = None
 ) -> Incident | None:
-    """None if no incident with this key is open; `facts` are for the message."""
+    """Resolve the open incident with this key; None if there is none. `facts` are for the message."""
     incident = _find_open(key)
     if incident is None:
         return None
@@ -90,14 +90,14 @@ def acknowledge(incident: Incident, by: str, now: datetime) -> bool:
 
 
 def mute(incident: Incident, until: datetime, now: datetime) -> bool:
-    """Stop notifications for this incident's key until then; False if it is resolved."""
+    """Stop notifications for this incident's key until the given time; False if it is resolved."""
     if until <= now:
         raise ValueError(f"{until} is in the past")
     return bool(Incident.objects.filter(pk=incident.pk, resolved_at=None).update(muted_until=until))
 
 
 def open_incidents() -> QuerySet[Incident]:
-    """Critical ones first, notices last."""
+    """The unresolved incidents, critical ones first and notices last."""
     places = [When(severity=severity, then=Value(place)) for place, severity in enumerate(WORST_FIRST)]
     return Incident.objects.filter(resolved_at=None).order_by(Case(*places), "opened_at", "pk")
 

@@ -1,6 +1,6 @@
-"""Tells other programs of finished runs, incidents and promotions: signed, and sent again until accepted.
+"""Sends webhooks about finished runs, incidents and promotions: signed, and retried until accepted.
 
-Deliveries are made from rows that exist already, so that a process that dies forgets no event.
+Deliveries are created from stored rows of these events, so no event is lost if a process dies.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ def run_and_incident_events(since: datetime) -> Iterator[Event]:
 
 
 def send_webhooks(now: datetime, sources: Sequence[EventSource]) -> int:
-    """Queue new events and send what is due; returns how many were accepted. Safe in several processes."""
+    """Queue new events and send what is due; return how many were accepted. Safe in several processes."""
     webhooks = list(Webhook.objects.filter(active=True))
     if not webhooks:
         return 0
@@ -99,7 +99,7 @@ def send_webhooks(now: datetime, sources: Sequence[EventSource]) -> int:
 
 
 def replay(deliveries: Iterable[WebhookDelivery], now: datetime) -> int:
-    """Send deliveries again at the next round, whatever became of them; returns how many."""
+    """Send deliveries again at the next round, even accepted ones; return how many."""
     pks = [delivery.pk for delivery in deliveries]
     return (
         WebhookDelivery.objects.filter(pk__in=pks)
@@ -148,7 +148,7 @@ def _claim(pk: int, now: datetime) -> WebhookDelivery | None:
 
 
 def _post(delivery: WebhookDelivery, now: datetime) -> str:
-    """'' if the receiver accepted it, otherwise why not; the address may hold a password and is not named."""
+    """Send a delivery; return '' if it was accepted, else why not, without the possibly secret address."""
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "MoovitaMix",

@@ -1,4 +1,4 @@
-"""HTTP caching: 304 while the data behind a response has not changed."""
+"""HTTP caching: responds with 304 while the data behind a response has not changed."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -21,12 +21,12 @@ class CacheValidator(NamedTuple):
     changed_at: datetime | None  # when the data last changed; None if unknown: no Last-Modified is sent
 
     def with_etag_part(self, state: str) -> "CacheValidator":
-        """`state` may return to an earlier value."""
+        """A validator whose ETag also depends on `state`, which may return to an earlier value."""
         return CacheValidator(f"{self.etag_source}|{state}", None)
 
 
 def catalogue_validator() -> CacheValidator | None:
-    """None before the first run ends and during a run.
+    """The version of the catalogue; None before the first run ends and during a run.
 
     Only runs and replayed rejections change the catalogue.
     """

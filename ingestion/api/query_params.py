@@ -39,7 +39,7 @@ class QueryParameter:
 
 
 class IdConverter:
-    """Path converter: any whole number; views answer 404 beyond 64 bits."""
+    """Path converter for ids: accepts any whole number; views answer 404 beyond 64 bits."""
 
     regex = "-?[0-9]{1,100}"
 
@@ -54,12 +54,12 @@ register_converter(IdConverter, "id")
 
 
 def is_possible_id(number: int) -> bool:
-    """At most 64 bits; SQLite raises an error for others."""
+    """Whether the number fits into 64 bits; SQLite raises an error for others."""
     return SMALLEST_ID <= number <= LARGEST_ID
 
 
 def refuse_unknown(query: Iterable[str], known: Iterable[str]) -> None:
-    """Raises `ValidationError`, which names each unknown parameter, the nearest and all known ones."""
+    """Raise `ValidationError` that names each unknown parameter, its nearest match and all known ones."""
     names = sorted(known)
     unknown = sorted(set(query).difference(names, {FORMAT_PARAMETER}))
     if unknown:
@@ -75,7 +75,7 @@ def _did_you_mean(name: str, known: Sequence[str]) -> str:
 
 
 def parse_query(query: Mapping[str, str], parameters: Iterable[QueryParameter]) -> dict[str, Any]:
-    """Values by name; a missing or empty parameter has its default.
+    """The parameters' values by name; a missing or empty parameter has its default.
 
     Raises:
         ValidationError: names every invalid parameter and describes its valid values.
@@ -128,7 +128,7 @@ def id_type() -> ParameterType:
 
 
 def number_type(least: float, most: float) -> ParameterType:
-    """A decimal number, such as 0.3, .3 or 3e-1."""
+    """The type of decimal numbers from `least` to `most`, such as 0.3, .3 or 3e-1."""
 
     def parse(raw: str) -> float:
         if not DECIMAL_NUMBER.fullmatch(raw) or not least <= float(raw) <= most:

@@ -13,7 +13,7 @@ class Rate(NamedTuple):
 
 
 def seconds_until_allowed(name: str, rate: Rate, now: float) -> float:
-    """Count a request of `name`; 0 if it is allowed.
+    """Count a request of `name`; return the seconds to wait, 0 if it is allowed.
 
     Rejected requests do not count: a client that retries at once must not lock itself out.
     """
@@ -33,7 +33,7 @@ def seconds_until_allowed(name: str, rate: Rate, now: float) -> float:
 
 
 def increment_counter(name: str, keep: int) -> int:
-    """The cache keeps the counter for `keep` seconds."""
+    """Add 1 to a counter that the cache keeps for `keep` seconds, and return it."""
     try:
         return cache.incr(name)
     except ValueError:
@@ -50,7 +50,7 @@ def _decrement(name: str) -> None:
 
 
 def _periods_until_allowed(allowed: int, before: int, count: int, passed: float) -> float:
-    """In periods of the rate.
+    """The wait until the next request is allowed, in periods of the rate.
 
     Args:
         before: requests in the preceding period.

@@ -30,7 +30,7 @@ class LegacyPage:
 
 @dataclass
 class LegacyTableReader:
-    """One table page by page, with the interface of a reader of the source."""
+    """Reads one table page by page, with the interface of a reader of the source."""
 
     file: Path
     table: str
@@ -63,7 +63,7 @@ class LegacyTableReader:
 
 
 class LegacyDatabase:
-    """With the interface of a source client.
+    """A database of the original project, with the interface of a source client.
 
     Raises:
         NotLegacyDatabase: the file does not exist or lacks one of the seed's tables.

@@ -37,7 +37,7 @@ class FormulaTable(Sequence[Row]):
 
 
 class BulkSource:
-    """Rows follow the source's contract but are not realistic; they need no memory.
+    """A source of computed rows that follow the source's contract, are not realistic and need no memory.
 
     Args:
         histories: rows of /listen_history, with five songs each.

@@ -21,7 +21,7 @@ REASON_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class BadRequest(Exception):
-    """Not an HTTP request that this server supports."""
+    """The data is not an HTTP request that this server supports."""
 
 
 class Request(NamedTuple):
@@ -38,7 +38,7 @@ class Response(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
     def render_head(self, *, keep_alive: bool = True, length: int | None = None) -> bytes:
-        """A negative `length` omits Content-Length."""
+        """The status line and headers as bytes; a negative `length` omits Content-Length."""
         length = len(self.body) if length is None else length
         lines = [
             f"HTTP/1.1 {self.status} {REASON_PHRASES.get(self.status, '')}",
@@ -59,7 +59,7 @@ def json_response(status: int, value: object, *headers: tuple[str, str]) -> Resp
 
 
 def read_request(stream: BufferedReader) -> Request | None:
-    """Without its body; None if the client has closed the connection.
+    """Read a request without its body; None if the client has closed the connection.
 
     Raises:
         BadRequest: the request line, a header or the body's length is invalid or too long.
@@ -83,7 +83,7 @@ def read_request(stream: BufferedReader) -> Request | None:
 
 
 def http_date(moment: float | None = None) -> str:
-    """From seconds since 1970, by default now."""
+    """Format seconds since 1970, by default now, as a date for HTTP headers."""
     return formatdate(time.time() if moment is None else moment, usegmt=True)
 
 

@@ -13,7 +13,7 @@ from ingestion.demo.world.world import World
 
 
 class ScenarioSource:
-    """Can send wrong audio features, late sessions or another catalogue."""
+    """A demo source that can send wrong audio features, late sessions or another catalogue."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -42,7 +42,7 @@ class ScenarioSource:
         return self._seen
 
     def new_catalogue(self) -> None:
-        """Other songs and listeners under the same ids, until `restore_catalogue`."""
+        """Send other songs and listeners under the same ids, until `restore_catalogue`."""
         world = self._world
         self._replacement = World.ending_on(
             world.today, seed=world.seed, songs=len(world.rows("tracks")), listeners=len(world.rows("users")),
@@ -56,7 +56,7 @@ class ScenarioSource:
         self._planted += 1
 
     def break_feature(self, feature: str, value: float | None, since: date) -> None:
-        """In songs added or changed since this day."""
+        """Send this value of a feature in all songs added or changed since this day."""
         self._broken[feature] = value
         self._since = format_day_start(since)
         self._planted += 1
@@ -128,7 +128,7 @@ class ScenarioEvent:
         return self.first_day <= day < self.first_day + self.days
 
     def weekly_weight(self, day: int) -> float:
-        """How far a drift shifts tastes on this day: it reaches its weight after its weeks."""
+        """How far a drift shifts tastes on this day: it grows over its weeks to its full weight."""
         weeks = self.parameters.get("weeks", 1)
         week, weekday = divmod(day - self.first_day, DAYS_PER_WEEK)
         if weekday or not 0 <= week < weeks:
@@ -160,7 +160,7 @@ class ScenarioEvent:
 
 
 def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
-    """By first day; events after the last week are left out.
+    """The events of a scenario file by first day; events after the last week are left out.
 
     Raises:
         ValueError: invalid JSON, or an unknown event or parameter; the message lists the valid ones.
@@ -177,7 +177,7 @@ def parse_scenario(text: bytes | str, *, weeks: int) -> list[ScenarioEvent]:
 
 
 def parse_last_day(text: bytes | str) -> date | None:
-    """A Sunday; None if the simulation ends last Sunday.
+    """The Sunday on which the simulation ends; None for last Sunday.
 
     Raises:
         ValueError: it is not the date of a Sunday.

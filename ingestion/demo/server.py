@@ -23,7 +23,7 @@ MAX_CACHED_TARGETS: Final = 4096
 
 
 class DemoServer:
-    """Serves a source with the real API; a context manager.
+    """An HTTP server that serves a source with the real API; use it as a context manager.
 
     Args:
         source: may change while it is served.
@@ -70,7 +70,7 @@ class DemoServer:
         self._acceptor.start()
 
     def close(self) -> None:
-        """Also waits for every thread; may be called twice."""
+        """Stop the server and wait for every thread; may be called twice."""
         if self._closing.is_set():
             return
         self._closing.set()

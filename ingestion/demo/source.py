@@ -16,7 +16,7 @@ RESOURCES: Final = (TRACKS, USERS, LISTEN_HISTORY)
 
 
 class Snapshot(NamedTuple):
-    """All rows at one moment; `version` changes whenever a row does."""
+    """All rows of the source at one moment; `version` changes whenever a row does."""
 
     version: Hashable
     tables: Mapping[str, Table]
@@ -24,7 +24,7 @@ class Snapshot(NamedTuple):
 
 class Source(Protocol):
     def snapshot(self) -> Snapshot:
-        """Called for every page, so it must be cheap."""
+        """The rows as they are now. The server calls it for every page, so it must be cheap."""
 
     def new_catalogue(self) -> None:
         """Give the ids to other songs and listeners, as a reset of the real source does."""
@@ -35,12 +35,12 @@ def row_key(resource: str, row: Row) -> tuple[Any, ...]:
 
 
 def format_timestamp(moment: datetime) -> str:
-    """Always six decimals, never a time zone."""
+    """A time as the source sends it: always six decimals, never a time zone."""
     return moment.isoformat(timespec="microseconds")
 
 
 class RecordedSource:
-    """The recorded pages `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in a folder.
+    """Serves the recorded pages `tracks_01.json`, `tracks_02.json`, `users_01.json` ... in a folder.
 
     Raises:
         ValueError: the folder has no page of a resource.
@@ -64,7 +64,7 @@ class RecordedSource:
 
 
 def record_pages(tables: Mapping[str, Table], folder: Path) -> None:
-    """Write the rows, one page a resource, so that `RecordedSource` serves them."""
+    """Write the rows as files, one page a resource, so that `RecordedSource` serves them."""
     folder.mkdir(parents=True, exist_ok=True)
     for resource, rows in tables.items():
         (folder / f"{resource}_01.json").write_bytes(orjson.dumps({"items": list(rows)}))

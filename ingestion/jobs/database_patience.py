@@ -46,7 +46,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def is_unwritable(error: BaseException) -> bool:
-    """The database answers but cannot store anything: its disk is full or it is read-only."""
+    """Whether the database answers but can't store anything: its disk is full or it is read-only."""
     cause: Any = error.__cause__
     if isinstance(cause, sqlite3.Error):
         return getattr(cause, "sqlite_errorcode", 0) & 0xFF in UNWRITABLE_SQLITE_CODES
@@ -54,7 +54,7 @@ def is_unwritable(error: BaseException) -> bool:
 
 
 def lift_statement_limits() -> None:
-    """For this thread: the limit of web requests."""
+    """Remove the time limit of web requests from this thread's database statements."""
     connection.close()
     own = connection.settings_dict
     given = own["OPTIONS"].get("options", "")
@@ -92,5 +92,5 @@ def patient(query: Callable[P, R]) -> Callable[P, R]:
 
 
 def first_line(error: BaseException) -> str:
-    """PostgreSQL quotes the row in the other lines, which may hold personal data."""
+    """The error's first line; PostgreSQL quotes the row in the others, which may hold personal data."""
     return str(error).partition("\n")[0]

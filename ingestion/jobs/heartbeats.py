@@ -20,7 +20,7 @@ def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
 
 
 def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
-    """True for one process per interval `every`.
+    """Whether this process may do the periodic work now; true for one process per interval `every`.
 
     A heartbeat in the future, left by a wrong clock, does not block the next turn.
     """

@@ -13,7 +13,7 @@ class HeldLease:
         self._rows = Lease.objects.filter(name=name, holder=holder)
 
     def renew(self, until: datetime) -> bool:
-        """Before it expires; False if this process no longer holds it."""
+        """Extend the lease before it expires; False if this process no longer holds it."""
         return bool(self._rows.update(until=until))
 
     def release(self) -> None:
@@ -21,7 +21,7 @@ class HeldLease:
 
 
 def take_lease(name: str, now: datetime, duration: timedelta) -> HeldLease | None:
-    """None if another process holds it. An expired one, of a process that died, is taken over."""
+    """Take a lease, also an expired one of a process that died; None if another process holds it."""
     holder = secrets.token_hex(16)
     if Lease.objects.filter(name=name, until__lte=now).update(holder=holder, until=now + duration):
         return HeldLease(name, holder)

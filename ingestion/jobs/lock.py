@@ -56,7 +56,7 @@ def find_running(model: type[models.Model]) -> Any:
 
 
 class JobHeartbeat:
-    """Each heartbeat also saves the job's `columns`."""
+    """Sends a job's heartbeats; each also saves the job's `columns`."""
 
     def __init__(self, run: Any, columns: Sequence[str] = ("stage",)) -> None:
         self._run = run
@@ -68,7 +68,7 @@ class JobHeartbeat:
             self.try_send()
 
     def try_send(self) -> None:
-        """Ignore a database that is locked or unreachable.
+        """Send a heartbeat, and ignore a database that is locked or unreachable.
 
         Raises:
             LockLost: the job was marked abandoned.
@@ -83,7 +83,7 @@ class JobHeartbeat:
             self._last_sent = time.monotonic()
 
     def send(self) -> None:
-        """In a transaction this also locks the row, so that no other job can abandon it.
+        """Send a heartbeat; in a transaction this also locks the row, so that no job can abandon it.
 
         Raises:
             LockLost: the job was marked abandoned.
@@ -113,7 +113,7 @@ def finish_job(run: Any, status: str, **fields: Any) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """ "Type: first line of its message"; the other lines may hold a listener's e-mail address."""
+    """The error as "Type: first line"; its other lines may hold a listener's e-mail address."""
     return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
@@ -132,7 +132,7 @@ def abandon_dead_job(model: type[models.Model], now: datetime) -> None:
 
 
 def is_process_alive(run: Any) -> bool:
-    """True on another host, which cannot be checked."""
+    """Whether the job's process runs; True on another host, which can't be checked."""
     if run.host != socket.gethostname():
         return True
     try:

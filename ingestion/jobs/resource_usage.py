@@ -28,7 +28,8 @@ class ResourceMonitor:
     """
 
     def __init__(self, running_children: Callable[[], Iterable[int]] = tuple) -> None:
-        """
+        """Start to measure this process.
+
         Args:
             running_children: ids of processes whose private memory counts too.
         """

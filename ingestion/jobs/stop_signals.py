@@ -36,7 +36,7 @@ def is_shutting_down() -> bool:
 
 
 class StopRequested(KeyboardInterrupt):
-    """`kind` names the signal.
+    """A signal asked the job to stop; `kind` names the signal.
 
     A KeyboardInterrupt, because psycopg reacts by cancelling the query, and the connection stays usable.
     """
@@ -96,7 +96,7 @@ class StopSignals:
         self._is_interruptible = False
 
     def check(self) -> None:
-        """Raises `StopRequested` after `begin_shutdown`, or if the main thread has ended."""
+        """Raise `StopRequested` after `begin_shutdown`, or if the main thread has ended."""
         if self._is_interruptible and is_shutting_down():
             self._requested = SHUTDOWN
             self._raise()
@@ -123,7 +123,7 @@ class StopSignals:
 
 
 def describe_stop(kind: str) -> str:
-    """ "Stopped by SIGTERM (process 7 of user moovi on web-1).", for example."""
+    """Which signal stopped which process: "Stopped by SIGTERM (process 7 of user moovi on web-1)."."""
     cause = SIGNAL_NAMES.get(kind) or (
         "the shutdown of its process" if kind in {SHUTDOWN, "SystemExit"} else "Ctrl-C"
     )

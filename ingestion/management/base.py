@@ -15,14 +15,14 @@ class _HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
 
 
 class GuidedCommand(BaseCommand):
-    """Its `help` has several lines: what it does, examples, and the next step."""
+    """A command whose `help` has several lines: what it does, examples, and the next step."""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         return super().create_parser(prog_name, subcommand, formatter_class=_HelpFormatter, **kwargs)
 
 
 def require_migrations() -> None:
-    """Raises `CommandError` with the command to run."""
+    """Raise `CommandError`, with the command to run, if migrations are missing."""
     executor = MigrationExecutor(connection)
     pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if pending:

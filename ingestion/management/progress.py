@@ -44,7 +44,7 @@ class IngestionProgressBar(IngestionProgress):
 
 
 class DryRunDiff(IngestionProgressBar):
-    """Also collects the changes of a dry run, as text lines or as rows for JSON."""
+    """Progress bars that also collect the changes of a dry run, as text lines or as rows for JSON."""
 
     def __init__(self, *, show_personal: bool) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ class Song(Mirrored):
 
 
 def numeric_features(features: object) -> dict[str, float]:
-    """Sources also send text, booleans or null."""
+    """The features that are numbers; sources also send text, booleans or null."""
     if not isinstance(features, dict):
         return {}
     return {
@@ -101,7 +101,7 @@ class Listener(Mirrored):
 
 
 class ListeningHistory(Mirrored):
-    """One session; the source gives no time per song."""
+    """One listening session; the source gives no time per song."""
 
     user = models.ForeignKey(
         Listener, models.PROTECT, verbose_name="listener", related_name="histories", db_index=False

@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Heartbeat(models.Model):
-    """The last one of a component, such as Celery Beat or the watchdog."""
+    """The last heartbeat of a component, such as Celery Beat or the watchdog."""
 
     class Part(models.TextChoices):
         BEAT = "beat", "Celery Beat"

@@ -78,7 +78,7 @@ class Incident(models.Model):
 
 
 class Notification(models.Model):
-    """To one channel; the process that changes `state` from waiting to sending sends it."""
+    """A message to one channel; the process that changes `state` from waiting to sending sends it."""
 
     class Event(models.TextChoices):
         OPENED = "opened"

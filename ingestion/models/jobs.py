@@ -6,7 +6,7 @@ from django.db.models.constraints import BaseConstraint
 
 
 class JobRun(models.Model):
-    """Base of jobs that run one at a time; `ingestion.jobs.lock` writes its columns.
+    """Base model of jobs that run one at a time; `ingestion.jobs.lock` writes its columns.
 
     A subclass adds `status`, with the values running and abandoned, `stage`, and the `job_constraints`.
     """
@@ -29,7 +29,7 @@ class JobRun(models.Model):
 
 
 def job_constraints(prefix: str) -> list[BaseConstraint]:
-    """At most one row is running."""
+    """The constraints of a job's table, by which at most one row is running."""
     return [
         models.CheckConstraint(
             name=f"{prefix}_finished_iff_not_running",

@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Lease(models.Model):
-    """The row goes when the work ends."""
+    """A lease that a process holds; the row is deleted when the work ends."""
 
     name = models.CharField(max_length=60, primary_key=True)
     holder = models.CharField(max_length=32, help_text="Random, so that a process that lost the lease knows.")

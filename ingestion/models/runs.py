@@ -14,18 +14,18 @@ SOURCE_INCOMPLETE = "source_incomplete"
 
 class IngestionRunQuerySet(models.QuerySet["IngestionRun"]):
     def succeeded(self) -> Self:
-        """Imported everything; no dry runs."""
+        """Runs that imported everything, without dry runs."""
         return self.filter(status=IngestionRun.Status.SUCCEEDED, dry_run=False)
 
     def applied(self) -> Self:
-        """Wrote the catalogue, succeeded or partial; no dry runs."""
+        """Runs that wrote the catalogue, succeeded or partial, without dry runs."""
         return self.filter(
             status__in=(IngestionRun.Status.SUCCEEDED, IngestionRun.Status.PARTIAL), dry_run=False
         )
 
 
 class IngestionRun(JobRun):
-    """Created when the run acquires the lock."""
+    """One ingestion run; the row is created when the run acquires the lock."""
 
     class Trigger(models.TextChoices):
         COMMAND = "command"
@@ -283,7 +283,7 @@ class AnomalyCheck(models.Model):
 
 
 class BaselineReset(models.Model):
-    """An operator computes a metric's expected range only from the run `since` on."""
+    """An operator's decision to compute a metric's expected range only from the run `since` on."""
 
     measure = models.CharField("metric", max_length=40)
     resource = models.CharField(max_length=17, choices=RESOURCES, blank=True)

@@ -53,7 +53,7 @@ LONG_GAP_FACTOR: Final = 1.5
 
 
 class ExpectedRange(NamedTuple):
-    """In the metric's unit, including `low` and `high`; `n` is the sample size."""
+    """Limits in the metric's unit, with `low` and `high` inside; `n` is the sample size."""
 
     median: float
     mad: float
@@ -109,7 +109,7 @@ def compute_expected_range(
     tolerance: float = 0.0,
     weekday_effects: Sequence[float] = (),
 ) -> ExpectedRange:
-    """From at least one past value.
+    """The range in which the next value should lie, from at least one past value.
 
     Args:
         values: adjusted for the trend and the time since the last run.
@@ -233,7 +233,7 @@ def _project_to_today(
 
 
 def _median_slope(ages: Sequence[float], values: Sequence[float]) -> float:
-    """Over all pairs of points (Theil-Sen): up to 29 % outliers do not change its sign.
+    """The median slope over all pairs of points (Theil-Sen): up to 29 % outliers do not change its sign.
 
     Source: Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 1968.
     """

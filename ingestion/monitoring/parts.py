@@ -18,7 +18,7 @@ REPLACED_BY_SCHEDULER: Final = (Heartbeat.Part.BEAT, Heartbeat.Part.WORKER)
 
 
 class PartState(NamedTuple):
-    """`heartbeat` is None if the component never ran."""
+    """A component's state; `heartbeat` is None if it never ran."""
 
     part: str
     state: str
@@ -32,7 +32,7 @@ class PartState(NamedTuple):
 def part_states(
     expected: Collection[str], heartbeats: Mapping[str, Heartbeat], now: datetime
 ) -> dict[str, PartState]:
-    """Of components that are expected or ever ran, without those that a scheduler replaces."""
+    """The states of components that are expected or ever ran, without those that a scheduler replaces."""
     replaced = is_scheduler_alive(heartbeats.get(Heartbeat.Part.SCHEDULER), now)
     states = {}
     for part in (Heartbeat.Part.BEAT, Heartbeat.Part.WORKER, Heartbeat.Part.WATCHDOG):
@@ -50,7 +50,7 @@ def part_states(
 
 
 def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """Its running ingestion counts, which sends no heartbeats."""
+    """Whether the scheduler runs; its running ingestion counts, which sends no heartbeats."""
     if scheduler is None or not is_silent(scheduler, now):
         return scheduler is not None
     run = lock.find_running(IngestionRun)

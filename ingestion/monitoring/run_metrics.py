@@ -112,7 +112,7 @@ def load_run_metrics(
     n: int | None = None,
     statuses: Sequence[str] = APPLIED_STATUSES,
 ) -> list[RunMetrics]:
-    """Of the newest runs, oldest first, without dry runs and legacy imports; two queries."""
+    """Metrics of the newest runs, oldest first, without dry runs and legacy imports; two queries."""
     runs = IngestionRun.objects.filter(status__in=statuses, dry_run=False, finished_at__isnull=False)
     runs = runs.exclude(trigger=IngestionRun.Trigger.LEGACY)
     if until_run is not None:

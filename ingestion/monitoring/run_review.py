@@ -45,7 +45,7 @@ def follow_up_all(now: datetime) -> int:
 
 
 def sync_history_window(now: datetime, *, is_promised: bool) -> None:
-    """The incident about a source that keeps only recent sessions.
+    """Open or resolve the incident about a source that keeps only recent sessions.
 
     Args:
         is_promised: HISTORY_RETENTION states this limit, so no incident is opened.
@@ -131,7 +131,10 @@ def _anomaly_check(run: IngestionRun, one: AnomalyResult) -> AnomalyCheck:
 
 
 def _sync_run_incident(run: IngestionRun, now: datetime) -> None:
-    """A failure stays open until a run imports data; a stopped run changes nothing."""
+    """Open or resolve the incident about a failed run.
+
+    A failure stays open until a run imports data; a stopped run changes nothing.
+    """
     if run.status == Status.STOPPED:
         return
     if run.status not in APPLIED_STATUSES:

@@ -85,7 +85,7 @@ class RowChange:
 
 
 class KnownIds:
-    """Ids that a session may refer to: from this run and the catalogue."""
+    """The ids that a session may refer to, from this run and the catalogue."""
 
     def __init__(self) -> None:
         self.users: set[int] = set()
@@ -181,7 +181,7 @@ class ChangeDetector:
         return sum(map(len, losers.values()))
 
     def count_seen_again(self) -> int:
-        """Available catalogue rows that the source sent again, accepted or rejected."""
+        """The number of available catalogue rows that the source sent again, accepted or rejected."""
         accepted = sum(landed.known for landed in self.pages.values())
         broken = {key for landed in self.pages.values() for key in landed.rejected_known_keys}
         if not broken:
@@ -190,7 +190,7 @@ class ChangeDetector:
         return accepted + len(broken.difference(*(landed.keys for landed in self.pages.values())))
 
     def count_distinct(self) -> int:
-        """Different rows that the source sent.
+        """The number of different rows that the source sent.
 
         Rejected rows without a usable key, and all rejected sessions, are compared by their content.
         """
@@ -403,7 +403,7 @@ def _hash_content(row: Any) -> int:
 
 
 def root_field(name: str) -> str:
-    """ "items" for an error in its third item."""
+    """The field of a validation error: "items" for an error in its third item."""
     return name.partition(".")[0]
 
 
@@ -450,12 +450,12 @@ def with_occurrence(record: Record, occurrence: int) -> Record:
 
 
 def hash_keys(records: Iterable[Record], width: int) -> Iterator[int]:
-    """`hash_key` of the first `width` values of each record."""
+    """Yield the `hash_key` of the first `width` values of each record."""
     return map(itemgetter(0), records) if width == 1 else map(hash, map(itemgetter(slice(width)), records))
 
 
 def hash_key(key: Key) -> int:
-    """64 bits, valid in this process only.
+    """A hash of 64 bits, valid in this process only.
 
     Two of 1 000 000 different pairs have the same hash with probability 3e-8.
     """

@@ -21,7 +21,7 @@ PingEvent = Literal["start", "success", "fail"]
 
 
 def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
-    """False if the service refused it; the log omits the address, which is a secret."""
+    """Send a ping; False if the service refused it. The log omits the address, which is a secret."""
     if not url:
         return False
     address = url.rstrip("/") + ("" if event == "success" else f"/{event}")
@@ -40,7 +40,7 @@ def send_ping(url: str, event: PingEvent, body: str = "") -> bool:
 
 
 def ping_run_finished(url: str, run: IngestionRun) -> None:
-    """Success for a partial run, which has its own alert; no ping for a stopped one."""
+    """Report the run's end; a partial run is a success, as it has its own alert; a stopped one sends none."""
     bad = {IngestionRun.Status.FAILED, IngestionRun.Status.REFUSED, IngestionRun.Status.ABANDONED}
     event: PingEvent = "fail" if run.status in bad else "success"
     if not run.dry_run and run.status != IngestionRun.Status.STOPPED:

@@ -28,7 +28,7 @@ def find_expired(
     is_window_known: bool,
     now: datetime,
 ) -> set[int]:
-    """Primary keys of the unsent sessions that the source no longer keeps because of their age.
+    """Primary keys of the unsent sessions that the source dropped because of their age.
 
     Without a promised retention, these are the sessions at the old end, by time or by the order of import, if
     nearly all unsent sessions lie there. Sessions of an unsent listener count as deleted.

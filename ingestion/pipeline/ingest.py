@@ -87,10 +87,10 @@ class IngestionProgress:
     """Callbacks for the progress of a run; this class ignores them."""
 
     def on_stage(self, run: IngestionRun, name: str) -> None:
-        """Such as "reading songs"."""
+        """A stage begins, such as "reading songs"."""
 
     def on_progress(self, done: int, total: int) -> None:
-        """Rows processed in this stage, and the number expected."""
+        """The number of rows processed in this stage, or the number expected, has changed."""
 
     def on_change(self, resource: Resource, change: RowChange) -> None:
         """A dry run found a row that a real run would write."""

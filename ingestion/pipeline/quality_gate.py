@@ -1,4 +1,4 @@
-"""Whether a run's data may be written: is it still the same catalogue, and is it complete?"""
+"""Decides whether a run's data may be written: is it still the same catalogue, and is it complete?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ Status = IngestionRun.Status
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """Shares of rows, 0 to 1."""
+    """Limits of the quality gate; each is a share of rows, 0 to 1."""
 
     rejected: float = 0.05  # with more rejected rows the run is partial
     missing: float = 0.5  # if more of a resource's known rows are missing, the source counts as reset
@@ -62,7 +62,7 @@ class ResourceAssessment:
 
 @dataclass(frozen=True)
 class QualityGateResult:
-    """`kind` is the code of the first reason, `reason` the text of all."""
+    """The gate's verdict; `kind` is the code of the first reason, `reason` the text of all."""
 
     status: str
     kind: str = ""
@@ -125,12 +125,12 @@ def check_quality(
 
 
 def is_held(one: ResourceAssessment, limits: QualityLimits) -> bool:
-    """Nothing of it may be written, because most known rows would lose their values."""
+    """Whether no row of the resource may be written, because most known rows would lose their values."""
     return bool(_emptied_fields(one, limits) or _rewrites(one, limits))
 
 
 def mark_incomplete(result: QualityGateResult, failures: Mapping[str, str]) -> QualityGateResult:
-    """Of a run that could not read these lists: partial, with the error of each."""
+    """The result for a run that could not read these lists: partial, with the error of each."""
     errors = [
         f"The {resource.replace('_', ' ')} could not be read: {error}."
         for resource, error in failures.items()
@@ -200,7 +200,7 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
 
 
 def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
-    """Too many known sessions are missing, which does not prove a reset."""
+    """The reason, if too many known sessions are missing, which does not prove a reset."""
     expected = one.available - one.explained
     gone = expected - one.seen_again
     if gone - one.unrecognised <= limits.missing * expected:
@@ -251,7 +251,7 @@ def _is_doubtful_at_first(correction: str, *, has_new_field: bool) -> bool:
 
 
 def _emptied_fields(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
-    """In so many known rows that writing them would lose data."""
+    """Fields that became empty in so many known rows that writing them would lose data, with the count."""
     return {
         field: rows
         for field, rows in one.emptied.items()
@@ -264,10 +264,10 @@ def _rewrites(one: ResourceAssessment, limits: QualityLimits) -> dict[str, int]:
 
 
 def _most_edits(one: ResourceAssessment, limits: QualityLimits) -> float:
-    """So many rows may change in the same way without a change of form; one row always may."""
+    """How many rows may change in the same way before this counts as a change of form; at least one."""
     return max(1.0, limits.reidentified * one.seen_again)
 
 
 def _was_replaced(time: str, one: ResourceAssessment) -> bool:
-    """Rows took this time from their other time, because the source sends no readable one."""
+    """Whether rows took this time from their other time, because the source sends no readable one."""
     return any(what.startswith(time) and TAKEN_FROM in what for what in one.corrections)

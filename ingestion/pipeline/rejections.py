@@ -47,7 +47,7 @@ def save_rejected_rows(
     refusals: Iterable[RejectedRow],
     guard: Callable[[], None] = lambda: None,
 ) -> None:
-    """Except rows that have an open rejection; each `row` is JSON text."""
+    """Store rejected rows that have no open rejection yet; each `row` is JSON text."""
     for batch in in_batches(refusals, 1_000):
         rejections = {fingerprint_row(refusal.row): refusal for refusal in batch}
         still_open = Rejection.objects.filter(resource=resource, resolved_at=None, fingerprint__in=rejections)
@@ -143,7 +143,7 @@ def _validated(
 
 
 def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
-    """1 000 each, read completely, because SQLite cannot write while a SELECT is open."""
+    """Yield batches of 1 000, read completely, because SQLite cannot write while a SELECT is open."""
     last = 0
     while batch := list(rejections.filter(pk__gt=last)[:1_000]):
         yield batch
@@ -151,7 +151,7 @@ def _read_batches(rejections: QuerySet[Rejection]) -> Iterator[list[Rejection]]:
 
 
 def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
-    """Not stored or newer than the stored row, in order of `updated_at`."""
+    """The records that are not stored or newer than the stored row, in order of `updated_at`."""
     if table.schema.has_weak_key:
         return _sessions_not_stored(table, records)
     width, updated = table.schema.key_length, table.schema.column_index("updated_at")
@@ -165,7 +165,7 @@ def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Reco
 
 
 def _sessions_not_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
-    """Numbered, without those not newer than a stored one of the listener and time."""
+    """The new sessions, numbered, without those not newer than a stored one of the listener and time."""
     width, updated = table.schema.source_key_length, table.schema.column_index("updated_at")
     stored = read_stored_groups(table, list({record[:width] for record in records}))
     wanted: dict[Key, dict[int, Record]] = {}

@@ -26,7 +26,7 @@ MAX_REASONS: Final = 5
 
 
 class RawPage(Protocol):
-    """Parsed and as sent; it replaces an earlier page with the same number."""
+    """A page, both parsed and as sent; it replaces an earlier page with the same number."""
 
     @property
     def number(self) -> int: ...
@@ -146,7 +146,7 @@ class ResourceReader:
             self._reading.close()
 
     def read_pages(self) -> None:
-        """Raises `SourceError` if the source could not be read."""
+        """Read all pages; raises `SourceError` if the source could not be read."""
         if self._reading is None:
             self._process_staged_pages()
         else:
@@ -191,7 +191,7 @@ class ResourceReader:
         return dict(fields)
 
     def corrections(self) -> dict[str, int]:
-        """Rows by repair, such as an emptied field."""
+        """The number of repaired rows by repair, such as an emptied field."""
         corrections: Counter[str] = Counter()
         for page in self.detector.pages.values():
             corrections.update(page.corrections)
@@ -210,7 +210,7 @@ class ResourceReader:
         return dict(fields)
 
     def rewritten(self) -> dict[str, int]:
-        """Known rows by kind of format change."""
+        """The number of known rows with a changed format, by kind of change."""
         ways: Counter[str] = Counter()
         for page in self.detector.pages.values():
             ways.update(page.rewritten)
@@ -222,7 +222,7 @@ class ResourceReader:
 
     @property
     def missing(self) -> int:
-        """Available rows that the source did not send; 0 until every page was read."""
+        """The number of available rows that the source did not send; 0 until every page was read."""
         return max(self.available - self.detector.count_seen_again(), 0) if self.is_read else 0
 
     def _is_usually_short(self) -> bool:
@@ -261,7 +261,7 @@ class ResourceReader:
         self.detector.drop_after(self.stats.pages)
 
     def forget_known_ids(self) -> None:
-        """Accept only sessions of stored songs and listeners: nothing of this list is written."""
+        """Accept only sessions of stored songs and listeners, because nothing of this list is written."""
         if (known := self._known_ids()) is not None:
             known.clear()
 

@@ -20,7 +20,7 @@ MAX_CHARS: Final = 1_000
 
 
 class RunLog(logging.Handler):
-    """Keeps lines whose context names the run, and saves them from time to time."""
+    """Keeps log lines whose context names the run, and saves them from time to time."""
 
     def __init__(self, run: IngestionRun) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class RunLog(logging.Handler):
             self.save()
 
     def save(self) -> None:
-        """Lines are kept if the database cannot store them now."""
+        """Store the lines with the run; if the database can't store them now, they are kept."""
         self._saved_at = time.monotonic()
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not lines or connection.needs_rollback:

@@ -29,7 +29,7 @@ NO_LATENCY: Final = Latency(None, None, None)
 
 
 def compute_latency(newest: Iterable[float], committed_at: datetime) -> Latency:
-    """Median, 95th percentile and maximum.
+    """The latency's median, 95th percentile and maximum.
 
     Args:
         newest: max(created_at, updated_at) of each written row, in seconds since 1970.
@@ -74,7 +74,7 @@ class WriteResult:
 def build_report(
     run: IngestionRun, reader: ResourceReader, written: WriteResult, seconds: float | None
 ) -> ResourceReport:
-    """Unsaved; values that exceed a column's range are cut to it."""
+    """The unsaved report of a resource; values that exceed a column's range are cut to it."""
     report = ResourceReport(
         run=run, resource=reader.table.schema.resource, written=written.rows,
         missing=reader.missing - len(reader.expired), expired=len(reader.expired),
@@ -196,7 +196,7 @@ HEARTBEAT_COLUMNS: Final = ("stage", "stage_done", "stage_total", "stages")
 
 
 class StageTimeline:
-    """Changes the run's attributes and saves nothing."""
+    """Measures the stages; it changes the run's attributes and saves nothing."""
 
     def __init__(self, run: IngestionRun) -> None:
         self._run = run
@@ -205,7 +205,7 @@ class StageTimeline:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def begin_stage(self, name: str, resource: str = "") -> None:
-        """Also ends the current stage; `resource` is empty if it concerns none."""
+        """Begin a stage and end the current one; `resource` is empty if the stage concerns none."""
         self.end_stage()
         self._began, self._resource = time.monotonic(), resource
         self._run.stage, self._run.stage_done, self._run.stage_total = name, 0, 0

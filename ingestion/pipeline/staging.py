@@ -31,7 +31,7 @@ class FrameKind(IntEnum):
 
 @dataclass
 class Spool:
-    """File with the frames of one resource; used by one thread."""
+    """A file with the frames of one resource; used by one thread."""
 
     path: Path
     _frames: dict[tuple[FrameKind, int], tuple[int, int]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Spool:
 
     @property
     def completed_stats(self) -> dict[str, Any] | None:
-        """As given to `mark_complete`; None while pages are missing."""
+        """The statistics given to `mark_complete`; None while pages are missing."""
         if (FrameKind.END, 0) not in self._frames:
             return None
         measured: dict[str, Any] = orjson.loads(self.read_frame(FrameKind.END, 0))
@@ -151,7 +151,7 @@ def can_resume(read_at: str, now: datetime) -> bool:
 
 
 def open_staging(run: IngestionRun, base: Path) -> Staging:
-    """With the pages of the previous run if that one crashed in the same slot.
+    """The run's staged pages, with those of the previous run if it crashed in the same slot.
 
     Not after a failed run: its pages may be the cause.
     """

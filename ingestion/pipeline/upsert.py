@@ -33,7 +33,7 @@ Key = tuple[Any, ...]
 
 
 class StoredRow(NamedTuple):
-    """Its JSON may be formatted unlike a record's, see `normalize_json`."""
+    """A row as stored; its JSON may be formatted unlike a record's, see `normalize_json`."""
 
     record: Record
     missing: bool  # a run did not receive it, or it expired at the source
@@ -59,7 +59,7 @@ class MirroredTable:
 
     @property
     def can_expire(self) -> bool:
-        """The source may keep only recent rows."""
+        """Whether the source may keep only recent rows of this table."""
         return self.model is ListeningHistory
 
     def field_type(self, column: str) -> "type[models.Field[Any, Any]]":
@@ -132,7 +132,7 @@ def shared_source_keys(table: MirroredTable) -> Iterator[Key]:
 
 
 def normalize_json(table: MirroredTable, row: Record) -> Record:
-    """JSON serialized as validated records are, so that equal values compare equal."""
+    """The row with its JSON serialized as in validated records, so that equal values compare equal."""
     return tuple(
         value
         if value is None or table.field_type(column) is not models.JSONField
@@ -156,7 +156,7 @@ def available_rows(table: MirroredTable) -> "models.QuerySet[Any]":
 
 
 def available_keys(table: MirroredTable) -> Iterator[tuple[int, Key]]:
-    """Primary key and source key, by primary key."""
+    """Yield primary key and source key of the available rows, in order of the primary key."""
     columns = ", ".join(_readable(table, column) for column in table.key)
     sql = (
         f"SELECT id, {columns} FROM {table.name} WHERE id > %s AND unavailable_at IS NULL "  # noqa: S608

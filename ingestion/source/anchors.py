@@ -12,7 +12,7 @@ MIN_ANCHORS = 8
 
 
 def choose_anchors(pages: int) -> list[int]:
-    """Ascending: the first page, the last, and evenly spaced ones."""
+    """The numbers of the anchor pages, ascending: the first, the last, and evenly spaced ones."""
     count = min(pages, max(MIN_ANCHORS, pages // PAGES_PER_ANCHOR))
     if count <= 1:
         return [1]
@@ -20,7 +20,7 @@ def choose_anchors(pages: int) -> list[int]:
 
 
 class AnchorTracker:
-    """How many rows each page had, and which rows each anchor had; the latest response counts.
+    """Remembers how many rows each page had, and which rows each anchor had; the latest response counts.
 
     Args:
         key: identifies a row, with an equal value each time the row is read.
@@ -52,7 +52,7 @@ class AnchorTracker:
         return self._row_counts.get(number, 0)
 
     def has_empty_end(self) -> bool:
-        """The last page is empty though its response reports at least as many pages."""
+        """Whether the last page is empty though its response reports at least as many pages."""
         is_empty = self.pages > 1 and self._row_counts.get(self.pages) == 0
         return is_empty and self._reported_pages.get(self.pages, 0) >= self.pages
 

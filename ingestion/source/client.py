@@ -16,7 +16,7 @@ from ingestion.source.retry import ConnectionLimit, Patience, RateLimiter, Retry
 
 
 class SourceClient:
-    """For one source; all its paginators share one rate limit."""
+    """An HTTP client for one source; all its paginators share one rate limit."""
 
     def __init__(
         self,
@@ -36,18 +36,20 @@ class SourceClient:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
-        """Args:
-        base_url: http or https; a user and password in it are sent as basic authentication, unless
-            there is a token.
-        token: sent as a bearer token, to this host only; never logged.
-        read_timeout: seconds without a byte; a whole response may take four times as long.
-        attempts: failed requests for one page before giving up; None: as many as the patience allows.
-            A response 429 is not a failed request.
-        patience: seconds to wait for an unreachable source, for all lists together.
-        max_response_bytes: of one body, decompressed.
-        ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder.
-        proxy: address of an HTTP proxy; may hold a user and password.
-        sleep: replaces the built-in wait, which ends at once if the paginator is closed.
+        """Check the address, the credentials and the limits; nothing is sent yet.
+
+        Args:
+            base_url: http or https; a user and password in it are sent as basic authentication, unless
+                there is a token.
+            token: sent as a bearer token, to this host only; never logged.
+            read_timeout: seconds without a byte; a whole response may take four times as long.
+            attempts: failed requests for one page before giving up; None: as many as the patience allows.
+                A response 429 is not a failed request.
+            patience: seconds to wait for an unreachable source, for all lists together.
+            max_response_bytes: of one body, decompressed.
+            ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder.
+            proxy: address of an HTTP proxy; may hold a user and password.
+            sleep: replaces the built-in wait, which ends at once if the paginator is closed.
 
         Raises:
             ValueError: the address, the token or a number is not valid.
@@ -77,7 +79,7 @@ class SourceClient:
     def read_pages(
         self, path: str, *, key: Callable[[Any], Hashable], on_wait: Callable[[], None] | None = None
     ) -> Paginator:
-        """The whole list at this path; pages come in order of arrival.
+        """A paginator for the whole list at this path; pages come in order of arrival.
 
         Args:
             key: identifies a row, with an equal value each time the row is read.

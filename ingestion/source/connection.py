@@ -39,7 +39,7 @@ class ResponseLimits:
 
     @property
     def deadline(self) -> float:
-        """Seconds for a whole response, because single bytes never exceed the read timeout."""
+        """Seconds allowed for a whole response, because single bytes never exceed the read timeout."""
         return self.connect_timeout + 4 * self.read_timeout
 
 
@@ -112,7 +112,7 @@ class SourceConnection:
         self._stopped = False
 
     def get(self, url: str, on_request: Callable[[], None]) -> SourceResponse:
-        """After at most three redirects on the same host.
+        """Send a GET request, and follow at most three redirects on the same host.
 
         Args:
             on_request: called once for every request sent.

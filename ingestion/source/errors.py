@@ -11,7 +11,7 @@ _PUBLIC_PARAMETERS = frozenset({"page", "size"})
 
 
 def without_secrets(url: str) -> str:
-    """Without user and password; all query values but page and size are masked."""
+    """The URL without user and password; all query values but page and size are masked."""
     try:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
@@ -54,7 +54,7 @@ class SourceContractBroken(SourceError):
 
 
 class AttemptFailed(Exception):
-    """Another attempt may succeed. Never leaves this package.
+    """An attempt failed, and another may succeed. Never leaves this package.
 
     Attributes:
         retry_after: the wait in seconds that the source asked for.

@@ -90,7 +90,7 @@ class _PageFailures:
 
 
 class PageFetcher:
-    """For one list; several threads may use it at once."""
+    """Fetches pages of one list; several threads may use it at once."""
 
     def __init__(
         self,
@@ -105,11 +105,13 @@ class PageFetcher:
         sleep: Callable[[float], None] | None,
         clock: Callable[[], float],
     ) -> None:
-        """Args:
-        url: address of the list; page and size are added.
-        page_size: rows to request on each page.
-        stop: set to end all waits.
-        sleep: replaces the built-in wait on `stop`.
+        """Prepare the fetcher; nothing is sent yet.
+
+        Args:
+            url: address of the list; page and size are added.
+            page_size: rows to request on each page.
+            stop: set to end all waits.
+            sleep: replaces the built-in wait on `stop`.
         """
         self.stats = RequestStats()
         self.connection_limit = connection_limit
@@ -126,7 +128,7 @@ class PageFetcher:
         self._missing_pages = 0
 
     def fetch_page(self, connection: SourceConnection, number: int) -> PageResponse:
-        """With retries; a page past the end is empty, also if the source answers 404.
+        """Fetch a page, with retries; a page past the end is empty, also if the source answers 404.
 
         Raises:
             SourceUnavailable: the source did not send this page in time.

@@ -49,7 +49,7 @@ PAGES_PER_STEP = 8
 
 @dataclass(frozen=True, slots=True)
 class SourcePage:
-    """Parsed and as sent; it replaces an earlier page with the same number.
+    """A page, both parsed and as sent; it replaces an earlier page with the same number.
 
     Without rows, the list may have got shorter.
     """
@@ -119,7 +119,7 @@ class Paginator:
 
     @property
     def total(self) -> int:
-        """In rows, from the source's latest response."""
+        """The list's length in rows, from the source's latest response."""
         return self._anchors.total
 
     @property
@@ -136,7 +136,7 @@ class Paginator:
 
     @property
     def requests(self) -> int:
-        """With retries, second requests for anchors and redirects."""
+        """The number of requests, with retries, second requests for anchors and redirects."""
         return self._stats.requests
 
     @property
@@ -145,7 +145,7 @@ class Paginator:
 
     @property
     def bytes(self) -> int:
-        """Of the received bodies, decompressed."""
+        """The size of all received bodies, decompressed."""
         return self._stats.bytes
 
     @property
@@ -153,7 +153,7 @@ class Paginator:
         return self._stats.errors
 
     def request_first_page(self) -> None:
-        """In advance; a caller that never iterates must call `close`."""
+        """Request the first page in advance; a caller that never iterates must call `close`."""
         if not self._first_page_requested:
             self._first_page_requested = True
             self._pool.submit(1)
@@ -281,7 +281,7 @@ class Paginator:
             first += PAGES_PER_STEP
 
     def _read_and_recheck(self, start: int, checks: AnchorChecks) -> Iterator[SourcePage]:
-        """The pages between the anchors behind `start`, and every anchor for the second time."""
+        """Read the pages between the anchors behind `start`, and every anchor for the second time."""
         # One response is one state of the list; but a list that shrank to one page may have shrunk after it.
         is_one_answer = self._anchors.pages <= 1 and not self.shifts
         anchors = [] if is_one_answer else self._anchors.anchors()
@@ -346,7 +346,7 @@ class Paginator:
         return SourcePage(answer.number, answer.rows, answer.body)
 
     def _fetch(self, numbers: Iterable[int], anchors: Sequence[int] = ()) -> Iterator[PageResponse]:
-        """In parallel, in order of arrival.
+        """Fetch pages in parallel, and yield them in order of arrival.
 
         First `numbers`, then `anchors`, each only after every page below it has arrived.
         """

@@ -66,7 +66,7 @@ def _read_duration_text(text: str) -> int | None:
 
 
 def read_time(value: object) -> datetime | None:
-    """From ISO 8601, or seconds, milliseconds or microseconds since 1970; None if unreadable."""
+    """A time from ISO 8601, or seconds, milliseconds or microseconds since 1970; None if unreadable."""
     if isinstance(value, str):
         try:
             return datetime.fromisoformat(value)
@@ -145,7 +145,7 @@ def _text(value: object) -> Repair:
 
 
 def _required_text(value: object) -> Repair:
-    """Also from numbers and lists; not cleaned, which would alter the identity."""
+    """Text, also from numbers and lists; not cleaned, which would alter the identity."""
     repaired = _text(value)
     return repaired if repaired[1] in {FROM_NUMBER, FROM_LIST} else (value, "")
 

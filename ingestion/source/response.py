@@ -14,7 +14,7 @@ MAX_DIGITS: Final = 1_000
 
 
 def parse_json(body: bytes) -> Any:
-    """JSON that may have lone surrogates, NaN or invalid UTF-8 inside strings.
+    """Parse JSON that may have lone surrogates, NaN or invalid UTF-8 inside strings.
 
     orjson would reject the whole page; here the validation rejects only the rows with bad values.
 
@@ -37,7 +37,7 @@ def _read_integer(digits: str) -> int | float:
 
 
 def to_utf8(body: bytes, content_type: str) -> bytes:
-    """Decoded with the charset that the response declares.
+    """The body in UTF-8, decoded with the charset that the response declares.
 
     It is ignored if it does not exist or fit, because JSON is UTF-8 by its standard, and for UTF-8 text,
     because many servers and proxies add ISO-8859-1 to all responses.
@@ -54,7 +54,7 @@ def to_utf8(body: bytes, content_type: str) -> bytes:
 
 
 def _is_utf8(body: bytes) -> bool:
-    """Has non-ASCII letters, which in another charset are not valid."""
+    """Whether the body is UTF-8 with non-ASCII letters, which are not valid in another charset."""
     # Text with NUL is UTF-16, because JSON has none.
     if body.isascii() or b"\0" in body:
         return False
@@ -75,7 +75,7 @@ ENVELOPE_ERROR = "envelope"
 
 @dataclass(frozen=True, slots=True)
 class PageResponse:
-    """As sent; `pages` is at least 1, also for an empty list."""
+    """A page as the source sent it; `pages` is at least 1, also for an empty list."""
 
     number: int
     rows: list[Any]
@@ -86,7 +86,7 @@ class PageResponse:
 
 
 def parse_page(body: bytes, content_type: str, number: int) -> PageResponse:
-    """Raises `AttemptFailed` if it is not JSON, or the envelope around the rows is not valid."""
+    """Parse a response; raises `AttemptFailed` if it is not JSON or has no valid envelope."""
     body = to_utf8(body, content_type)
     document = _parse_document(body, content_type)
     problem = _envelope_error(document, number)

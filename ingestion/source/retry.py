@@ -26,7 +26,7 @@ class RetryPolicy:
     rng: random.Random = field(default_factory=random.Random)
 
     def delay(self, failures: int) -> float:
-        """In seconds, after this many failures in a row (at least 1)."""
+        """Seconds to wait after this many failures in a row (at least 1)."""
         # 2**64 exceeds any cap; 2.0**1024 would overflow.
         return self.rng.uniform(0.0, min(self.cap, self.base * 2.0 ** min(failures - 1, 64)))
 
@@ -52,7 +52,7 @@ class Patience:
 
 
 class ConnectionLimit:
-    """How many requests may run at once: halved after each 429, slowly increased afterwards.
+    """Limit of simultaneous requests: halved after each 429, slowly increased afterwards.
 
     Source: Chiu and Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in
     Computer Networks", 1989 (additive increase, multiplicative decrease).
@@ -81,7 +81,7 @@ class ConnectionLimit:
 
 
 def parse_retry_after(value: str | None, now: datetime, maximum: float = MAX_RETRY_AFTER) -> float | None:
-    """Seconds (from seconds or an HTTP date), at most `maximum`; None if missing, past or not valid."""
+    """The wait in seconds (from seconds or an HTTP date), at most `maximum`; None if missing or not valid."""
     if value is None:
         return None
     try:

@@ -46,7 +46,7 @@ def _microseconds(value: object) -> int:
 
 
 class UnreadableTime(ValueError):
-    """A value that is no time."""
+    """The value can't be read as a time."""
 
 
 # Values that both databases can store: PostgreSQL allows no NUL in text, and ids have 64 bits.
@@ -134,7 +134,7 @@ OTHER_NAMES: Final = "(other fields)"
 
 
 def clean_text(text: object) -> str:
-    """NUL characters and lone surrogates, which databases can't store, are escaped."""
+    """The text with NUL characters and lone surrogates escaped, which databases can't store."""
     return str(text).replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
@@ -144,7 +144,7 @@ def clean_name(name: object) -> str:
 
 
 def limit_names(names: Counter[str]) -> Counter[str]:
-    """The most frequent names; the others are added up under one."""
+    """Counts of the most frequent names; the others are added up under one name."""
     if len(names) <= MAX_NAMES:
         return names
     kept = Counter(dict(names.most_common(MAX_NAMES)))
@@ -153,7 +153,7 @@ def limit_names(names: Counter[str]) -> Counter[str]:
 
 
 def fold_text(value: object) -> str:
-    """Letters and digits without case and accents, for comparison."""
+    """The text's letters and digits without case and accents, for comparison."""
     text = unicodedata.normalize("NFKD", str(value if value is not None else "")).casefold()
     return "".join(letter for letter in text if letter.isalnum())
 
@@ -244,7 +244,7 @@ def schema_for(resource: str) -> ResourceSchema[Any]:
 
 
 class RowValidator:
-    """For one resource.
+    """Validates the rows of one resource.
 
     Args:
         zone: time zone of source times that have none.
@@ -260,7 +260,7 @@ class RowValidator:
     def validate_rows(
         self, rows: Sequence[Any], corrections: Counter[str] | None = None
     ) -> list[Record | RejectedRow]:
-        """One record or rejected row for each row, in order.
+        """Validate rows; returns one record or rejected row for each, in order.
 
         Args:
             corrections: updated with the number of rows by repair.

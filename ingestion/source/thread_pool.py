@@ -17,7 +17,7 @@ ABORT_RETRY_SECONDS = 0.02
 
 
 class FetchPool:
-    """One thread for each connection; the caller limits how many pages are in flight."""
+    """A pool with one thread for each connection; the caller limits how many pages are in flight."""
 
     def __init__(
         self,

@@ -88,7 +88,7 @@ def translate_word(value: str) -> str:
 
 
 def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
-    """In the active language. Never raises, because the alert must be sent."""
+    """A fact's value as text in the active language. Never raises, because the alert must be sent."""
     if isinstance(value, str):
         line = " ".join(value.split())[:MAX_CHARS]
         return _format_iso_time(line) if name.endswith("_at") else translate_word(line)
@@ -106,7 +106,7 @@ def format_time(at: datetime) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """The two largest units: 3 d 4 h, 2 h 15 min, 45 s."""
+    """A duration in its two largest units: 3 d 4 h, 2 h 15 min, 45 s."""
     if 0 < seconds < 0.1:
         return f"{number_format(round(1000 * seconds, 1))} ms"
     if seconds < 60:
@@ -135,7 +135,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def format_amount(unit: str, value: float) -> str:
-    """With its unit: seconds to days, bytes or share."""
+    """A value as text with its unit: a duration, bytes or a share."""
     if unit in SECONDS_PER_UNIT:
         return format_duration(value * SECONDS_PER_UNIT[unit])
     if unit == "share":
@@ -162,7 +162,10 @@ def _two_units(large: int, unit: str, small: int, rest: str) -> str:
 
 @dataclass(frozen=True)
 class MessageTemplate:
-    """Messages use the first subject whose facts all exist, and omit other sentences with missing facts."""
+    """The texts for one kind of incident.
+
+    Messages use the first subject whose facts all exist, and omit other sentences with missing facts.
+    """
 
     subject: tuple[str, ...]
     what: tuple[str, ...]

@@ -54,7 +54,7 @@ class IncidentText:
 
 @cache
 def message_templates() -> dict[str, MessageTemplate]:
-    """Of all apps by incident kind; settings.ALERT_MESSAGES lists their dotted paths."""
+    """The message templates of all apps by incident kind; settings.ALERT_MESSAGES lists where they are."""
     templates: dict[str, MessageTemplate] = {}
     for path in settings.ALERT_MESSAGES:
         templates |= import_string(path)
@@ -76,7 +76,7 @@ def render_incident(incident: Incident, language: str) -> IncidentText:
 
 
 def render_subject(incident: Incident, language: str) -> str:
-    """For lists of incidents; cheaper than `render_incident`."""
+    """An incident's subject line, for lists of incidents; cheaper than `render_incident`."""
     template, facts = message_templates().get(incident.kind, FALLBACK_MESSAGE), _facts(incident)
     with translation.override(language):
         return [*_fill_sentences(template.subject, facts), *_fill_sentences(FALLBACK_MESSAGE.subject, facts)][
@@ -101,7 +101,7 @@ def render_resolution(incident: Incident, language: str) -> IncidentText:
 
 
 def render_message(incident: Incident, event: str, link: str, language: str) -> tuple[str, MessageContent]:
-    """Subject and content; `event` is opened, reminder or resolved."""
+    """A message's subject and content; `event` is opened, reminder or resolved."""
     text = (
         render_resolution(incident, language)
         if event == Event.RESOLVED
@@ -137,7 +137,7 @@ def render_test_message(channel: str, link: str, language: str) -> tuple[str, Me
 
 
 def _facts(incident: Incident) -> dict[str, Any]:
-    """With the key's parts after the first: "unusual:received:songs" gives part1 and part2."""
+    """The incident's facts, with the parts of its key: "unusual:received:songs" gives part1 and part2."""
     parts = incident.key.split(":")[1:]
     named = {f"part{index}": part for index, part in enumerate(parts, 1)}
     if incident.kind == "unusual" and parts:

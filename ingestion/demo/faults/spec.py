@@ -117,7 +117,7 @@ MAX_CONSECUTIVE_FAULTS: Final = 2
 
 
 def hash_fraction(*parts: Hashable) -> float:
-    """In [0, 1), the same for the same arguments in every process."""
+    """A number in [0, 1), the same for the same arguments in every process."""
     digest = blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 

@@ -24,7 +24,7 @@ MAX_REMEMBERED_PLAYS: Final = 200
 
 
 class ListenerPopulation:
-    """Rows of all listeners, with hidden tastes (also of deleted ones), activity and past plays."""
+    """All listeners' rows, hidden tastes (also of deleted ones), activity and past plays."""
 
     def __init__(self, seed: int, listeners: int) -> None:
         self.rows: dict[int, Row] = {}
@@ -85,7 +85,7 @@ def favourite_genres(taste: NDArray[np.float64], *, threshold: float = SECOND_GE
 
 
 def draw_session_times(sessions: int, day: datetime, rng: np.random.Generator) -> list[datetime]:
-    """Distinct, ascending: 30 % around 8:30, the others around 20:00."""
+    """Distinct times of a day's sessions, ascending: 30 % around 8:30, the others around 20:00."""
     evening = rng.random(sessions) < 0.7
     hours = np.where(evening, rng.normal(20.0, 2.5, sessions), rng.normal(8.5, 2.0, sessions)) % 24
     micros = np.sort((hours * 3_600_000_000).astype(np.int64))
@@ -122,7 +122,7 @@ class SongSampler:
         self._starts = self._ends - totals
 
     def style_probabilities(self, taste: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of a new play; `taste` has shape (..., n_styles), like the result."""
+        """The probability of each style for a new play; `taste` and the result have shape (..., n_styles)."""
         there = taste * (self.shares > 0)
         total = there.sum(axis=-1, keepdims=True)
         wanted = np.where(total > 0, there / np.where(total > 0, total, 1.0), self.shares)

@@ -17,7 +17,7 @@ SKIP_SHARE: Final = 0.05  # share of skips among songs without such a reaction
 
 
 class Reaction(NamedTuple):
-    """To one song; `seconds` is the play time of a listen."""
+    """A listener's reaction to one song; `seconds` is the play time of a listen."""
 
     song: int
     kind: str
@@ -29,7 +29,7 @@ def rng_for_day(seed: int, day: int) -> np.random.Generator:
 
 
 def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float]]:
-    """Today's visitors with the time as a share of the day, ascending."""
+    """Today's visitors and when each comes, as a share of the day, in ascending order."""
     listeners = [row["id"] for row in world.rows("users")]
     who = [listener for listener in listeners if rng.random() < VISIT_SHARE]
     return list(zip(rng.permutation(who).tolist(), np.sort(rng.random(len(who))).tolist(), strict=True))
@@ -38,7 +38,7 @@ def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float
 def draw_reactions(
     world: World, listener: int, songs: Sequence[int], rng: np.random.Generator
 ) -> list[Reaction]:
-    """In the list's order; most songs get none.
+    """The listener's reactions in the list's order; most songs get none.
 
     They depend on the hidden taste and the song's popularity within its style, not on its rank.
     """

@@ -30,7 +30,7 @@ MAX_FEATURES = np.array([1.0] * LOUDNESS + [0.0, 215.0])
 
 @dataclass
 class Artist:
-    """`fame` is a factor of the popularity of all the artist's songs."""
+    """A synthetic artist; `fame` is a factor of the popularity of all the artist's songs."""
 
     name: str
     style: int
@@ -55,7 +55,10 @@ class TimeSpan:
         return self.start + timedelta(microseconds=random.randrange(self.span // timedelta(microseconds=1)))
 
     def draw_timestamps(self, random: Random) -> tuple[str, str]:
-        """`created_at`, `updated_at`; in a quarter of rows the second is earlier, as in the real source."""
+        """A row's `created_at` and `updated_at`.
+
+        In a quarter of rows the second is earlier, as in the real source.
+        """
         first, second = sorted((self.draw_time(random), self.draw_time(random)))
         pair = (second, first) if random.random() < 0.25 else (first, second)
         return format_timestamp(pair[0]), format_timestamp(pair[1])
@@ -91,7 +94,7 @@ class SongCatalogue:
         self._shuffle(random)
 
     def add_songs(self, songs: int, moments: TimeSpan, rng: np.random.Generator) -> None:
-        """Released this year, three albums in ten by new artists."""
+        """Add songs released this year, three albums in ten by new artists."""
         random = Random(int(rng.integers(2**63)))
         year = moments.end.year
         while songs > 0:
@@ -206,7 +209,7 @@ def format_duration(seconds: int) -> str:
 
 
 def drop_some_features(values: list[float], random: Random) -> dict[str, float | None] | None:
-    """By name; sometimes one value is missing, or all are (None)."""
+    """The features by name; sometimes one value is missing, or all are (None)."""
     luck = random.random()
     if luck < NO_FEATURES_SHARE:
         return None

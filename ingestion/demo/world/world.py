@@ -104,7 +104,7 @@ class World:
         self._simulate_days(days)
 
     def record_session(self, listener: int, songs: Sequence[int], at: datetime) -> None:
-        """At a time at which the listener has none.
+        """Add a session at a time at which the listener has no other.
 
         Raises:
             KeyError: the listener or a song does not exist.
@@ -138,7 +138,7 @@ class World:
         return {listener: taste.copy() for listener, taste in self._listeners.taste.items()}
 
     def restore_tastes(self, tastes: Mapping[int, NDArray[np.float64]]) -> None:
-        """Listeners without one keep theirs."""
+        """Set the listeners' tastes; listeners without an entry keep theirs."""
         self._listeners.taste.update(tastes)
 
     def style_of(self, song: int) -> str:
@@ -268,5 +268,5 @@ def share_at_least_one(share: float, rows: int) -> int:
 
 
 def share_on_average(share: float, rows: int, random: Random) -> int:
-    """Rounded up or down at random so that the mean is exact."""
+    """This share of the rows as a whole number, rounded at random so that the mean is exact."""
     return math.floor(share * rows + random.random())

@@ -84,7 +84,7 @@ def _condition(
 
 
 def _received_new_since(moment: datetime) -> bool:
-    """Also True if only the first run ever brought new sessions."""
+    """Whether new sessions arrived since then; also True if only the first run ever brought any."""
     runs = ResourceReport.objects.filter(
         resource=Resource.LISTENING_HISTORY, new__gt=0, run__in=IngestionRun.objects.applied()
     ).order_by("-run_id")

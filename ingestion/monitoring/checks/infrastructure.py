@@ -76,7 +76,7 @@ def watchdog_alive(now: datetime) -> None:
 
 
 def report_missing_watchdog(now: datetime) -> None:
-    """In Beat and web processes, from five minutes after their own start on.
+    """Report a stopped watchdog from Beat and web processes, five minutes after their own start.
 
     After a machine was off, its watchdog needs up to two minutes.
     """
@@ -116,7 +116,7 @@ def disk_room(now: datetime) -> None:
 
 
 def is_worker_responding() -> bool:
-    """False also if the broker is unavailable."""
+    """Whether a worker answers a ping; False also if the broker is unavailable."""
     try:
         return bool(current_app.control.ping(timeout=WORKER_PING_TIMEOUT))
     except Exception as error:
@@ -126,7 +126,7 @@ def is_worker_responding() -> bool:
 
 
 def queue_length() -> int:
-    """Waiting tasks in all queues: messages in Redis, or files without Redis."""
+    """The number of waiting tasks in all queues: messages in Redis, or files without Redis."""
     names = [queue.name for queue in settings.CELERY_TASK_QUEUES]
     if settings.REDIS_URL:
         with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5) as client:
@@ -136,7 +136,7 @@ def queue_length() -> int:
 
 
 def data_folders() -> dict[str, Path]:
-    """That this machine writes to, by content."""
+    """The folders that this machine writes to, by content."""
     folders = {"staging": Path(settings.STAGING_DIR), "models": Path(settings.MODEL_STORAGE)}
     database = settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
@@ -151,7 +151,7 @@ def _part(part: str, now: datetime) -> PartState | None:
 
 
 def _silence_facts(heartbeat: Heartbeat | None, now: datetime) -> dict[str, Any]:
-    """Empty if the component never ran."""
+    """How long the component has been silent, as facts; empty if it never ran."""
     if heartbeat is None:
         return {}
     age = (now - heartbeat.at).total_seconds()
