@@ -33,11 +33,11 @@ class ArtifactDamaged(ArtifactError):
 
 
 class ArtifactExists(ArtifactError):
-    """Artifacts are never overwritten."""
+    """The artifact exists already; artifacts are never overwritten."""
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, object]) -> str:
-    """Return the SHA-256 of the manifest, which `read_arrays` needs.
+    """Write an artifact and return its manifest's SHA-256, which `read_arrays` needs.
 
     Raises:
         ArtifactExists: perhaps another process has written it.

@@ -21,7 +21,7 @@ class TooFewSongs(EngineError):
 
 
 class InvalidNumberOfClusters(EngineError):
-    """The number does not fit the catalogue."""
+    """The number of clusters does not fit the catalogue."""
 
 
 class TooFewPlays(EngineError):
@@ -30,7 +30,7 @@ class TooFewPlays(EngineError):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Entry j of every column describes song j."""
+    """The songs' metadata and sound; entry j of every column describes song j."""
 
     ids: NDArray[np.int64]  # shape (n_songs,), strictly ascending
     artists: list[str]  # '' if unknown, like the other texts
@@ -52,11 +52,11 @@ class Catalogue:
         return ArtistCredits(self.artists)
 
     def artist_codes(self) -> NDArray[np.int32]:
-        """One per lead artist; a song without an artist has its own."""
+        """A code for each song's lead artist; a song without an artist has a code of its own."""
         return _codes([artist_key(self.credits.lead(artist)) for artist in self.artists])
 
     def album_codes(self) -> NDArray[np.int32]:
-        """One per album of a lead artist; a song without an album has its own."""
+        """A code for each song's album by a lead artist; a song without an album has a code of its own."""
         names = (
             (album.casefold().strip(), artist_key(self.credits.lead(artist)))
             for album, artist in zip(self.albums, self.artists, strict=True)
@@ -65,7 +65,7 @@ class Catalogue:
 
 
 def _codes(names: Sequence[str]) -> NDArray[np.int32]:
-    """By first appearance; each empty name has a code of its own."""
+    """Number the names by first appearance; each empty name has a code of its own."""
     codes: dict[str, int] = {}
     return np.array(
         [codes.setdefault(name or f"\0{index}", len(codes)) for index, name in enumerate(names)],
@@ -85,7 +85,7 @@ class Interactions:
     count: NDArray[np.float32]  # how often; 1 for a single play
 
     def matrix(self, weights: NDArray[np.float32] | None = None) -> csr_array:
-        """Sum of counts times weights, shape (n_listeners, n_songs)."""
+        """Matrix of the sums of counts times weights, shape (n_listeners, n_songs)."""
         values = self.count if weights is None else self.count * weights
         shape = (self.n_listeners, self.n_songs)
         matrix = csr_array((values, (self.listeners, self.songs)), shape=shape, dtype=np.float32)
@@ -95,7 +95,7 @@ class Interactions:
 
 @dataclass(frozen=True)
 class SongActivity:
-    """When songs are played, as of one moment; shape (n_songs,) each."""
+    """How much each song is played at one moment, and since when; arrays have shape (n_songs,)."""
 
     # Listeners, each weighted by the age of their last play of the song: halved every 90 and 30 days.
     listeners_this_quarter: NDArray[np.float32]
@@ -172,50 +172,50 @@ class RecommenderModel(Protocol):
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
         """Each listener's n best songs, best first, shape (profiles.n, n).
 
-        Without played, excluded and unavailable songs; a row ends in -1 if fewer than n remain.
+        Played, excluded and unavailable songs are left out; a row ends in -1 if fewer than n remain.
         """
 
 
 class ScoredSongs(NamedTuple):
-    """In descending order of scores; shape (m,) each."""
+    """Songs and their scores in descending order of scores; shape (m,) each."""
 
     songs: NDArray[np.int32]
     scores: NDArray[np.float32]
 
 
 class ServableModel(Protocol):
-    """What serving calls; every profile holds one listener."""
+    """The part of a model that serving calls; every profile holds one listener."""
 
     @property
     def labels(self) -> NDArray[np.int32]:
-        """Clusters, shape (n_songs,)."""
+        """Each song's cluster, shape (n_songs,)."""
 
     @property
     def artists(self) -> NDArray[np.int32]:
-        """Artist codes, shape (n_songs,)."""
+        """Each song's artist code, shape (n_songs,)."""
 
     @property
     def available(self) -> NDArray[np.bool_]:
         """Which songs may be recommended, shape (n_songs,)."""
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The n best songs; empty if it can't rank songs for a listener without plays.
+        """The n best songs; empty if the model can't rank songs for a listener without plays.
 
         If all scores are equal, lists are drawn by affinity alone.
         """
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Of unplayed songs, on the scale of `candidates`."""
+        """The scores of unplayed songs, on the scale of `candidates`."""
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """Each term's contribution; shape (len(songs),) each."""
+        """Each term's contribution to the songs' scores; shape (len(songs),) each."""
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
         """At most n other songs, the most similar first."""
 
     @property
     def new_song_ranker(self) -> "NewSongRanker | None":
-        """None if the model can't place new songs by content."""
+        """The model's ranker of new songs; None if the model can't place them by content."""
 
 
 class NewSongRanker(Protocol):
@@ -226,7 +226,7 @@ class NewSongRanker(Protocol):
         """The audio features that `place` reads."""
 
     def place(self, arrived: Catalogue, artists: NDArray[np.int32]) -> NewSongs:
-        """The model's songs with hardly a listener, then the songs in `arrived`, which it lacks.
+        """Place by content the model's songs with hardly a listener, then the songs in `arrived`.
 
         Args:
             artists: codes of the arrived songs, negative if the model does not know the artist.
@@ -236,7 +236,10 @@ class NewSongRanker(Protocol):
         """How well each new song suits the listener, shape (m,); -inf if not allowed or unknown."""
 
     def similarities(self, song: int, new: NewSongs) -> NDArray[np.float32]:
-        """Scores for a listener of this one song, on the scale of `similar`; -inf if not similar."""
+        """Each new song's score for a listener of this one song; -inf if not similar.
+
+        Scores are on the scale of `similar`.
+        """
 
     def similar_to(self, content: NDArray[np.float32], *, n: int) -> ScoredSongs:
         """At most n songs of the model with similar content, the most similar first."""

@@ -67,7 +67,7 @@ class ListeningChange:
 
     @property
     def is_large(self) -> bool:
-        """A reason to act without a second week."""
+        """Whether the change is a reason to act without a second week."""
         return self.is_drift and self.effect >= 2 * self.limit
 
 
@@ -104,7 +104,7 @@ def count_in_bins(distances: NDArray[np.floating], edges: NDArray[np.float64]) -
 
 
 def group_small_clusters(sizes: NDArray[np.floating], most: int = MOST_GROUPS) -> NDArray[np.int64]:
-    """The largest clusters are a group each, all others share the last."""
+    """Each cluster's group: the largest clusters are a group each, all others share the last."""
     by_size = np.lexsort((np.arange(len(sizes)), -np.asarray(sizes)))
     groups = np.full(len(sizes), min(most, len(sizes)) - 1, dtype=np.int64)
     groups[by_size[: most - 1]] = np.arange(min(most - 1, len(sizes)))
@@ -171,7 +171,7 @@ def is_alarm(change: ListeningChange | PopulationShift, *, drifted_before: bool)
 
 
 def change_similarity(change: ListeningChange, other: ListeningChange) -> float:
-    """Cosine, from -1 (opposite) to 1; 0 if one change is 0."""
+    """Cosine similarity of two changes, from -1 (opposite) to 1; 0 if one change is 0."""
     lengths = float(np.linalg.norm(change.shares) * np.linalg.norm(other.shares))
     return float(change.shares @ other.shares) / lengths if lengths else 0.0
 
@@ -214,7 +214,7 @@ def _permuted_jsd(weeks: NDArray[np.float64], n: int, random: np.random.Generato
 
 
 def _largest_reference_effect(weeks: NDArray[np.float64], random: np.random.Generator) -> float:
-    """Of one reference week against the others."""
+    """The largest effect of one reference week against the others."""
     if weeks.shape[1] < 2:
         return 0.0
     effects = []

@@ -33,7 +33,7 @@ SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """Fitted on a catalogue, and transforms new songs, too."""
+    """A feature space that is fitted on a catalogue and transforms new songs, too."""
 
     tokens: list[str]  # names of the metadata columns, such as "artist:abba" and "genre:rock"
     idf: NDArray[np.float32]  # shape (n_tokens,), log((1 + songs) / (1 + songs with the token)) + 1
@@ -56,7 +56,7 @@ class FeatureSpace:
         return _tfidf(indices, counts, self.idf)
 
     def sound(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Robust z-scores, shape (n_songs, n_names); 0 for an unknown value."""
+        """Robust z-scores of the sound columns, shape (n_songs, n_names); 0 for an unknown value."""
         columns = numeric_columns(catalogue)
         unknown = np.full(catalogue.n_songs, np.nan)
         raw = np.stack([columns.get(name, unknown) for name in self.names], axis=1) if self.names else None
@@ -67,7 +67,7 @@ class FeatureSpace:
         return np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS).astype(np.float32)
 
     def transform(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Shape (n_songs, d + n_names): metadata directions, then sound, equally weighted."""
+        """Metadata directions, then sound, equally weighted; shape (n_songs, d + n_names)."""
         # Sound has a mean squared length of 1 over the training songs, like metadata. Normalising each row
         # would reduce a single column to its sign.
         return self.join_features(self.metadata(catalogue), self.sound(catalogue))
@@ -92,7 +92,7 @@ def fit_transform(catalogue: Catalogue, *, seed: int) -> tuple[FeatureSpace, NDA
 def weight_content(
     catalogue: Catalogue, space: FeatureSpace, rows: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Metadata and sound side by side; sound has half the weight."""
+    """Content features: metadata and sound side by side; sound has half the weight."""
     axes = space.axes.shape[1]
     # Without audio features, sound is only year and duration, and the decade is already in the metadata.
     if catalogue.audio:
@@ -119,7 +119,10 @@ def _fit_tfidf(catalogue: Catalogue) -> tuple[list[str], NDArray[np.float32], cs
 
 
 def _tfidf(indices: NDArray[np.int64], counts: NDArray[np.int64], idf: NDArray[np.float32]) -> csr_array:
-    """L2-normalised rows. `indices` is flat: `counts[0]` tokens of song 0, then `counts[1]` of song 1, ..."""
+    """L2-normalised TF-IDF rows.
+
+    `indices` is flat: `counts[0]` tokens of song 0, then `counts[1]` of song 1, ...
+    """
     rows = np.repeat(np.arange(len(counts)), counts)
     values = idf[indices]
     lengths = np.sqrt(np.bincount(rows, weights=values**2, minlength=len(counts)))
@@ -129,7 +132,7 @@ def _tfidf(indices: NDArray[np.int64], counts: NDArray[np.int64], idf: NDArray[n
 
 
 def _metadata_axes(metadata: csr_array, seed: int) -> NDArray[np.float32]:
-    """Singular vectors / sqrt(s): in `metadata @ axes` each axis then has the weight sqrt(s)."""
+    """Singular vectors / sqrt(singular values): an axis of `metadata @ axes` has the weight sqrt(value)."""
     vectors, values = truncated_svd(metadata, METADATA_AXES, seed=seed)
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1e-12)), dtype=np.float32)
 
@@ -154,7 +157,7 @@ def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
 
 
 def _fold_token(token: str) -> str:
-    """As `_song_tokens` writes it; feature spaces of older releases have other spellings."""
+    """Write a token as `_song_tokens` does; feature spaces of older releases have other spellings."""
     kind, _, value = token.partition(":")
     fold = TOKEN_KEYS.get(kind)
     return f"{kind}:{fold(value)}" if fold else token
@@ -193,7 +196,7 @@ def _normalise_text(text: str) -> str:
 
 
 def genre_vocabulary(texts: Sequence[str]) -> list[str]:
-    """The most frequent genre words first; ties in alphabetical order."""
+    """Genre words, the most frequent first; ties in alphabetical order."""
     counts = Counter(word for text in texts for word in genre_words(text))
     return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
@@ -210,18 +213,18 @@ def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
 
 
 def fold_stored_words(words: Sequence[str]) -> list[str]:
-    """Older releases stored "hip hop" for "hiphop"."""
+    """Fold genre words of older releases, which stored "hip hop" for "hiphop"."""
     return [fold_key(word) for word in words]
 
 
 def genre_idf(genres: csr_array) -> NDArray[np.float32]:
-    """log(1 + songs / songs with the word), shape (n_words,)."""
+    """Inverse document frequency of each genre word: log(1 + songs / songs with the word)."""
     counts = np.bincount(genres.indices, minlength=genres.shape[1])
     return np.asarray(np.log1p(genres.shape[0] / np.maximum(counts, 1)), dtype=np.float32)
 
 
 def space_to_arrays(space: FeatureSpace) -> dict[str, NDArray[Any]]:
-    """Artifact arrays; words are UTF-8 bytes and their end offsets."""
+    """The artifact arrays of a feature space; words are UTF-8 bytes and their end offsets."""
     arrays = {f"{SPACE_PREFIX}{name}": getattr(space, name) for name in SPACE_NUMERIC_ARRAYS}
     for name in ("tokens", "names"):
         words = [word.encode("utf-8", "surrogatepass") for word in getattr(space, name)]

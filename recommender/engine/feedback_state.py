@@ -25,7 +25,7 @@ NEVER: Final = -1
 
 
 class EventKind(IntEnum):
-    """Small numbers, for arrays."""
+    """Kinds of feedback events, as small numbers for arrays."""
 
     LIKE = 0
     DISLIKE = 1
@@ -43,7 +43,7 @@ def heard_threshold(duration: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class FeedbackState:
-    """Entry i of every array is event i.
+    """Which feedback events count and which exclude songs; entry i of every array is event i.
 
     Attributes:
         counts: whether the event counts.
@@ -58,7 +58,7 @@ class FeedbackState:
         at: NDArray[np.float64],
         ids: NDArray[np.int64],
     ) -> None:
-        """One entry per event, in any order.
+        """Evaluate the events; every array has one entry per event, in any order.
 
         Args:
             pairs: one number for each pair of listener and song.
@@ -95,7 +95,7 @@ def reported_twice(
     session_pairs: NDArray[np.int64],
     session_at: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """True for each listen that is also a play in a session of the source, shape (n_listens,).
+    """Mask that is True for each listen that is also a play in a session of the source.
 
     A play matches at most one listen of the same listener and song within SAME_PLAY_HOURS.
     """

@@ -19,12 +19,12 @@ class Submit(Protocol):
     """Starts work items, which must not wait for each other."""
 
     def __call__(self, items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
-        """The returned function, to be called once, gives the results in order."""
+        """Start the items; the returned function, to be called once, gives the results in order."""
 
 
 @contextmanager
 def two_workers() -> Iterator[Submit]:
-    """A `Submit` with a second thread; the caller's thread runs items that have not started."""
+    """Yield a `Submit` with a second thread; the caller's thread runs items that have not started."""
     # BLAS gets one thread per item, because sums split over threads differ in the last bit from run to
     # run, and threads that wait for each other on a busy machine cost more than they gain. numpy, scipy
     # and BLAS release Python's lock while they compute.

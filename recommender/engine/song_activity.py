@@ -13,7 +13,7 @@ HALF_LIVES: Final = (90.0, 30.0)  # days
 
 
 def measure_song_activity(plays: Interactions, now: float) -> SongActivity | None:
-    """At `now` (seconds since 1970); None if the plays have no times."""
+    """Measure songs' activity at `now` (seconds since 1970); None if the plays have no times."""
     if not plays.at.any():
         return None
     at = np.minimum(plays.at, now)

@@ -17,7 +17,7 @@ ARRAY_NAMES: Final = ("artists", "artist_starts", "recordings")
 
 @dataclass(frozen=True)
 class SongIdentity:
-    """Codes are hashes, so that two versions and the cold start agree."""
+    """Codes of artists and recordings: hashes, so that two versions and the cold start agree."""
 
     artists: NDArray[np.int32]  # flat: the artists of song 0, lead first, then those of song 1, ...
     artist_starts: NDArray[np.int64]  # shape (n_songs + 1,)
@@ -55,7 +55,7 @@ class SongIdentity:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], lead_codes: NDArray[np.int32]) -> Self:
-        """Older artifacts have only each song's artist text (`lead_codes`)."""
+        """Read the codes from artifact arrays; older ones have only codes of artist texts (`lead_codes`)."""
         if f"{PREFIX}recordings" not in arrays:
             n_songs = len(lead_codes)
             return cls(np.asarray(lead_codes), np.arange(n_songs + 1), np.arange(n_songs))
@@ -82,12 +82,12 @@ def identify_songs(catalogue: Catalogue) -> SongIdentity:
 
 
 def artist_code(key: str) -> int:
-    """Non-negative, 31 bits."""
+    """The code of an artist's key, not negative, 31 bits."""
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big") >> 1
 
 
 def recording_code(key: str, song: int) -> int:
-    """63 bits; of the song alone if there is no key."""
+    """The code of a recording's key, 63 bits; the code of the song alone if there is no key."""
     text = key or f"\0song {song}"
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") >> 1
 

@@ -43,7 +43,7 @@ def _lanczos_svd(
 def _randomized_svd(
     matrix: csr_array, k: int, draw: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Approximate, in a tenth of the time of the exact one.
+    """Approximate singular value decomposition, in a tenth of the time of the exact one.
 
     Source:
         Halko, Martinsson and Tropp, "Finding structure with randomness", SIAM Review 53(2), 2011.
@@ -64,7 +64,7 @@ def _randomized_svd(
 
 
 def orthonormal_basis(columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of the columns of a tall matrix; five times faster than QR."""
+    """An orthonormal basis of the columns of a tall matrix; five times faster than QR."""
     double = columns.astype(np.float64)
     eigenvalues, eigenvectors = np.linalg.eigh(double.T @ double)
     kept = eigenvalues > eigenvalues[-1] * ROUNDING

@@ -38,7 +38,7 @@ DECISION_MODULES: Final = (
 )  # fmt: skip
 # A test compares it with the modules. If they change, and stored decisions still get the same verdicts, the
 # digest of the last release joins those below.
-CODE_OF_THIS_VERSION: Final = "f95168d4260aa0ce2da27010e8c892d50f5175c49a9a04b593b9cfba7e3e2fa0"
+CODE_OF_THIS_VERSION: Final = "4b08a215de7f7724e9f888b7eb0eeadc4eff0e4f526617e16252813ec474c20a"
 # Code of earlier releases, whose rules are kept by version.
 CODE_OF_EARLIER_VERSIONS: Final = frozenset(
     {

@@ -76,7 +76,10 @@ def apply_votes(model: MixModel, data: TrainingData, seed: int) -> AppliedVotes:
 
 
 def read_votes(data: TrainingData) -> FeedbackVotes:
-    """One per listener and song, from events that count, by listener; likes and listens are positive."""
+    """Votes from events that count, one per listener and song, by listener.
+
+    Likes and listens are positive.
+    """
     events = read_events(data.catalogue.durations, data.catalogue.ids)
     columns, known = find_columns(data.catalogue.ids, events.songs)
     chosen = events.counts & known

@@ -54,7 +54,7 @@ def summarize_clusters(
     champion: StoredVersion | None,
     carried_names: Mapping[int, str],
 ) -> list[ClusterSummary]:
-    """In the order of the model's labels.
+    """Summaries of the clusters, in the order of the model's labels.
 
     Args:
         champion: a cluster that holds most songs of one of its clusters keeps that cluster's number.

@@ -19,7 +19,7 @@ class NothingNew(EngineError):
 
 
 def compute_fingerprint(data: TrainingData) -> str:
-    """32 hexadecimal digits, equal for equal songs, listeners, plays and feedback."""
+    """A fingerprint, 32 hexadecimal digits, that is equal for equal songs, listeners, plays and feedback."""
     # The fingerprint changes if a song is corrected or removed, but not if only its name changes, because
     # no model uses names. 200 000 songs and a million plays take 0.1 s.
     digest = blake2b(digest_size=16)
@@ -34,7 +34,7 @@ def compute_fingerprint(data: TrainingData) -> str:
 def require_new_data(
     data: TrainingData, *, method: str, seed: int, n_clusters: int | None, full: bool
 ) -> None:
-    """Raises `NothingNew` if a training would repeat the newest version with this method and seed."""
+    """Raise `NothingNew` if a training would repeat the newest version with this method and seed."""
     newest = ModelVersion.objects.filter(method=method, seed=seed).first()
     if newest is None or newest.configuration.get("n_clusters") != n_clusters:
         return

@@ -63,7 +63,7 @@ class TrainingData:
         )  # fmt: skip
 
     def to_training(self, *, seed: int, configuration: dict[str, float | int | str]) -> TrainingSet:
-        """With the latest tenth of the plays held out for tuning."""
+        """A training set that holds out the latest tenth of the plays for tuning."""
         early, late = split_latest(self.plays, TUNING_SHARE)
         now = float(self.plays.at.max(initial=0.0))
         return TrainingSet(
@@ -111,7 +111,7 @@ def read_training_data(
 
 @dataclass(frozen=True)
 class FeedbackEvents:
-    """Columns, in no particular order."""
+    """Feedback events as columns, in no particular order."""
 
     listeners: NDArray[np.int64]  # ids, like `songs`
     songs: NDArray[np.int64]
@@ -147,7 +147,7 @@ def read_events(durations: NDArray[np.float64], song_ids: NDArray[np.int64], **u
 def _read_columns(
     rows: Iterator[Sequence[Any]], types: Sequence[Callable[[Sequence[Any]], NDArray[Any]]]
 ) -> list[NDArray[Any]]:
-    """One array each; only FETCH_SIZE rows are Python objects at once."""
+    """Read rows into one array per column; only FETCH_SIZE rows are Python objects at once."""
     parts: list[list[NDArray[Any]]] = [[convert([])] for convert in types]
     while chunk := list(islice(rows, FETCH_SIZE)):
         for part, convert, column in zip(parts, types, zip(*chunk, strict=True), strict=True):
@@ -264,7 +264,7 @@ class _InteractionReader:
         return played, interactions(events.counts & skipped)
 
     def read_recommended_plays(self) -> Interactions:
-        """Of songs that an earlier list had recommended to the listener."""
+        """Plays of songs that an earlier list had recommended to the listener."""
         known = AttributedListen.objects.with_listener().exclude(heard_by=None)
         rows = known.values_list("heard_by", "song_id", "at")
         return self._from_rows(

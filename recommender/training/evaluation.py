@@ -80,7 +80,7 @@ class TrainingEvaluation:
 
     @property
     def is_worse_than_popularity(self) -> bool:
-        """By NDCG on at least `FEWEST_LISTENERS` listeners."""
+        """Whether the model's NDCG is below popularity's, on at least `FEWEST_LISTENERS` listeners."""
         own, popularity = (self.metrics.get(name, {}) for name in (self.model_name, "popularity"))
         ours, floor = own.get("ndcg"), popularity.get("ndcg")
         return (
@@ -202,7 +202,10 @@ def _evaluate_each(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dic
 
 
 def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int) -> dict[str, dict[str, Any]]:
-    """Metrics by model name. The version's lists have only songs that it was trained on."""
+    """Metrics of the version and of the baselines, by model name.
+
+    The version's lists have only songs that it was trained on.
+    """
     lists = _recommend_for_week(week, stored.model, stored.song_ids, seed)
     own = evaluate_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
     training = week.past.to_training(seed=seed, configuration={})

@@ -11,7 +11,7 @@ from recommender.models import TrainingRun
 
 
 def start_training() -> "subprocess.Popen[bytes] | None":
-    """In a worker if Redis is configured, else in a new process; does not wait."""
+    """Start a training in a worker if Redis is configured, else in a new process; does not wait."""
     if settings.REDIS_URL:
         current_app.send_task("recommender.tasks.retrain_by_hand")
         return None

@@ -23,18 +23,18 @@ class StoredVersion:
 
     @property
     def song_ids(self) -> NDArray[np.int64]:
-        """Ascending, shape (n_songs,): column j of the model is song `song_ids[j]`."""
+        """The model's song ids, ascending, shape (n_songs,): column j is song `song_ids[j]`."""
         return self.arrays["song_ids"]
 
     @cached_property
     def model(self) -> MixModel | ClassicModel:
-        """Raises `KeyError` or `TypeError` if an older release stored other arrays."""
+        """The version's model; raises `KeyError` or `TypeError` if an older release stored other arrays."""
         kind = ClassicModel if self.version.method == ModelVersion.Method.CLASSIC else MixModel
         return kind.from_parts(self.arrays, self.facts)
 
 
 def read_version(version: ModelVersion, storage: Path) -> StoredVersion:
-    """Raises `ArtifactError` if the files are missing or damaged."""
+    """Read a version's artifact; raises `ArtifactError` if the files are missing or damaged."""
     return StoredVersion(version, *artifact.read_arrays(storage / version.label, version.artifact_sha256))
 
 

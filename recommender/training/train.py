@@ -113,7 +113,7 @@ class TrainingProgress:
     """Callback for the stages of a training; this class ignores them."""
 
     def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
-        """`name` begins; it is number `step` of `steps`, from 1."""
+        """Called when stage `name` begins; it is number `step` of `steps`, from 1."""
 
 
 def retrain(options: TrainingOptions, progress: TrainingProgress | None = None) -> TrainingRun:
@@ -155,7 +155,7 @@ def _create_run(options: TrainingOptions) -> TrainingRun:
 
 
 def _require_valid_n_clusters(n_clusters: int, n_songs: int) -> None:
-    """A person may choose fewer than `n_clusters_bounds` allows, but not a single one."""
+    """Check a person's number, which may be below `n_clusters_bounds`, but not a single cluster."""
     most = n_clusters_bounds(n_songs)[1]
     if not min(2, most) <= n_clusters <= most:
         raise InvalidNumberOfClusters(

@@ -82,7 +82,10 @@ def build_warm_start(
     carries_clusters: bool,
     selects_n_clusters: bool = False,
 ) -> WarmStart:
-    """`carries_clusters`: continue the champion's clusters if it has the same method."""
+    """What a training reuses from the champion.
+
+    `carries_clusters`: continue the champion's clusters if it has the same method.
+    """
     before = _match_to_catalogue(champion, catalogue.ids, method) if champion else None
     known = WarmStart(
         champion=champion, champion_clusters=before, reference=_as_reference(champion) if champion else None
@@ -135,7 +138,7 @@ def _as_reference(champion: StoredVersion) -> ReferenceModel | None:
 def lineage_fields(
     warm_start: WarmStart, labels: NDArray[np.integer], clusters: Sequence[ClusterSummary], data: TrainingData
 ) -> dict[str, Any]:
-    """Of a version's row: `parent` and `lineage`; {} without a champion of the same method."""
+    """The fields `parent` and `lineage` of a version's row; {} without a champion of the same method."""
     before = warm_start.champion_clusters
     if before is None:
         return {}

@@ -54,7 +54,7 @@ def _best_of_row(scores: NDArray[np.float32], excluded: NDArray[np.bool_], n: in
 
 
 def exclusion_mask(profiles: Profiles, available: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True for played, excluded and unavailable songs; shape (profiles.n, n_songs)."""
+    """Mask that is True for played, excluded and unavailable songs; shape (profiles.n, n_songs)."""
     mask = np.repeat(~available[np.newaxis, :], profiles.n, axis=0)
     for matrix in (profiles.plays, profiles.excluded):
         if matrix is not None:
@@ -93,6 +93,6 @@ def log_plays(plays: csr_array) -> csr_array:
 
 
 def expand_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Starts [5, 0] and sizes [2, 3] give [5, 6, 0, 1, 2]."""
+    """The ranges of `sizes` numbers from `starts` on, joined: [5, 0] and [2, 3] give [5, 6, 0, 1, 2]."""
     ends = np.cumsum(sizes)
     return np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)

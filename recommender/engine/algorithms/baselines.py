@@ -47,7 +47,7 @@ class Random:
         return cls(training.catalogue.available)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """The songs depend only on the listener's key and the seed."""
+        """Recommend random songs, which depend only on the listener's key and the seed."""
         keyed = profiles if profiles.keys is not None else replace(profiles, keys=np.arange(profiles.n))
         return recommend_in_blocks(lambda block: self._random_scores(block, seed), keyed, n, self.available)
 
@@ -97,7 +97,7 @@ class ItemKNN(ItemToItem):
     def fit(
         cls, training: TrainingSet, *, k: int = 50, shrink: float = 10.0, logarithmic: bool = False
     ) -> Self:
-        """With `logarithmic`, a song played c times counts log(1 + c) instead of 1."""
+        """Fit cosine similarities; with `logarithmic`, c plays of a song count log(1 + c) instead of 1."""
         plays = all_plays(training)
         weights = knn_weights(log_plays(plays) if logarithmic else binary_plays(plays), shrink=shrink, k=k)
         return cls(weights, training.catalogue.available, logarithmic=logarithmic)
@@ -108,6 +108,6 @@ class EASE(ItemToItem):
 
     @classmethod
     def fit(cls, training: TrainingSet, *, penalty: float = 60.0) -> Self:
-        """Raises `TooManySongs` above 20 000 songs."""
+        """Fit EASE on all plays; raises `TooManySongs` above 20 000 songs."""
         dense = ease_weights(all_plays(training), penalty=penalty)
         return cls(dense, training.catalogue.available)

@@ -39,7 +39,10 @@ class ClassicModel:
         return len(self.plays)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float64]:
-        """Shape (n, n_clusters), rows sum to 1; without plays by favourite genres, or else by all plays."""
+        """Each listener's share of engagement in each cluster, shape (n, n_clusters); rows sum to 1.
+
+        Listeners without plays get the shares of their favourite genres or, without any, of all plays.
+        """
         base = profiles.plays if profiles.recent is None else profiles.recent
         shares = cluster_affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
         cold = np.flatnonzero(np.diff(profiles.plays.indptr) == 0)
@@ -51,7 +54,7 @@ class ClassicModel:
         return shares
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """A draw changes only with the listener's own plays and skips."""
+        """Draw n songs for each listener; a draw changes only with the listener's own plays and skips."""
         shares = self.affinities(profiles)
         lists = np.full((profiles.n, n), -1, dtype=np.int32)
         for row in range(profiles.n):
@@ -90,7 +93,7 @@ class ClassicModel:
 
     @property
     def new_song_ranker(self) -> None:
-        """None: all songs of a cluster are equally likely, played or not."""
+        """Always None, because all songs of a cluster are equally likely, played or not."""
 
     def _eligible(self, profile: Profiles) -> NDArray[np.bool_]:
         eligible = self.available.copy()
@@ -106,7 +109,7 @@ class ClassicModel:
     def _draw_songs(
         self, eligible: NDArray[np.bool_], shares: NDArray[np.float64], n: int, random: np.random.Generator
     ) -> NDArray[np.int32]:
-        """Draw without replacement; clusters with affinity 0 come last."""
+        """Draw n songs without replacement; clusters with affinity 0 come last."""
         liked = self._draw_by_exponential_race(eligible, shares, n, random)
         if len(liked) == n:
             return liked

@@ -18,7 +18,10 @@ LEAST_STRENGTH: Final = 1e-6
 
 
 def play_strengths(at: NDArray[np.float64], now: float) -> NDArray[np.float32]:
-    """Strength of each play at `now`, both in seconds since 1970; 1.4 for a play of this moment."""
+    """The strength of each play at time `now`: 1.4 for a play at that moment.
+
+    Times are seconds since 1970.
+    """
     days = np.maximum(now - at, 0) / SECONDS_PER_DAY
     return np.asarray((days + SOONEST_DAYS) ** FADING, dtype=np.float32)
 

@@ -74,7 +74,7 @@ def keep_best(
 def _kth_largest(
     values: NDArray[np.float32], indptr: NDArray[np.integer[Any]], k: int
 ) -> NDArray[np.float32]:
-    """-inf for a row with at most k entries."""
+    """The k-th largest value of each row; -inf for a row with at most k entries."""
     widths = np.diff(indptr)
     thresholds = np.full(len(widths), -np.inf, dtype=np.float32)
     wide = np.flatnonzero(widths > k)
@@ -150,7 +150,7 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
 
 
 def ease_weights_of_most_played(plays: csr_array, k: int, most: int = EASE_SONGS) -> csr_array:
-    """EASE between the `most` songs with the most listeners, the k largest weights each.
+    """EASE weights between the `most` songs with the most listeners; each song keeps its k largest.
 
     Other rows and columns are empty, so neither time nor quality jumps where a catalogue outgrows `most`.
     """
@@ -246,7 +246,7 @@ def row_blocks(
     right_widths: NDArray[np.int32],
     most: int,
 ) -> tuple[list[tuple[int, int]], int]:
-    """Ranges of rows of a product, of about `most` multiplications each, and their total number."""
+    """Row ranges of a matrix product with about `most` multiplications each, and the number of all."""
     n_entries, n_rows = len(left_columns), len(left_starts) - 1
     costs = np.add.reduceat(np.append(right_widths[left_columns], 0), np.minimum(left_starts[:-1], n_entries))
     costs[np.diff(left_starts) == 0] = 0

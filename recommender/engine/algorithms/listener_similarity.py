@@ -82,7 +82,7 @@ class ListenerNeighbourhood:
     def votes_of_one(
         self, plays: csr_array, key: int | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Song columns, which may repeat, and the vote that each adds."""
+        """The nearest listeners' votes for one listener: song columns, which may repeat, and the votes."""
         weights = plays.data * self.idf[plays.indices]
         length = float(np.sqrt((weights.astype(np.float64) ** 2).sum())) or 1.0
         entries, widths = _entries_of_rows(self.audiences, plays.indices)

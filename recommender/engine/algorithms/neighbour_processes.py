@@ -43,7 +43,7 @@ _children: set[int] = set()
 
 
 class ProcessEnded(Exception):
-    """Before it answered, for example because it had no memory."""
+    """The process ended before it answered, for example because it had no memory."""
 
 
 class BeginNeighbours(Protocol):
@@ -59,7 +59,7 @@ def running_children() -> list[int]:
 
 @contextmanager
 def neighbour_processes(processes: int, fewest: int = FEWEST_MULTIPLICATIONS) -> Iterator[BeginNeighbours]:
-    """Yield a function that computes neighbours in so many processes, this one included.
+    """Yield a function that computes neighbours in `processes` processes, this one included.
 
     Args:
         processes: changes no result.
@@ -93,7 +93,7 @@ def neighbour_processes(processes: int, fewest: int = FEWEST_MULTIPLICATIONS) ->
 
 
 def start_processes(task: NeighbourTask, number: int) -> list["NeighbourProcess"]:
-    """Start at most so many processes, which compute blocks of the task until none waits."""
+    """Start at most `number` processes that compute blocks of the task until none is left."""
     started: list[NeighbourProcess] = []
     # Half of what is free stays for the rest of the training.
     number = min(number, free_memory() // 2 // MEMORY_PER_PROCESS)
@@ -124,7 +124,7 @@ def free_memory(process: Path = Path("/proc/self"), groups: Path = Path("/sys/fs
 
 
 class NeighbourProcess:
-    """A process, and the thread that asks it for blocks. `stop` must be called."""
+    """A child process and the thread that requests blocks from it; `stop` must be called."""
 
     def __init__(self, task: NeighbourTask, file: int, layout: bytes) -> None:
         # One thread for each process: see `two_workers`.

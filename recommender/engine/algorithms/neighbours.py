@@ -31,7 +31,7 @@ BLOCK_PRODUCTS: Final = 1_000_000  # multiplications per block of songs: at most
 
 
 class NeighbourBlock(NamedTuple):
-    """Rows of the two matrices for some successive songs."""
+    """The rows of some successive songs in the two neighbour matrices."""
 
     rp3: csr_array
     # The nearest songs of each recommended song. Kept per played song, popular songs displace rare ones: 5 %
@@ -41,7 +41,7 @@ class NeighbourBlock(NamedTuple):
 
 @dataclass(frozen=True)
 class CoListening:
-    """Factors of the song-by-song product, by song and by listener."""
+    """The plays by song and by listener, whose product is the song-by-song matrix."""
 
     song_starts: NDArray[np.int32]  # shape (n_songs + 1,), where each song starts in `song_listeners`
     song_listeners: NDArray[np.int32]
@@ -74,7 +74,7 @@ class CoListening:
 
     @cached_property
     def listener_counts(self) -> NDArray[np.float32]:
-        """Of each song, shape (n_songs,)."""
+        """The number of listeners of each song, shape (n_songs,)."""
         return np.diff(self.song_starts).astype(np.float32)
 
     @cached_property
@@ -89,7 +89,7 @@ class CoListening:
         )
 
     def find_neighbours(self, start: int, stop: int) -> NeighbourBlock:
-        """Of the songs from `start` up to, not including, `stop`."""
+        """The nearest neighbours of songs `start` (inclusive) to `stop` (exclusive)."""
         first, last = int(self.song_starts[start]), int(self.song_starts[stop])
         by_song = csr_array(
             (
@@ -140,7 +140,7 @@ class NeighbourTask:
         self._found: list[NeighbourBlock | None] = [None] * len(ranges)
 
     def compute_blocks(self, find_neighbours: Callable[[int, int], NeighbourBlock] | None = None) -> None:
-        """Until none waits. A block whose computation fails waits again.
+        """Compute blocks until none waits. A block whose computation fails waits again.
 
         Args:
             find_neighbours: computes a block; None: this thread does.
@@ -158,7 +158,7 @@ class NeighbourTask:
                 raise
 
     def take_result(self) -> NeighbourBlock:
-        """Two matrices; may be called once, because it frees the blocks."""
+        """The two neighbour matrices; may be called once, because it frees the blocks."""
         found = [block for block in self._found if block is not None]
         self._found = []
         rp3, knn = [block.rp3 for block in found], [block.knn for block in found]

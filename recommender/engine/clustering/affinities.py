@@ -15,7 +15,9 @@ SECONDS_PER_DAY: Final = 86_400.0
 def cluster_affinities(
     plays: csr_array, labels: NDArray[np.int32], n_clusters: int, skips: csr_array | None = None
 ) -> NDArray[np.float32]:
-    """Shape (n_listeners, n_clusters); rows sum to 1 and are uniform without engagement.
+    """Each listener's share of engagement in each cluster, shape (n_listeners, n_clusters).
+
+    Rows sum to 1, and are uniform without engagement.
 
     Args:
         skips: skips and dislikes, weighted like `plays`; plays count times plays / (plays + skips).
@@ -33,7 +35,10 @@ def cluster_affinities(
 def recency_weights(
     played_at: NDArray[np.float64], now: float, *, half_life_days: float = HALF_LIFE_DAYS
 ) -> NDArray[np.float32]:
-    """1 at `now` or later, halved after every half-life; times are seconds since 1970."""
+    """The weight of each play by its age: 1 at `now` or later, halved after every half-life.
+
+    Times are seconds since 1970.
+    """
     age_days = np.maximum(now - played_at, 0) / SECONDS_PER_DAY
     return np.asarray(0.5 ** (age_days / half_life_days), dtype=np.float32)
 

@@ -69,7 +69,7 @@ class FeedbackAssignment:
         return moved
 
     def least_certain_songs(self, n: int) -> NDArray[np.int64]:
-        """Those with the smallest margin, about which answers help most."""
+        """The n songs with the smallest margin, for which further feedback helps most."""
         order = np.lexsort((self.songs, self.margin))
         return self.songs[order[:n]]
 
@@ -162,7 +162,7 @@ def _axis_variance(
 
 @dataclass(frozen=True)
 class _LikeRates:
-    """Like rates of all songs and of each, in capped votes."""
+    """Like rates of all songs together and of each song, from capped votes."""
 
     plays: float  # of all songs
     overall: float  # the share of them that is liked
@@ -184,7 +184,7 @@ class _LikeRates:
 
 @dataclass(frozen=True)
 class _ListenerLikes:
-    """Likes and plays by listener and cluster, where there are any, ordered by both."""
+    """Likes and plays of each listener in each cluster that has any, by listener and cluster."""
 
     clusters: NDArray[np.int64]  # shape (n_entries,), like the next two
     likes: NDArray[np.float64]
@@ -211,7 +211,7 @@ class _ListenerLikes:
         return _log_likelihoods(block.likes, block.plays, odds)
 
     def pairs(self, chosen: NDArray[np.intp]) -> Iterator["_Pairs"]:
-        """Each chosen vote with each cluster that its listener has played."""
+        """Yield each chosen vote with each cluster that its listener has played."""
         ends = np.cumsum(self.number[chosen])
         start = 0
         while start < len(chosen):

@@ -58,7 +58,7 @@ class Clusters:
 
 
 def default_n_clusters(n_songs: int) -> int:
-    """2 sqrt(n_songs), at most 400, with at least 20 songs per cluster on average."""
+    """The default number of clusters: 2 sqrt(n_songs), at most 400, with 20 or more songs on average."""
     # Measured on 10 000 songs (200 clusters): with 71 or 100 the lists cover fewer songs, with 400 they lose
     # accuracy.
     return max(1, min(MOST_CLUSTERS, round(2 * math.sqrt(n_songs)), n_songs // FEWEST_SONGS_PER_CLUSTER))
@@ -67,7 +67,7 @@ def default_n_clusters(n_songs: int) -> int:
 def fit_clusters(
     points: NDArray[np.float32], *, n_clusters: int, seed: int, start_labels: NDArray[np.int32] | None = None
 ) -> Clusters:
-    """K-means++ and Lloyd's iterations; the same input and seed give identical bits.
+    """Cluster points by K-means++ and Lloyd's iterations; the same input and seed give identical bits.
 
     Args:
         points: shape (n_points, d); scale the columns, because the widest one dominates distances.
@@ -123,7 +123,7 @@ def _centers_of_sample(sample: NDArray[np.float32], n_clusters: int, seed: int) 
 
 
 def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[str, Any]:
-    """Quality measures; None where a single cluster leaves them undefined.
+    """Quality measures by name; a value is None if a single cluster leaves it undefined.
 
     Raises:
         TooFewSongs: there are no points.
@@ -174,7 +174,7 @@ def match_cluster_ids(
 ) -> NDArray[np.int32]:
     """Each new cluster's id: that of the previous cluster that it continues, or a new one.
 
-    One to one, with the largest sum of the Jaccard indices of songs.
+    The matching is one to one, with the largest sum of the Jaccard indices of songs.
 
     Args:
         previous_labels, labels: clusters of the same songs; -1 for none.

@@ -1,6 +1,6 @@
 """Cluster names such as "Rock, energetic, 1990s" or "Muse and Keane".
 
-Their genres, moods, decades or artists are more frequent in the cluster than in the catalogue.
+A name's genres, moods, decades or artists are more frequent in the cluster than in the catalogue.
 """
 
 import math
@@ -81,7 +81,7 @@ def name_clusters(
     kept: Mapping[int, str] | None = None,
     vetoed: Mapping[int, Collection[str]] | None = None,
 ) -> list[ClusterName]:
-    """Name the clusters, each name once; '' without distinctive features.
+    """Name each cluster uniquely; '' for a cluster without distinctive features.
 
     Args:
         plays: shape (n_songs,), for the examples.
@@ -125,7 +125,7 @@ def name_clusters(
 
 
 def name_key(name: str) -> str:
-    """Equal for names of the same parts: nobody can tell "Folk, calm, quiet" from "Folk, quiet, calm"."""
+    """A key that is equal for names of the same parts: "Folk, calm, quiet" and "Folk, quiet, calm"."""
     return ",".join(sorted(fold_key(part) for part in _parts_of(name)))
 
 
@@ -165,7 +165,7 @@ def _name_options(
     moods: list[str],
     decade: str,
 ) -> Iterator[tuple[str, str]]:
-    """Names and their kinds, the most distinctive first."""
+    """Yield possible names and their kinds, the most distinctive first."""
     extras = [word for word in (*moods[:1], decade, *moods[1:3]) if word]
     if genres:
         yield from ((name, GENRES) for name in _genre_options(genres, evidence.shares_in(songs), extras))
@@ -202,7 +202,7 @@ def _join(head: str, extras: Sequence[str]) -> str:
 
 
 def _share_a_word(one: str, other: str) -> bool:
-    """Such as "rock" and "indie rock"; also if they are nearly the same."""
+    """Whether two genres share a word, such as "rock" and "indie rock", or are nearly the same."""
     a, b = fold_key(one), fold_key(other)
     return a in b or b in a or bool(set(one.casefold().split()) & set(other.casefold().split()))
 
@@ -255,7 +255,7 @@ class _Evidence:
         return {key: count / max(1, len(songs)) for key, count in counts.items()}
 
     def artists_of(self, songs: NDArray[np.int64]) -> list[str]:
-        """At most six, the most typical first."""
+        """At most six lead artists of the songs, the most typical first."""
         here = self._weigh_leads(songs.tolist())
         counts = Counter(self._leads[song] for song in songs.tolist())
         total, is_played = sum(here.values()) or 1.0, self._plays is not None
@@ -357,7 +357,7 @@ def _moods(catalogue: Catalogue, members: Sequence[NDArray[np.int64]]) -> list[l
 
 
 def _decades(years: NDArray[np.float64], members: Sequence[NDArray[np.int64]]) -> list[str]:
-    """Such as "1990s"; "" if no decade holds half of the cluster's songs or sets it apart."""
+    """Each cluster's decade, such as "1990s", if it holds half of the songs and is typical; else ""."""
     overall = Counter((years[_is_year(years)] // 10 * 10).tolist())
     return [_decade(years[songs], overall, len(years)) for songs in members]
 

@@ -68,8 +68,8 @@ def choose_n_clusters(
 ) -> ClusterCountChoice:
     """The most stable number of clusters whose drawn lists are as good as the best number's.
 
-    As good: NDCG within one standard error, nine tenths of the coverage. Below 30 listeners the default
-    decides.
+    As good means NDCG within one standard error, and nine tenths of the coverage. Below 30 listeners the
+    default decides.
 
     Args:
         points: shape (n_songs, d), computed only from plays before the held-out week.
@@ -95,7 +95,7 @@ def choose_n_clusters(
 
 
 def n_clusters_grid(points: NDArray[np.float32], default: int) -> list[int]:
-    """Ascending, from half to twice the default, within `n_clusters_bounds`."""
+    """The numbers to try, ascending, from half to twice the default, within `n_clusters_bounds`."""
     low, high = n_clusters_bounds(len(np.unique(points, axis=0)))
     numbers = {round(default * GRID_RATIO**step) for step in GRID_STEPS}
     return sorted({min(max(number, low), high) for number in numbers})
@@ -116,7 +116,7 @@ def measure_stability(points: NDArray[np.float32], n_clusters: int, seed: int) -
 
 
 def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
-    """Agreement: 1 for identical clusterings, 0 on average for random ones.
+    """Agreement of two clusterings: 1 if they are identical, 0 on average for random ones.
 
     Source:
         Hubert and Arabie, "Comparing partitions", Journal of Classification 1985.

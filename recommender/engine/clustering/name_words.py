@@ -81,7 +81,7 @@ class NameWords:
         )
 
     def has_bad_word(self, text: str) -> bool:
-        """Profane, personal, or blocked by staff."""
+        """Whether a text contains a word that is profane, personal or blocked by staff."""
         folded = fold_words(text)
         return (
             any(word in WORDS or word.startswith(PROFANE_STEMS) for word in folded.split())

@@ -31,7 +31,7 @@ def squared_distances(
 def cluster_means(
     points: NDArray[np.float32], labels: NDArray[np.int32], n_clusters: int
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Means, shape (n_clusters, d), and sizes; the mean of an empty cluster is 0."""
+    """Each cluster's mean, shape (n_clusters, d), and size; the mean of an empty cluster is 0."""
     sums = np.zeros((n_clusters, points.shape[1]))
     for start in range(0, len(points), BLOCK_POINTS):
         block, block_labels = points[start : start + BLOCK_POINTS], labels[start : start + BLOCK_POINTS]

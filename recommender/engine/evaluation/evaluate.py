@@ -19,7 +19,7 @@ BOOTSTRAP_SEED: Final = 7
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over listeners; `ndcg_each` has one value per listener, in profile order."""
+    """Metrics as means over listeners; `ndcg_each` has one value per listener, in profile order."""
 
     ndcg: float
     recall: float

@@ -11,7 +11,7 @@ FEWEST_LISTENERS: Final = 30  # with fewer listeners metrics are mostly chance
 
 
 def mark_hits(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.bool_]:
-    """True for positions whose song the listener played in `test`; shape (n_listeners, n)."""
+    """Mask that is True for positions whose song the listener played in `test`; shape of `lists`."""
     listeners, places = lists.shape
     songs = test.shape[1]
     played = np.repeat(np.arange(listeners, dtype=np.int64), np.diff(test.indptr)) * songs + test.indices
@@ -34,7 +34,7 @@ def ndcg(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
 
 
 def recall(lists: NDArray[np.int32], test: csr_array) -> NDArray[np.float64]:
-    """Hits / test songs, shape (n_listeners,); NaN without a test play."""
+    """Recall (hits / test songs) of each list, shape (n_listeners,); NaN without a test play."""
     return _per_listener(mark_hits(lists, test).sum(axis=1).astype(np.float64), np.diff(test.indptr))
 
 

@@ -36,7 +36,10 @@ class OffPolicyEstimate:
 
     @property
     def is_gross_harm(self) -> bool:
-        """Worse by two percentage points with 97.5 % confidence; too rough for other decisions."""
+        """Whether the new model is worse by two percentage points with 97.5 % confidence.
+
+        The estimate is too rough for other decisions.
+        """
         return self.is_reliable and self.high < GROSS_HARM
 
 
@@ -49,6 +52,8 @@ def estimate_off_policy(
     seed: int,
 ) -> OffPolicyEstimate:
     """Estimate the new model's reward by self-normalised importance sampling.
+
+    With rewards r, probabilities pi, the estimate V_new and the effective sample size ESS:
 
         w = pi_new / pi_old,  V_new = sum(w r) / sum(w),  ESS = sum(w)^2 / sum(w^2)
 

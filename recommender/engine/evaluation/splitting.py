@@ -26,7 +26,7 @@ def split_latest(interactions: Interactions, share: float) -> tuple[Interactions
 
 
 def plays_of_new_songs(later: csr_array, before: csr_array) -> csr_array:
-    """1 for each song in `later` that the listener did not play in `before`."""
+    """Matrix with 1 for each song in `later` that the listener did not play in `before`."""
     played = before.copy()
     played.data = np.ones_like(played.data)
     ones = later.copy()

@@ -31,7 +31,7 @@ MOST_FINITE: Final = 1e9  # JSON has no infinity
 def apply_decision_rules(
     evidence: ExperimentEvidence, rules: DecisionRules = DEFAULT_RULES
 ) -> ExperimentVerdict:
-    """In order; the first verdict counts."""
+    """Apply the rules in order; the first verdict counts."""
     numbers = {
         "ln_e": round(log_e_value_of_difference(evidence.wins, evidence.losses), 6),
         "z": _round_finite(evidence.z),
@@ -110,7 +110,7 @@ def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
 
 
 def _decide_by_gate(evidence: ExperimentEvidence, rules: DecisionRules, score: str) -> OutcomeAndReason:
-    """With too little traffic, the offline gates decide."""
+    """Decide a refresh with too little traffic by the offline gate, after its deadline."""
     deadline = rules.refresh_deadline + rules.extra_days(evidence.unproven)
     if evidence.days < deadline:
         return DecisionOutcome.WAITING, f"Too few to tell, until day {deadline}: {score}."
@@ -184,7 +184,7 @@ _RULE_BY_KIND: Final = {
 
 
 def _wins_without_extremes(evidence: ExperimentEvidence, rules: DecisionRules) -> bool:
-    """Without the listeners at both ends: bots and fans decide nothing."""
+    """Whether the challenger wins without the listeners at both ends, so that bots and fans don't decide."""
     wins, losses = evidence.trimmed_wins, evidence.trimmed_losses
     return wins > losses and log_e_value_of_difference(wins, losses) >= math.log(rules.better)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class DecisionRules:
-    """Chosen by simulation: `python -m benchmarks calibration`. The defaults are those of version 1."""
+    """Thresholds chosen by simulation (`python -m benchmarks calibration`); defaults are version 1's."""
 
     better: float = 20.0  # e-value at which one model is better than the other
     mismatch: float = 100.0  # e-value at which an allocation check fails (sample-ratio mismatch)
@@ -47,11 +47,11 @@ class DecisionRules:
     unproven_z: float = -0.75
 
     def extra_days(self, unproven: int) -> int:
-        """Longer test of a refresh after so many in a row that did not win."""
+        """Days by which a refresh is tested longer, after `unproven` refreshes in a row without a win."""
         return self.unproven_days if self.unproven_most and unproven >= self.unproven_most else 0
 
     def lowest_z(self, unproven: int) -> float:
-        """Below it, a refresh after so many that did not win may be rejected."""
+        """The z below which a refresh may be rejected, after `unproven` refreshes in a row without a win."""
         return self.unproven_z if self.extra_days(unproven) else self.refresh_z
 
 

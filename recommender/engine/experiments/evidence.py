@@ -23,7 +23,9 @@ class DecisionOutcome(StrEnum):
 
 
 class ExperimentKind(StrEnum):
-    """A refresh has the champion's features and clusters; a change differs in them.
+    """The kind of an experiment, by what it compares.
+
+    A refresh has the champion's features and clusters; a change differs in them.
 
     An A/A test compares the champion with itself, the holdback with the champion of 28 days ago.
     """
@@ -36,7 +38,7 @@ class ExperimentKind(StrEnum):
 
 @dataclass(frozen=True)
 class AllocationCheck:
-    """Counts of a random allocation; `share` is the planned share inside."""
+    """Counts inside and outside a randomly allocated group; `share` is the planned share inside."""
 
     name: str
     inside: int
@@ -115,7 +117,7 @@ OutcomeAndReason = tuple[DecisionOutcome, str]
 
 
 def format_evidence_ratio(ln_e: float) -> str:
-    """Such as "9.2 : 1", "1 : 15" or "over 1,000,000 : 1"."""
+    """Write an e-value as a ratio, such as "9.2 : 1", "1 : 15" or "over 1,000,000 : 1"."""
     odds = math.exp(min(abs(ln_e), LOG_LARGEST_RATIO))
     number = (
         f"{odds:.1f}"

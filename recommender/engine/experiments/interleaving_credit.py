@@ -66,7 +66,7 @@ class ListCredit(NamedTuple):
 
 @dataclass(frozen=True)
 class InterleavingTotals:
-    """Fields of `ExperimentEvidence`."""
+    """Totals of interleaved lists, for the fields of the same names in `ExperimentEvidence`."""
 
     wins: int
     losses: int
@@ -77,7 +77,7 @@ class InterleavingTotals:
 
 
 def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) -> InterleavingTotals:
-    """Totals by the rules of version 1.
+    """Add up the wins and losses of lists by the rules of version 1.
 
     Args:
         day: since the start, from 0; the `late_days` days before it count as late.
@@ -98,7 +98,7 @@ def total_by_listener(lists: Iterable[ListCredit], *, day: int, late_days: int) 
 
 @dataclass(frozen=True)
 class ClosedLists:
-    """In order of day and listener; shape (n,) each."""
+    """Wins and losses of closed lists, in order of day and listener; shape (n,) each."""
 
     listeners: NDArray[np.int64]
     days: NDArray[np.int64]  # since the experiment's start, from 0
@@ -115,7 +115,7 @@ class ClosedLists:
 
 
 def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unproven: int = 0) -> dict[str, Any]:
-    """Fields of `ExperimentEvidence` by the rules of version 2.
+    """Count the rounds of lists by the rules of version 2; returns fields of `ExperimentEvidence`.
 
     A refresh counts the lists of whole weeks, another experiment all lists.
     """

@@ -19,7 +19,7 @@ from recommender.engine.experiments.sequential import (
 
 
 def decide(evidence: ExperimentEvidence, rules: DecisionRules) -> OutcomeAndReason:
-    """The first of invalid data, rollback and the kind's rule counts."""
+    """Decide by the first that applies: invalid data, rollback, or the rule of the experiment's kind."""
     return (
         _check_validity(evidence, rules)
         or _check_safety(evidence, rules)

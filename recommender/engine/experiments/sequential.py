@@ -21,7 +21,9 @@ BISECTIONS: Final = 20  # a precision of one millionth
 
 
 def log_e_value_of_difference(wins: float, losses: float) -> float:
-    """ln of the e-value against "both models win equally often"; from ln 20 on it is rejected at alpha = .05.
+    """Natural log of the e-value against the hypothesis that both models win equally often.
+
+    From ln 20 on the hypothesis is rejected at alpha = .05. With W wins and L losses:
 
         ln E = lnBeta(20 + W, 20 + L) - lnBeta(20, 20) + (W + L) ln 2
 
@@ -33,7 +35,9 @@ def log_e_value_of_difference(wins: float, losses: float) -> float:
 
 
 def log_e_value_of_share(inside: float, outside: float, share: float) -> float:
-    """ln of the e-value against "each observation is inside with probability `share`"; 0 < share < 1.
+    """Natural log of the e-value against membership in a group with probability `share`; 0 < share < 1.
+
+    With p = share, n1 observations inside the group, n2 outside it and a Beta(40 p, 40 (1 - p)) prior:
 
         ln E = lnBeta(40 p + n1, 40 (1 - p) + n2) - lnBeta(40 p, 40 (1 - p)) - n1 ln p - n2 ln(1 - p)
 
@@ -45,7 +49,7 @@ def log_e_value_of_share(inside: float, outside: float, share: float) -> float:
 
 
 def log_e_value_of_failures(failures: int, successes: int, share: float) -> float:
-    """ln of the e-value against "each request fails with probability `share`"; a small share.
+    """Natural log of the e-value against "each request fails with probability `share`", a small share.
 
     The prior expects a tenth to fail: 3 failures of 20 refute 1 %, where `log_e_value_of_share` needs 5.
     """
@@ -55,7 +59,9 @@ def log_e_value_of_failures(failures: int, successes: int, share: float) -> floa
 
 
 def log_e_value_of_losing(wins: float, losses: float) -> float:
-    """ln of the e-value for "the model loses more rounds than it wins"; -inf if I is 0 in doubles.
+    """Natural log of the e-value for "the model loses more rounds than it wins".
+
+    It is -inf if I is 0 in doubles. With W wins and L losses:
 
         ln E1 = ln E + ln(2 I_1/2(20 + W, 20 + L))
 
@@ -67,7 +73,7 @@ def log_e_value_of_losing(wins: float, losses: float) -> float:
 
 
 def win_share_interval(wins: float, losses: float, *, alpha: float = ALPHA) -> tuple[float, float]:
-    """For the share of rounds that the challenger wins; valid however often it is checked."""
+    """Interval for the share of rounds that the challenger wins; valid however often it is checked."""
     # The interval holds the shares that `log_e_value_of_share` does not reject. So .5 lies outside exactly
     # when `log_e_value_of_difference` rejects.
     if not wins + losses:
@@ -131,6 +137,8 @@ def confidence_sequence(
 
 def adjust_by_cuped(values: NDArray[np.float64], pre_experiment: NDArray[np.float64]) -> NDArray[np.float64]:
     """Remove what the same listeners' earlier values explain (CUPED); the mean does not change.
+
+    With the values Y and the earlier values X:
 
         Y' = Y - theta (X - mean X), theta = cov(Y, X) / var(X)
 

@@ -1,1 +1,1 @@
-"""When two texts mean the same genre, artist or recording."""
+"""Recognises texts that mean the same genre, artist or recording."""

@@ -47,7 +47,7 @@ WHOLE_NAMES: Final = frozenset(
 
 
 def artist_key(artist: str) -> str:
-    """Equal for all spellings of an artist: "The Beatles" and "beatles", "AC/DC" and "ACDC"."""
+    """A key that is equal for all spellings of an artist, such as "The Beatles" and "beatles"."""
     name = INVERTED_ARTICLE.sub(r"the \1", " ".join(artist.split()))
     for letter, meant in STYLISED:
         name = letter.sub(meant, name)
@@ -57,7 +57,7 @@ def artist_key(artist: str) -> str:
 
 class ArtistCredits:
     def __init__(self, texts: Iterable[str]) -> None:
-        """`texts`: every artist text of the catalogue."""
+        """Learn the artists from `texts`, all artist texts of the catalogue."""
         self._split: dict[str, tuple[str, ...]] = {}
         sections = [section for credit in set(texts) for section in _split_featuring(credit)]
         named = {artist_key(section) for section in sections}
@@ -70,7 +70,7 @@ class ArtistCredits:
         self._known = named | {key for key, count in parts.items() if count > 1}
 
     def artists(self, credit: str) -> tuple[str, ...]:
-        """The lead artist first, each once; () for an empty credit."""
+        """The artists of a credit, the lead artist first, each once; () for an empty credit."""
         if credit not in self._split:
             found: dict[str, str] = {}
             for section in _split_featuring(credit):
@@ -117,7 +117,7 @@ class ArtistCredits:
 
 
 def _split_featuring(credit: str) -> list[str]:
-    """The first part is the lead's."""
+    """Split a credit at "feat." and its variants; the first part is the lead artist's."""
     parts = [part.strip(" \t,;-&") for part in FEATURING.split(credit)]
     # A bracket that opened before "feat." closes after the featured artists.
     closed = [part.rstrip(")] ") if at and part.count("(") < part.count(")") + part.count("]") else part

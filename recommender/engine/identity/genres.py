@@ -81,12 +81,12 @@ def split_genres(text: str) -> list[str]:
 
 class GenreNames:
     def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
-        """`aliases`: other name and genre, in any spelling; they override the built-in ones."""
+        """Add `aliases` (other name to genre, in any spelling) to the built-in ones, which they override."""
         table = {**BUILT_IN_ALIASES, **(aliases or {})}
         self._genres = {fold_key(name): write_genre(genre) for name, genre in table.items() if genre.strip()}
 
     def resolve(self, genre: str) -> str:
-        """In its usual spelling, with its alias replaced."""
+        """The genre that a name or alias means, in its usual spelling."""
         seen = {fold_key(genre)}
         written = write_genre(genre)
         # An alias may lead to another alias; a cycle ends where it began.
@@ -116,20 +116,20 @@ def genre_keys(text: str) -> list[str]:
 
 
 def genre_words(text: str) -> list[str]:
-    """Keys: "Indie Rock, Pop" gives "indierock", "pop", "indie" and "rock"."""
+    """Keys of genres and of their words: "Indie Rock, Pop" gives "indierock", "pop", "indie", "rock"."""
     genres = split_genres(text)
     words = [word for genre in genres for word in words_of_genre(genre)]
     return list(dict.fromkeys([*map(fold_key, genres), *words]))
 
 
 def words_of_genre(genre: str) -> list[str]:
-    """Without "and" and single letters, as in "K-pop"; empty for a genre of one word."""
+    """The words of a genre, without "and" and single letters; empty for a genre of one word."""
     words = fold_words(genre).split()
     return [word for word in words if len(word) > 1] if len(words) > 1 else []
 
 
 def write_genre(genre: str) -> str:
-    """Usual spelling within a sentence: "R&B", "K-pop", "indie rock", "Latin jazz"."""
+    """Write a genre as within a sentence: "R&B", "K-pop", "indie rock", "Latin jazz"."""
     if known := WRITTEN.get(fold_key(genre)):
         return known
     return " ".join(_write_word(word) for word in genre.split())

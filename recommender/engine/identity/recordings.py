@@ -61,7 +61,7 @@ LIVE_ALBUM: Final = re.compile(r"\b(?:live (?:at|in|from|on)|in concert|unplugge
 
 
 def recording_key(title: str, lead_key: str, album: str = "") -> str:
-    """Equal for the copies of one recording; '' without a title or an artist.
+    """A key that is equal for the copies of one recording; '' without a title or an artist.
 
     Args:
         lead_key: `artist_key` of the lead artist.
@@ -86,7 +86,7 @@ def _annotations(title: str) -> list[str]:
 
 
 def _describes_release(annotation: str) -> bool:
-    """Such as "Remastered 2011"."""
+    """Whether an annotation only describes the release, such as "Remastered 2011"."""
     if FEATURING.match(f"({annotation}") or WITH_ARTIST.match(annotation) or QUOTED_FILM.match(annotation):
         return True
     text = fold_words(annotation)
@@ -98,6 +98,6 @@ def _describes_release(annotation: str) -> bool:
 
 
 def _without_featuring(title: str) -> str:
-    """Outside brackets: "Song feat. B"."""
+    """Cut off featured artists outside brackets: "Song feat. B" gives "Song"."""
     found = re.search(r"\s(?:feat\.?|ft\.|featuring)\s", title, re.IGNORECASE)
     return title[: found.start()] if found and "(" not in title[: found.start()] else title

@@ -13,7 +13,7 @@ UNDECOMPOSED: Final = str.maketrans(
 
 @lru_cache(maxsize=100_000)
 def fold_words(text: str) -> str:
-    """Words without case, accents, width and punctuation, separated by one space.
+    """The words of a text without case, accents, width and punctuation, separated by one space.
 
     Hyphens separate words. "&", "+" and "and" between words become "n".
     """
@@ -26,7 +26,7 @@ def fold_words(text: str) -> str:
 
 
 def fold_key(text: str) -> str:
-    """ "Hip-Hop", "Hip Hop" and "hiphop" give "hiphop"; a name such as "!!!" is its own key."""
+    """One key for all spellings: "Hip-Hop" and "hip hop" give "hiphop"; "!!!" is its own key."""
     return fold_words(text).replace(" ", "") or " ".join(text.casefold().split())
 
 

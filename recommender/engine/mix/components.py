@@ -72,7 +72,7 @@ class MixComponents:
 
     @property
     def current_listeners(self) -> NDArray[np.float32]:
-        """Old plays count less, if the plays have times."""
+        """The number of each song's listeners; old plays count less, if the plays have times."""
         return self.listeners if self.activity is None else self.activity.listeners_this_quarter
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
@@ -149,5 +149,5 @@ def _sparse_matrix(arrays: Mapping[str, NDArray[Any]], name: str, shape: tuple[i
 
 
 def popularity_damping(listeners: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Reduces the weight of popular songs on the taste axes."""
+    """Factors that reduce the weight of popular songs on the taste axes."""
     return np.maximum(listeners, 1) ** np.float32(-0.25)

@@ -53,7 +53,7 @@ ContentBuilder = Callable[[], ContentFeatures | None]
 
 
 def no_builder() -> None:
-    """The fit builds the content features itself."""
+    """Build nothing, so that the fit builds the content features itself."""
 
 
 def fit_mix(

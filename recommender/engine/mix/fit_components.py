@@ -82,7 +82,7 @@ def build_content_features(
 def submit_listening_features(
     plays: csr_array, submit: Submit, begin_neighbours: BeginNeighbours, *, seed: int
 ) -> ListeningFutures:
-    """Starts with what clustering needs."""
+    """Submit the computation of song features from plays; what clustering needs comes first."""
     ones = binary_plays(plays)
     listeners = count_listeners(ones)
     axes = TASTE_AXES if ones.shape[1] <= MANY_SONGS else CO_LISTENING_AXES
@@ -165,7 +165,7 @@ def _idf_weighted_plays(ones: csr_array, listeners: NDArray[np.float32]) -> csr_
 
 
 def to_32_bit(matrix: csr_array) -> csr_array:
-    """float32 and int32, because scipy copies memory-mapped indices of other widths."""
+    """Convert to float32 and int32, because scipy copies memory-mapped indices of other widths."""
     indices, indptr = (array.astype(np.int32, copy=False) for array in (matrix.indices, matrix.indptr))
     return csr_array((matrix.data.astype(np.float32, copy=False), indices, indptr), shape=matrix.shape)
 

@@ -63,7 +63,7 @@ class MixModel:
         return self.listener_features(profiles).affinities
 
     def scores(self, profiles: Profiles) -> NDArray[np.float32]:
-        """Shape (n, n_songs); ignore those of played songs."""
+        """The scores of all songs, shape (n, n_songs); ignore those of played songs."""
         size = max(1, BATCH_SCORE_CELLS // max(1, self.n_songs))
         starts = range(0, profiles.n, size)
         blocks = [self._scores(slice_profiles(profiles, start, start + size)) for start in starts]
@@ -150,7 +150,7 @@ class OnlineMixModel:
         return self._blend(features, self._terms(features, profile, songs), songs)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """The contributions add up to `score`."""
+        """Each term's contribution to the songs' scores; the contributions add up to `score`."""
         features = self.mix.listener_features(profile)
         terms = self._terms(features, profile, songs)
         scale = self.mix.weights.astype(np.float32) * (1 - features.cold_start_weight[0])

@@ -37,7 +37,7 @@ class ScoreSongs(Protocol):
 
 @dataclass(frozen=True)
 class MixNewSongRanker:
-    """By the content features and scores of a `mix` model."""
+    """Ranks new songs by the content features and scores of a `mix` model."""
 
     components: MixComponents
     listener_features: Callable[[Profiles], ListenerFeatures]
@@ -111,7 +111,7 @@ class MixNewSongRanker:
 
 
 def new_song_columns(components: MixComponents) -> NDArray[np.int32]:
-    """New songs of the model that content can place, ascending."""
+    """Columns of the model's new songs that content can place, ascending."""
     is_new = (components.listeners < FEWEST_LISTENERS) & components.available
     new = np.flatnonzero(is_new)
     return new[components.content[new].any(axis=1)][-MOST_NEW_SONGS:].astype(np.int32)
@@ -138,7 +138,7 @@ def find_nearest_known(components: MixComponents, content: NDArray[np.float32]) 
 
 
 def content_cosines(features: ListenerFeatures, new: NewSongs) -> NDArray[np.float32]:
-    """Of each listener's mean content with each new song's, shape (n, m)."""
+    """Cosines of each listener's mean content with each new song's content, shape (n, m)."""
     directions = features.directions.content[-1]
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
     return np.asarray((directions / np.where(lengths > 0, lengths, 1)) @ new.content.T, dtype=np.float32)
@@ -160,7 +160,7 @@ def standardise_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _most_common_labels(components: MixComponents, nearest: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The lower label wins ties."""
+    """The most common cluster of each row's nearest songs; the lower label wins ties."""
     labels = components.labels[nearest]
     return np.array([np.bincount(row).argmax() if len(row) else 0 for row in labels], dtype=np.int32)
 

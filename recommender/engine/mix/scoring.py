@@ -174,8 +174,8 @@ def preselect_songs(
 ) -> NDArray[np.int64]:
     """About `budget` songs that are likely to score well, ascending.
 
-    Those with the most votes, the most played of the best clusters and favourite artists, and a few of every
-    cluster.
+    They are those with the most votes, the most played of the best clusters and favourite artists, and a few
+    of every cluster.
     """
     mask = np.full(components.n_songs, budget >= components.n_songs, dtype=np.bool_)
     if budget < components.n_songs:

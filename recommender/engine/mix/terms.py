@@ -87,7 +87,7 @@ def one_song_profile(song: int, n_songs: int) -> Profiles:
 
 
 def cold_start_weights(n_played: NDArray[np.int64]) -> NDArray[np.float32]:
-    """1 without plays, 1/3 after one song, 1/21 after ten."""
+    """The weight of the cold-start score: 1 without plays, 1/3 after one song, 1/21 after ten."""
     return (COLD_START_SONGS / (COLD_START_SONGS + n_played)).astype(np.float32)
 
 
@@ -137,7 +137,7 @@ class ListenerDirections(NamedTuple):
     co_listening: list[NDArray[np.float32]]  # per HYBRID_CONTENT_WEIGHTS, shape (n, d')
 
     def vectors(self) -> dict[str, NDArray[np.float64]]:
-        """By direction term, in the spaces of `MixComponents.centres`."""
+        """The listeners' vectors by direction term, in the spaces of `MixComponents.centres`."""
         low, high = (
             np.hstack([content / np.float32(weight), co_listening])
             for weight, content, co_listening in zip(
@@ -196,7 +196,7 @@ def _take_rows(space: NDArray[np.float32], songs: NDArray[np.integer[Any]] | sli
 
 
 class TermMoments(NamedTuple):
-    """Over the unplayed songs, shape (n,) each."""
+    """Mean and deviation of a term over the unplayed songs, shape (n,) each."""
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
@@ -205,7 +205,7 @@ class TermMoments(NamedTuple):
 def term_moments(
     total: NDArray[np.float64], squares: NDArray[np.float64], count: NDArray[np.int64]
 ) -> TermMoments:
-    """From sums over the unplayed songs; a constant term's deviation is exactly 0."""
+    """The moments from sums over the unplayed songs; a constant term's deviation is exactly 0."""
     number = np.maximum(count, 1)
     mean = total / number
     variance = squares / number - mean**2
@@ -214,7 +214,7 @@ def term_moments(
 
 
 def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[np.float32]:
-    """z-scores, shape (n, m); 0 for a constant term."""
+    """The z-scores of a term, shape (n, m); 0 for a constant term."""
     varies = moments.deviation > 0
     scale = np.where(varies, 1.0 / np.where(varies, moments.deviation, 1), 0)
     shift = moments.mean * scale
@@ -224,7 +224,7 @@ def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[
 def favourite_genre_weights(
     components: MixComponents, words: list[str], genres: list[str] | None, n: int
 ) -> csr_array:
-    """IDF weights, shape (n, n_words); rows sum to 1 or are empty."""
+    """IDF weights of the favourite genres, shape (n, n_words); rows sum to 1 or are empty."""
     texts = [""] * n if genres is None else genres
     matrix = genre_matrix(texts, words)
     weights = components.genre_idf[matrix.indices].astype(np.float64)
@@ -240,7 +240,7 @@ def _album_shares(components: MixComponents, weighted: csr_array) -> csr_array |
 
 
 def group_shares(groups: NDArray[np.int32], n_groups: int, weighted: csr_array) -> csr_array:
-    """Shares of a listener's plays, shape (n, n_groups); rows sum to 1 or are empty.
+    """Each group's share of a listener's plays, shape (n, n_groups); rows sum to 1 or are empty.
 
     Args:
         groups: each song's artist or album code.
@@ -261,7 +261,7 @@ def affinities_with_genre_prior(
     profiles: Profiles,
     favourite_genres: csr_array,
 ) -> NDArray[np.float32]:
-    """Shape (n, n_clusters), rows sum to 1; the favourite genres are a prior."""
+    """Cluster affinities with the favourite genres as a prior, shape (n, n_clusters); rows sum to 1."""
     base = profiles.plays if profiles.recent is None else profiles.recent
     own = cluster_affinities(base, components.labels, components.n_clusters, profiles.skips)
     expected = np.asarray(favourite_genres @ genre_means, dtype=np.float32)
@@ -275,7 +275,7 @@ def affinities_with_genre_prior(
 def time_terms(
     components: MixComponents, songs: NDArray[np.integer[Any]] | slice
 ) -> dict[str, NDArray[np.float32]]:
-    """Shape (n_asked,) each; {} without times."""
+    """The terms that depend on times, by name, shape (n_asked,) each; {} without times."""
     activity = components.activity
     if activity is None:
         return {}

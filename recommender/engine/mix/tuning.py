@@ -59,7 +59,7 @@ class TuningPool:
         )
 
     def term_scales(self) -> NDArray[np.float64]:
-        """Root mean squares, never 0; shape (n_terms,)."""
+        """The root mean square of each term, never 0; shape (n_terms,)."""
         present = np.where(np.isfinite(self.base), self.terms, 0)
         return np.asarray(np.sqrt(np.maximum((present.astype(np.float64) ** 2).mean(axis=(1, 2)), 1e-12)))
 
@@ -79,7 +79,8 @@ class TuningPool:
 def tune_weights(pool: TuningPool, starts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     """The term weights with the best NDCG, shape (n_terms,).
 
-    Each half of the listeners is tuned from several starts; the result is the mean, or a better start.
+    The weights are tuned on each half of the listeners from several starts. The result is the mean of all
+    optima, or a start if its NDCG is higher.
     """
     scales = pool.term_scales()
     halves = [
@@ -104,7 +105,7 @@ def _ascend(
 
 
 def coordinate_ascent(pool: TuningPool, start: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Change one weight at a time while NDCG rises."""
+    """Change one weight at a time while NDCG rises; returns the weights and their NDCG."""
     weights, scores = start.copy(), pool.scores(start)
     best = pool.ndcg(scores)
     for step in STEP_SIZES:
@@ -131,7 +132,7 @@ def _try_steps(
 
 
 def maximum_likelihood_weights(pool: TuningPool, start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Softmax regression of held-out plays; `start` if the pool has no hits."""
+    """Weights by softmax regression of held-out plays; `start` if the pool has no hits."""
     rows = np.flatnonzero(pool.hits.any(axis=1))
     if not len(rows):
         return start
@@ -169,7 +170,7 @@ def split_tuning_plays(training: TrainingSet) -> tuple[csr_array, csr_array]:
 
 
 def tuning_listeners(plays: csr_array, tuning: csr_array, *, most: int, seed: int) -> NDArray[np.int64]:
-    """Rows with plays in both matrices, ascending; a seeded sample of `most`."""
+    """Rows of listeners with plays in both matrices, ascending; a seeded sample of at most `most`."""
     rows = np.flatnonzero((np.diff(plays.indptr) > 0) & (np.diff(tuning.indptr) > 0))
     if len(rows) <= most:
         return rows
@@ -184,7 +185,7 @@ def build_pool(
     holdout: csr_array,
     rows: NDArray[np.int64],
 ) -> TuningPool:
-    """`weights` decide which songs of the listeners `rows` are kept (SONGS_PER_RANKING)."""
+    """Score the listeners `rows` and keep the songs that `weights` rank best (SONGS_PER_RANKING)."""
     profiles = _training_profiles(training, rows)
     score_rows = _batch_rows if components.n_songs <= MOST_BATCH_SONGS else _online_rows
 

@@ -32,7 +32,7 @@ FIRST_WITH_EXTENT: Final = 4
 
 
 class CandidateListDamaged(ValueError):
-    """Not a candidate list, or changed since it was written."""
+    """The bytes are not a candidate list, or have changed since they were written."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class CandidateArrays:
 
 
 def encode_candidates(candidates: CandidateArrays) -> bytes:
-    """A song takes 21 bytes, an affinity 8, the time of a last play 16."""
+    """Encode a list: a song takes 21 bytes, an affinity 8, the time of a last play 16."""
     songs = np.empty(len(candidates.songs), dtype=SONG_DTYPE)
     columns = (candidates.songs, candidates.values, candidates.clusters, candidates.artists, candidates.flags)
     for name, column in zip(SONG_DTYPE.names or (), columns, strict=True):
@@ -86,7 +86,7 @@ def encode_candidates(candidates: CandidateArrays) -> bytes:
 
 
 def decode_candidates(encoded: bytes) -> CandidateArrays:
-    """Raises `CandidateListDamaged` if bytes are missing, added or changed."""
+    """Decode a list; raises `CandidateListDamaged` if bytes are missing, added or changed."""
     if len(encoded) < HEADER.size:
         raise CandidateListDamaged(
             f"A candidate list has at least {HEADER.size} bytes, this one has {len(encoded)}."

@@ -14,7 +14,7 @@ SMALLEST_HABIT: Final = 1e-9  # songs without plays have a score, too
 
 
 def favourite_scores(habits: NDArray[np.floating], skips: NDArray[np.floating]) -> NDArray[np.float64]:
-    """From plays weighted by age, and skips; higher for songs that are played again soon."""
+    """Scores from plays weighted by age, and from skips; higher for songs played again soon."""
     scores: NDArray[np.float64] = np.log(np.maximum(habits, SMALLEST_HABIT)) - skips
     return scores
 

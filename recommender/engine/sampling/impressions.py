@@ -29,7 +29,10 @@ MIN_COST: Final = 1e-3
 
 
 def sum_impressions(lists: Iterable[tuple[float, Sequence[int]]]) -> dict[int, float]:
-    """Each song's sum from (age in days, songs) of lists, rounded to 4 digits; halved with each half-life."""
+    """Each song's number of impressions, halved with each half-life of their age.
+
+    `lists` holds (age in days, songs) of each list; sums are rounded to 4 digits.
+    """
     counts: defaultdict[int, float] = defaultdict(float)
     for age, songs in lists:
         weight = 0.5 ** (max(0.0, age) / HALF_LIFE_DAYS)
@@ -41,7 +44,7 @@ def sum_impressions(lists: Iterable[tuple[float, Sequence[int]]]) -> dict[int, f
 def lower_shown(
     values: NDArray[np.float64], songs: NDArray[np.int64], impressions: Mapping[int, float]
 ) -> NDArray[np.float64]:
-    """Values, lower for songs with impressions; the same array if there are none."""
+    """Lower the values of songs with impressions; returns the same array if there are none."""
     if not impressions or not len(songs):
         return values
     counts = np.array([impressions.get(song, 0.0) for song in songs.tolist()])

@@ -127,7 +127,7 @@ class _Team:
         return self._offers.codes_of(index), self._offers.is_new_song(index)
 
     def place_song(self, song: int, codes: tuple[int, ...], *, is_new: bool) -> None:
-        """Drawn by either model, with its facts from that model."""
+        """Count a song that either model drew, with its facts from that model."""
         index = self._index_of.get(song)
         if index is None:
             self._offers.place_other_song(codes, is_new=is_new)

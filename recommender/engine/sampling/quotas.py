@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Quotas:
-    """About `shares[kind]` songs of each kind in a list of any length; kinds are numbered from 0."""
+    """Quotas for about `shares[kind]` songs of each kind in any list; kinds are numbered from 0."""
 
     kinds: NDArray[np.int8]  # the kind of each song of the pool
     shares: tuple[float, ...]  # by kind; their sum is 1
@@ -22,7 +22,7 @@ class Quotas:
 
 
 def tolerance(share: float) -> float:
-    """Songs that a kind may differ from its share: 0 for shares of 0 and 1, and 1 for .5."""
+    """Number of songs by which a kind may miss its share: 0 for shares of 0 and 1, and 1 for .5."""
     # With a tolerance of one song at a share of 0, every list could begin with a song of that kind.
     return 4 * share * (1 - share)
 

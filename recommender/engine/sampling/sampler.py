@@ -83,7 +83,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class CandidatePool:
-    """Entry i of every array describes the same song."""
+    """The songs from which a list is drawn; entry i of every array describes the same song."""
 
     songs: NDArray[np.int64]  # ids or columns; the draw does not read them
     values: NDArray[np.float64]  # higher is better; see `scale_scores`
@@ -132,13 +132,13 @@ def draw_picks(
 
 
 def seeded_uniform(seed: str, place: int) -> float:
-    """In [0, 1), the same in every process."""
+    """A random number in [0, 1) that is the same in every process."""
     digest = blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
 def scale_scores(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> NDArray[np.float64]:
-    """The second best song is at 1, the n-th best (or the last of fewer) at 0."""
+    """Scale scores so that the second best is 1 and the n-th best (or the last of fewer) is 0."""
     low, spread = score_scale(scores, n)
     return (np.asarray(scores, dtype=np.float64) - low) / spread
 
@@ -155,7 +155,7 @@ def score_scale(scores: NDArray[np.floating], n: int = SCALED_SONGS) -> tuple[fl
 
 
 def discovery_to_temperature(discovery: float) -> float:
-    """0 at 0, .1 at .3, and 5 at 1 (only affinities decide)."""
+    """The temperature of a discovery: 0 at 0, .1 at .3, and 5 at 1 (only affinities decide)."""
     if discovery >= 1:
         return MOST_TEMPERATURE
     return min(MOST_TEMPERATURE, 7 / 30 * discovery / (1 - discovery))
@@ -167,7 +167,7 @@ def new_artist_bonus(discovery: float, temperature: float, formula: DrawFormula 
 
 
 def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: float) -> NDArray[np.float64]:
-    """Division of the result by `temperature` gives v / max(lag, temperature - lag) if v < 0."""
+    """Stretch values v < 0 so that division by `temperature` gives v / max(lag, temperature - lag)."""
     if temperature <= lag:
         return values
     stretched: NDArray[np.float64] = np.where(
@@ -229,7 +229,7 @@ class ClusterOffers:
         return Pick(index, 1.0)
 
     def draw_pick(self, chance: float, floor: float) -> Pick:
-        """By the inverse of the cumulative distribution; `chance` is uniform in [0, 1)."""
+        """Draw an offer by the inverse of the cumulative distribution; `chance` is uniform in [0, 1)."""
         new_share = self._new_song_chance()
         if not new_share:
             return self._draw_known(chance, floor)
@@ -313,7 +313,7 @@ class ClusterOffers:
             self._new_in_block = 0
 
     def _new_song_chance(self) -> float:
-        """Each late place of a block is equally likely to be for new songs."""
+        """The chance that this place is for a new song; each late place of a block is equally likely."""
         if not self._queues:
             return 1.0
         at, left = self._place % NEW_SONG_BLOCK, self._new_places - self._new_in_block
