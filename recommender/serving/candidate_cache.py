@@ -173,7 +173,7 @@ def _serve_if_fresh(
 def _serve_until_renewed(
     newest: NewestList | None, loaded: LoadedModel, now: datetime
 ) -> ServingCandidates | None:
-    """A list that lacks feedback only, the first of which came within the last minute."""
+    """The newest list, if it lacks nothing but feedback that began within the last minute."""
     if newest is None or not _knows_all_else(newest, loaded, now):
         return None
     unknown = Feedback.objects.filter(listener_id=newest.row.listener_id, pk__gt=newest.row.feedback_id)
@@ -191,7 +191,7 @@ def _knows_all_else(newest: NewestList, loaded: LoadedModel, now: datetime) -> b
 
 
 def listeners_due(loaded: LoadedModel, now: datetime, *, among: Collection[int] | None = None) -> list[int]:
-    """Active listeners without a list that knows their newest events, by id."""
+    """Ids of active listeners without a list that includes their newest events, ascending."""
     by_version = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), version_id=loaded.version_id
     )
@@ -223,7 +223,7 @@ def listeners_due(loaded: LoadedModel, now: datetime, *, among: Collection[int] 
 
 
 def split_due(listener_ids: Iterable[int]) -> dict[int, list[int]]:
-    """By part. A listener is always in the same part, so its lease covers the listener."""
+    """Split listeners into parts by id; a listener's part, whose lease covers them, never changes."""
     parts: dict[int, list[int]] = {}
     for listener in listener_ids:
         parts.setdefault(listener % PARTS, []).append(listener)
@@ -237,7 +237,10 @@ def prepare_part(
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
-    """Those who are still due, unless another process prepares this part; see `prepare_lists`."""
+    """Prepare lists for those still due, unless another process prepares this part.
+
+    See `prepare_lists`.
+    """
     return _prepare_parts({part: listener_ids}, loaded, now, on_progress)
 
 
@@ -255,7 +258,7 @@ def prepare_due(
 
 
 def _group_parts(parts: Iterable[tuple[int, list[int]]]) -> Iterator[dict[int, list[int]]]:
-    """Groups of parts that are prepared together: a small site's due listeners are one batch."""
+    """Yield groups of parts to prepare together: a small site's due listeners are one batch."""
     group: dict[int, list[int]] = {}
     for part, listener_ids in parts:
         if group and sum(map(len, group.values())) + len(listener_ids) > BATCH_SIZE:
@@ -323,7 +326,7 @@ def prune_lists(listener_ids: Iterable[int], now: datetime) -> int:
 
 
 def replaced_lists(now: datetime) -> QuerySet[CandidateList]:
-    """Replaced long enough ago, and no stored list was drawn from them."""
+    """Lists that were replaced long enough ago and from which no stored list was drawn."""
     newer = CandidateList.objects.filter(
         listener_id=OuterRef("listener_id"), pk__gt=OuterRef("pk"), made_at__lt=now - PRUNE_GRACE
     )
@@ -339,7 +342,7 @@ def replaced_lists(now: datetime) -> QuerySet[CandidateList]:
 
 
 def active_listeners(now: datetime) -> QuerySet[Listener]:
-    """With a session or feedback in the last 90 days, by id."""
+    """Listeners with a session or feedback in the last 90 days, by id."""
     since = now - ACTIVE_WITHIN
     sessions = ListeningHistory.objects.filter(
         user_id=OuterRef("pk"), created_at__gte=since, unavailable_at=None
@@ -421,7 +424,7 @@ def _generate(
 
 
 def _store(row: CandidateList) -> None:
-    """On a full disk the list serves only this request and has no primary key."""
+    """Store a list; on a full disk it serves only this request and has no primary key."""
     try:
         row.save()
     except DatabaseError as error:

@@ -43,7 +43,7 @@ Scores = NDArray[np.float64]
 def generate_candidates(
     profile: ListenerProfile, model: ServingModel | None, now: datetime
 ) -> CandidateArrays:
-    """Best first, without excluded songs.
+    """A listener's candidates, best first, without excluded songs.
 
     Played songs are candidates only if last played long ago, or, with the flag HEARD at the end, if few
     others remain.
@@ -59,7 +59,7 @@ def generate_candidates(
 def _with_unknown_songs(
     by_model: CandidateArrays, popular: CandidateArrays, model: ServingModel
 ) -> CandidateArrays:
-    """Puts songs that are newer than the model before the played ones."""
+    """Insert songs that are newer than the model before the played ones."""
     first_heard = np.count_nonzero(by_model.flags & HEARD == 0)
     is_known = find_columns(model.song_ids, popular.songs)[1]
     added = np.flatnonzero(~is_known & (popular.flags & HEARD == 0))[: MAX_CANDIDATES - first_heard]
@@ -86,7 +86,7 @@ def _with_unknown_songs(
 
 
 def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetime) -> CandidateArrays | None:
-    """None if the model has no songs for a listener without plays."""
+    """Candidates by the model; None if it has no songs for a listener without plays."""
     row = profile.model_profile(model.song_ids)
     found = model.scorer.candidates(row, n=SCORED_CANDIDATES)
     if not len(found.songs) and not row.plays.nnz:
@@ -188,7 +188,7 @@ def _with_rerecommended(
 
 
 def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[int, tuple[int, ...]]:
-    """Credited artists, and, negative, recordings that have copies."""
+    """Codes of further credited artists and, negative, of recordings that have copies, by song id."""
     found = {}
     has_copies = model.has_copies[columns].tolist()
     for column, copied in zip(columns.tolist(), has_copies, strict=True):
@@ -200,14 +200,14 @@ def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[in
 
 
 def _closed_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.int64]:
-    """Those with a copy that the listener has played, disliked or skipped."""
+    """Recordings with a copy that the listener has played, disliked or skipped."""
     songs = np.concatenate([profile.songs, np.array(sorted(profile.excluded), dtype=np.int64)])
     columns, there = find_columns(model.song_ids, songs)
     return np.asarray(model.identity.recordings[columns[there]])
 
 
 def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns) -> Columns:
-    """To fill up the candidates, the one played longest ago first."""
+    """Played songs that fill up the candidates, the one played longest ago first."""
     wanted = MAX_CANDIDATES - len(columns)
     if wanted <= 0:
         return np.empty(0, dtype=np.int32)
@@ -242,7 +242,7 @@ def rerecommended_songs(
 ) -> tuple[Columns, Scores]:
     """The most played of the songs not played for sixty days, and their scores.
 
-    Without skipped and excluded songs; scored as if never played.
+    Skipped and excluded songs are left out; the others are scored as if never played.
     """
     is_long_ago = _last_plays_of_recordings(profile, model) < (now - RERECOMMEND_AFTER).timestamp()
     unwanted = np.isin(profile.songs, [*profile.excluded, *profile.skipped.tolist()])

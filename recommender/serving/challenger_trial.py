@@ -50,7 +50,7 @@ def _is_due(experiment: Experiment, now: datetime) -> bool:
 def _try_listeners(
     experiment: Experiment, model: ServingModel, champion: LoadedModel, now: datetime
 ) -> tuple[int, int]:
-    """How many were tried, and how many got a list only from the champion."""
+    """Return how many listeners were tried, and how many got a list only from the champion."""
     active = candidate_cache.active_listeners(now).values_list("pk", flat=True)
     sample = nsmallest(TRIAL_LISTENERS, active, key=lambda pk: hash_to_share(experiment.pk, "trial", pk))
     profiles = list(listener_profiles.read_profiles(sample, now).values())

@@ -41,7 +41,7 @@ ChartRow = tuple[int, float, int, int]
 
 
 def count_charts_if_due(now: datetime) -> int:
-    """If an import has ended or a day has passed since; return how many."""
+    """Count charts if an import has ended or a day has passed since the last count; return how many."""
     run_id, stored = newest_finished_run(), Chart.objects.first()
     if stored is not None and stored.run_id == run_id and abs(now - stored.counted_at) < RECOUNT_AFTER:
         return 0
@@ -70,7 +70,7 @@ def count_charts(now: datetime, run_id: int) -> int:
 
 
 def read_chart(days: int | None, now: datetime) -> list[ChartRow] | None:
-    """Best song first; None if no stored chart is new enough.
+    """The songs of a chart, best first; None if no stored chart is new enough.
 
     Args:
         days: the latest whole days (UTC) and today; None: all days, with a half-life.
@@ -85,14 +85,14 @@ def read_chart(days: int | None, now: datetime) -> list[ChartRow] | None:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Of a song on a day; shape (n,) each, the latest day first."""
+    """Numbers of each song on each day; shape (n,) each, the latest day first."""
 
     songs: NDArray[np.int64]  # places in `_SongDays.ids`
     ages: NDArray[np.int64]  # in days; -1: in the future
     numbers: NDArray[np.int64]
 
     def sums(self, n_songs: int, start: int = 0, end: int | None = None) -> NDArray[np.int64]:
-        """By song, of entries from `start` to `end`; shape (n_songs,)."""
+        """Sums by song of the entries from `start` to `end`; shape (n_songs,)."""
         part = slice(start, end)
         return np.bincount(self.songs[part], self.numbers[part], n_songs).astype(np.int64)
 
@@ -125,7 +125,7 @@ class _SongDays:
         return self._rows(order[listeners[order] > 0], scores, listeners, plays)
 
     def windows(self) -> Iterator[tuple[int, list[ChartRow]]]:
-        """Charts of 1, 2, 3 ... days, then of 2, 3 ... years, until one has all plays."""
+        """Yield charts of 1, 2, 3 ... days, then of 2, 3 ... years, until a chart has all plays."""
         n = len(self.ids)
         listeners, plays = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
         # Plays in the future are in no window.

@@ -118,7 +118,7 @@ def _known_songs(profile: ListenerProfile) -> list[_KnownSong]:
 def _without_copies(
     rows: Sequence[PopularSong], split: ArtistCredits, known: Sequence[_KnownSong] = ()
 ) -> list[PopularSong]:
-    """Without copies of known songs, and with only the first copy of each recording."""
+    """Drop copies of known songs, and all but the first copy of each recording."""
     closed = [_recording(song, split) for song in known]
     recordings = np.array([*closed, *(_recording(row, split) for row in rows)], dtype=np.int64)
     is_first = first_per_group(recordings, 1)[len(closed) :].tolist()

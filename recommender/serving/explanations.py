@@ -50,7 +50,7 @@ def build_items(
     names: Mapping[int, str],
     context: "ReasonContext",
 ) -> list[dict[str, Any]]:
-    """As `ServedList.items` stores them; `names` has the cluster names by number."""
+    """The items of a list as `ServedList.items` stores them; `names` has cluster names by number."""
     items = []
     for pick in picks:
         name = "" if pick.cluster is None else names.get(pick.cluster, f"Cluster {pick.cluster}")
@@ -69,8 +69,8 @@ def build_items(
 class ReasonContext:
     """Facts about the listener for reasons, read only if needed.
 
-    A reason must be true of both: song and listener have the genre, or the listener plays the artists,
-    that it names.
+    A reason must be true of both: song and listener have the genre that it names, or the listener plays the
+    artists that it names.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _describe_discovery(served: ServedList, new: int) -> dict[str, Any]:
-    """Why the share of new artists differs by more than one song from the request; None if it does not."""
+    """Why new artists miss the requested share by more than one song; None values if they don't."""
     asked, songs = min(served.discovery, 1 - served.repeats), len(served.items)
     if served.mode == Mode.FAVOURITES or abs(new - asked * songs) <= 1:
         return {"reason": None, "reason_code": None, "reason_parameters": {}}
@@ -239,7 +239,7 @@ def _describe_discovery(served: ServedList, new: int) -> dict[str, Any]:
 
 
 def version_labels(served: ServedList) -> str | None:
-    """ "CHAMPION+CHALLENGER" for an interleaved list."""
+    """The labels of a list's versions, "CHAMPION+CHALLENGER" if it is interleaved; None without a model."""
     if served.version is None:
         return None
     challenger_list = served.challenger_candidate_list

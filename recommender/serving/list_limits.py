@@ -88,7 +88,7 @@ def _with_both_kinds(places: NDArray[np.intp], is_familiar: NDArray[np.bool_]) -
 
 
 def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:
-    """True for the first `limit` entries of each group."""
+    """Mask that is True for the first `limit` entries of each group."""
     order = np.argsort(groups, kind="stable")
     ordered = groups[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(groups) else order

@@ -136,7 +136,7 @@ class PickedSong(NamedTuple):
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """`artist_cap` None allows any number of songs by one artist."""
+    """Options of a draw; `artist_cap` None allows any number of songs by one artist."""
 
     seed: str
     discovery: float
@@ -201,7 +201,7 @@ class ListSampler:
         return described
 
     def build_pool(self, page: ListPage, step: DrawStep = STRICT_STEP) -> sampler.CandidatePool:
-        """Includes the songs that were already drawn."""
+        """The pool from which a page is drawn; it includes the songs that were already drawn."""
         eligible = self._eligible(page, step)
         if step.is_ordered:
             values, affinities, quotas = self._order_of(page, step), self._affinities, None
@@ -295,7 +295,7 @@ class ListSampler:
         return fits
 
     def _order_of(self, page: ListPage, step: DrawStep) -> NDArray[np.float64]:
-        """Higher for songs that were served or played longer ago."""
+        """Values that are higher for songs that were served or played longer ago."""
         songs = self._candidates.songs.tolist()
         if step.repeats:
             place = {song: place for place, song in enumerate(page.avoided)}

@@ -37,7 +37,7 @@ class NewSongCatalogue:
 
 
 class RankedNewSongs(NamedTuple):
-    """For one listener, best first: places in the catalogue and rank values, shape (n,) each."""
+    """A listener's new songs, best first: places in the catalogue and rank values, shape (n,) each."""
 
     places: NDArray[np.intp]
     values: NDArray[np.float32]
@@ -49,7 +49,7 @@ _catalogues: dict[FileSignature, tuple[int, NewSongCatalogue | None]] = {}
 
 
 def new_songs_of(model: ServingModel, run_id: int) -> NewSongCatalogue | None:
-    """None if there are none or the model can't place them.
+    """The model's new songs after a run; None if there are none or the model can't place them.
 
     Cached for each version: a process reads and places the songs once a run.
     """
@@ -83,7 +83,7 @@ def rank_new_songs(
 def songs_by_played_artists(
     catalogue: NewSongCatalogue, row: Profiles, profile: ListenerProfile, model: ServingModel
 ) -> RankedNewSongs:
-    """By artists that the listener plays, the most played first, then the highest id.
+    """New songs by artists that the listener plays, the most played first, then the highest id.
 
     Values are the artists' shares of the listener's plays, weighted by recency.
     """
@@ -98,7 +98,7 @@ def songs_by_played_artists(
 
 
 def _open_songs(catalogue: NewSongCatalogue, profile: ListenerProfile) -> NDArray[np.bool_]:
-    """Neither played, skipped nor excluded by the listener."""
+    """Mask that is True for songs that the listener has neither played, skipped nor excluded."""
     closed = np.array(
         [*profile.songs.tolist(), *profile.excluded, *profile.excluded_clusters, *profile.skipped.tolist()],
         dtype=np.int64,
@@ -107,7 +107,7 @@ def _open_songs(catalogue: NewSongCatalogue, profile: ListenerProfile) -> NDArra
 
 
 def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalogue:
-    """With exactly the named audio features; NaN for missing values."""
+    """A catalogue with exactly the named audio features; NaN for missing values."""
     audio = [numeric_features(song.audio_features) for song in songs]
     years = [np.nan if song.release_year is None else song.release_year for song in songs]
     return Catalogue(
@@ -154,7 +154,7 @@ def _read_arrived(model: ServingModel) -> list[Song]:
 
 
 def _artist_codes(model: ServingModel, arrived: Sequence[Song]) -> NDArray[np.int32]:
-    """Of lead artists; negative and distinct for artists that the model does not know."""
+    """Codes of lead artists; negative and distinct for artists that the model does not know."""
     credited = ArtistCredits(song.artist for song in arrived)
     leads = [credited.lead(song.artist) for song in arrived]
     names = {*leads, *(song.artist for song in arrived)}

@@ -14,7 +14,7 @@ SONGS_PER_CLUSTER: Final = 2
 
 
 class PlayedSongs:
-    """Most played first, without songs that are only liked."""
+    """A listener's played songs, the most played first, without songs that are only liked."""
 
     def __init__(self, profile: ListenerProfile, model: ServingModel) -> None:
         columns, there = find_columns(model.song_ids, profile.songs)
@@ -24,7 +24,7 @@ class PlayedSongs:
         self._model = model
 
     def by_artist_of(self, columns: NDArray[np.integer]) -> dict[int, int]:
-        """Familiar candidates' song ids to the most played song by one of their artists."""
+        """Map each familiar candidate's song id to the most played song by one of its artists."""
         identity, song_ids = self._model.identity, self._model.song_ids
         best: dict[int, int] = {}
         for column in self._columns.tolist():
@@ -38,7 +38,7 @@ class PlayedSongs:
         return found
 
     def in_clusters(self) -> dict[int, tuple[int, ...]]:
-        """Cluster number to its most played songs, each by another lead artist."""
+        """Map each cluster number to its most played songs, each by another lead artist."""
         model, found = self._model, dict[int, list[int]]()
         named: set[tuple[int, int]] = set()
         numbers = model.cluster_numbers[model.scorer.labels[self._columns]].tolist()

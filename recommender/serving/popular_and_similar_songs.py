@@ -46,7 +46,7 @@ class SimilarSong(NamedTuple):
 
 
 def most_played_songs(now: datetime, days: int | None = None) -> list[PopularSong]:
-    """At most MAX_POPULAR_SONGS, with the most listeners, cached.
+    """The songs with the most listeners, at most MAX_POPULAR_SONGS, cached.
 
     Without charts since the newest import, plays are counted now.
 
@@ -73,7 +73,7 @@ def _count_now(now: datetime, days: int | None) -> list[sql.Row]:
 
 
 def _with_texts(rows: Sequence[ChartRow]) -> list[sql.Row]:
-    """Without songs that have become unavailable."""
+    """Add the songs' texts, and drop songs that have become unavailable."""
     texts = sql.song_texts([song for song, *_ in rows])
     return [(*row, *texts[row[0]]) for row in rows if row[0] in texts]
 
@@ -121,7 +121,7 @@ def shared_genre(genres: str, favorites: str) -> str:
 
 
 def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
-    """With new songs of similar content among them."""
+    """Songs similar by the model, with new songs of similar content among them."""
     found = model.scorer.similar(column, n=MAX_SIMILAR_SONGS)
     recordings = model.identity.recordings
     # The song itself comes first, so that its copies are left out.
@@ -140,7 +140,7 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 
 def _similar_by_content(song_id: int, model: ServingModel) -> list[SimilarSong]:
-    """For a song that came after the training; [] if there is none."""
+    """Songs with content similar to a song that came after the training; [] for any other song."""
     new = new_songs_of(model, newest_finished_run())
     places = [] if new is None else np.flatnonzero(new.ids == song_id).tolist()
     if new is None or not len(places):

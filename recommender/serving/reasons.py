@@ -150,7 +150,10 @@ def share_text(share: float) -> str:
 
 
 def cluster_reason(name: str, affinity: float, *, counts_likes: bool = False) -> Reason:
-    """`affinity` is the share of what the listener plays, with `counts_likes` also likes; 0 to 1."""
+    """The reason that the listener plays the song's cluster; `affinity` is its share of plays, 0 to 1.
+
+    With `counts_likes` the share also counts likes.
+    """
     code = ReasonCode.CLUSTER_LIKED if counts_likes else ReasonCode.CLUSTER
     return Reason(code, {"cluster": name, "share": affinity})
 
@@ -171,7 +174,10 @@ def new_song_reason(*, familiar: bool) -> Reason:
 
 
 def last_played_reason(played_at: float, now: datetime) -> Reason:
-    """`played_at` is in seconds since 1970; the current year is not named."""
+    """The reason that the song was last played at `played_at`, in seconds since 1970.
+
+    The current year is not named.
+    """
     at = datetime.fromtimestamp(played_at, UTC)
     if now - at < HEARD_LATELY:
         return Reason(ReasonCode.LAST_HEARD, {"day": at.day, "month": at.month})

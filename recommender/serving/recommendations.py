@@ -234,7 +234,7 @@ def replay_list(list_id: UUID) -> ListReplay:
 def listener_affinities(
     listener_id: int, *, options: ServingOptions, now: datetime | None = None
 ) -> list[ClusterAffinity]:
-    """Highest affinity first; empty without a model or plays.
+    """A listener's cluster affinities, highest first; empty without a model or plays.
 
     Raises:
         UnknownListener
@@ -260,7 +260,7 @@ def listener_affinities(
 
 
 def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions) -> list[dict[str, Any]]:
-    """Available songs, best first, with rank, song, cluster and score.
+    """Available songs similar to a song, best first, with rank, song, cluster and score.
 
     Raises:
         UnknownSong
@@ -380,7 +380,7 @@ def _draw_and_store(
     *,
     store: bool,
 ) -> ServedList:
-    """With the challenger's part if an experiment includes the listener.
+    """Draw and store a list, with the challenger's part if an experiment includes the listener.
 
     If nothing can be stored, the list is served all the same, and belongs to no experiment.
     """

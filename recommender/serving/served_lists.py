@@ -51,7 +51,10 @@ def draw_and_store(
     *,
     asked_by: str = "",
 ) -> ServedList:
-    """Store the first page with one insert, if the disk is not full. Lists of an experiment are timed."""
+    """Draw the first page and store it with one insert, if the disk is not full.
+
+    Lists of an experiment are timed.
+    """
     begun = time.perf_counter()
     served = draw_list(candidates, options, page, now, challenger)
     if challenger is not None:

@@ -19,7 +19,7 @@ CLUSTER: Final = re.compile(r"Cluster (\d+)")
 
 
 def translate_name(name: str) -> str:
-    """Such as "Country, 1990s"."""
+    """Translate a cluster's name, such as "Country, 1990s"."""
     if _is_english():
         return name
     if numbered := CLUSTER.fullmatch(name):
@@ -32,7 +32,7 @@ def translate_name(name: str) -> str:
 
 
 def describe_style(genre: str, extras: Sequence[str]) -> str:
-    """Within a sentence: "calm 1990s rock", in French "rock calme des années 1990"."""
+    """Describe a style within a sentence: "calm 1990s rock", in French "rock calme des années 1990"."""
     decades = [extra for extra in extras if DECADE.fullmatch(extra)]
     moods = [extra for extra in extras if extra not in decades]
     if _is_english():
