@@ -44,8 +44,8 @@ TRAINING_HINT: Final = (
 START_EXPERIMENT_HELP: Final = (
     "The version must pass the offline gates first, which takes some seconds. A version that continues the "
     "champion's clusters (a refresh) is promoted unless it is worse; any other version (a change) is "
-    "promoted only if it is better. If another experiment is running, this one waits, and any experiment "
-    "that waited before is stopped."
+    "promoted only if it is better. If another experiment is running, this one waits, and an "
+    "experiment that was already waiting is cancelled."
 )
 MAX_COMPARED_VERSIONS: Final = 6  # this many fit on a screen 1280 pixels wide
 

@@ -352,7 +352,7 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
         "Rounds by day",
         "bar",
         chart_json([f"{day['day']:%m-%d}" for day in days], series),
-        caption=f"How many decisive rounds each model won, by the day on which the list was served. "
+        caption=f"Decisive rounds won by each model, by the day on which their list was served. "
         f"{ROUND_TEXT} The round is decisive if the listener liked or played only one of the two songs.",
         formula="Only a listener's first list of a day counts, with at most three decisive rounds. A list is "
         "closed 48 hours after it was served, so the last two days are still open.",

@@ -59,7 +59,7 @@ WORDS: Final = {
 # Labels of the facts listed below a message; translated in the context "number".
 LABELS: Final = {
     "age_seconds": _("Age"), "age_hours": _("Age"), "age_days": _("Age"), "due_at": _("Due"),
-    "next_due_at": _("Next run due"), "slot": _("Slot"),
+    "next_due_at": _("Next run due"), "slot": _("Scheduled time"),
     "error": _("Error"), "error_kind": _("Error type"),
     "reason": _("Reason"), "stage": _("Stage"), "heartbeat_at": _("Last heartbeat"),
     "last_seen_at": _("Last heartbeat"), "started_at": _("Started"), "running_seconds": _("Running for"),
@@ -70,7 +70,7 @@ LABELS: Final = {
     "measure": _("Metric"), "resource": _("Data"), "value": _("Value"), "median": _("Median"),
     "mad": _("Median absolute deviation"), "low": _("Lower limit"), "high": _("Upper limit"),
     "mean": _("Mean"), "n": _("Sample size"), "verdict": _("Result"), "version": _("Version"),
-    "from_version": _("Withdrawn"), "to_version": _("Serving"),
+    "from_version": _("Withdrawn"), "to_version": _("Version now serving"),
     "experiment": _("Experiment"), "causes": _("Causes"), "days": _("Days"),
     "fault": _("Fault"), "training": _("Training"), "run": _("Run"), "host": _("Machine"),
     "status": _("Status"), "feature": _("Feature"), "entry": _("Task"),
