@@ -68,7 +68,7 @@ class GroupAdmin(AccountAuditMixin, ListedLookups, PlainGroupAdmin, ModelAdmin):
 
 @admin.register(TOTPDevice)
 class TwoFactorAdmin(ListedLookups, AccountAuditMixin, ModelAdmin):
-    """Who logs in with an authenticator app. Owners can remove a lost one; nobody sees the secrets."""
+    """Admin of authenticator apps. Owners can remove a lost one; nobody sees the secrets."""
 
     list_display = ("user", "confirmed", "created_at", "last_used_at")
     list_filter = ("confirmed",)
@@ -84,7 +84,7 @@ class TwoFactorAdmin(ListedLookups, AccountAuditMixin, ModelAdmin):
 
 
 class ScheduledTaskForm(PlainPeriodicTaskForm):
-    """Rejects schedules that would never be due, and edits that would stop an own task."""
+    """Rejects schedules that are never due, and edits that would stop one of MoovitaMix's built-in tasks."""
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean()

@@ -30,7 +30,7 @@ LOOPBACK_HOSTS: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def find_home(checkout: Path) -> Path:
-    """Base of relative paths: the checkout or, for an installed package, the current folder."""
+    """The folder that relative paths start from: the checkout or, if installed, the current folder."""
     return checkout if (checkout / "manage.py").exists() else Path.cwd()
 
 
@@ -140,7 +140,7 @@ class Environment:
         return value
 
     def choices(self, name: str, choices: tuple[str, ...]) -> list[str]:
-        """Comma-separated values out of `choices`, by default all of them; none for an empty text."""
+        """Read comma-separated values out of `choices`, by default all of them; none for an empty text."""
         values = self.string_list(name, choices) if self.text(name, "-") else []
         if unknown := [value for value in values if value not in choices]:
             raise malformed_value_error(name, ",".join(unknown), f"some of {', '.join(choices)}")
@@ -157,7 +157,10 @@ class Environment:
         return value.rstrip("/") if schemes[0] == "http" else value
 
     def url_template(self, name: str, fields: tuple[str, ...]) -> str:
-        """An address with at least one of the fields in braces, such as https://example.org/songs/{id}."""
+        """Read an address with at least one of the fields in braces: https:
+
+        example.org/songs/{id}.
+        """
         value = self.text(name)
         used = re.findall(r"\{([^{}]*)\}", value)
         if value and not (used and set(used) <= set(fields) and _is_url(value, ("http", "https"))):
@@ -174,7 +177,7 @@ class Environment:
         return (self.home / Path(value).expanduser()).resolve()
 
     def ca_certificates(self) -> str:
-        """`REQUESTS_CA_BUNDLE`, else `SSL_CERT_FILE`; empty for the default certificate authorities."""
+        """The path in `REQUESTS_CA_BUNDLE`, else in `SSL_CERT_FILE`; empty for the default authorities."""
         for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
             value = self.text(name)
             if value and not Path(value).exists():
@@ -256,7 +259,7 @@ def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
 
 
 def _masked(url: str) -> str:
-    """Only the scheme and host, because the rest of a URL may hold a password or a token."""
+    """The URL's scheme and host only, because the rest may hold a password or a token."""
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     _, at, location = rest.rpartition("@")
     host = re.split(r"[/?#]", location, maxsplit=1)[0]

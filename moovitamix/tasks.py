@@ -1,4 +1,4 @@
-"""Celery task of the project: the daily backup, and the watchdog's check of it."""
+"""The project's Celery task, the daily backup, and the watchdog's check of it."""
 
 from datetime import datetime, timedelta
 from pathlib import Path

@@ -18,7 +18,7 @@ class CatalogueReplaced(EngineError):
 
 
 def last_reset_at() -> datetime | None:
-    """When an operator last accepted a new catalogue; None: never."""
+    """When an operator last accepted a new catalogue; None if never."""
     return _reset_runs().values_list("finished_at", flat=True).first()
 
 
@@ -27,7 +27,7 @@ def trained_on_current(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersio
 
 
 def trained_on_earlier(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
-    """Versions in which the same ids meant other songs."""
+    """The versions trained on an earlier catalogue, in which the same ids meant other songs."""
     return versions.filter(created_at__lte=_last_reset_or_epoch())
 
 
@@ -36,7 +36,7 @@ def feedback_on_current(feedback: QuerySet[Feedback]) -> QuerySet[Feedback]:
 
 
 def is_on_current() -> Q:
-    """Keeps only feedback on songs of the current catalogue."""
+    """Query condition that is true for feedback on songs of the current catalogue."""
     return Q(received_at__gt=_last_reset_or_epoch())
 
 

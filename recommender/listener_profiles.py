@@ -1,4 +1,4 @@
-"""Listener profiles from history and feedback: plays, skips, excluded songs, history fingerprints."""
+"""Builds listener profiles from history and feedback: plays, skips, excluded songs, fingerprints."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -54,7 +54,7 @@ class ListeningSession(NamedTuple):
 
 
 class OlderPlays(NamedTuple):
-    """A song's plays in all but the newest sessions."""
+    """A song's number of plays in all but the newest sessions."""
 
     song: int
     plays: int
@@ -82,7 +82,7 @@ class _History:
 
 @dataclass(frozen=True)
 class _Events:
-    """A listener's feedback as columns, and which of it counts."""
+    """A listener's feedback as columns, with which of it counts."""
 
     songs: Ids
     kinds: NDArray[np.int8]
@@ -96,7 +96,7 @@ class _Events:
 
 @dataclass(frozen=True)
 class ListenerProfile:
-    """Plays, skips and exclusions from listening history and feedback."""
+    """A listener's plays, skips and exclusions from listening history and feedback."""
 
     listener_id: int
     genres: str  # favourite genres, normalised
@@ -127,12 +127,15 @@ class ListenerProfile:
         return replace(self, **columns)
 
     def last_plays_of(self, songs: Ids) -> dict[int, float]:
-        """In seconds since 1970, without unplayed songs."""
+        """When each song was last played, in seconds since 1970, without unplayed songs."""
         places = np.flatnonzero(np.isin(self.songs, songs))
         return dict(zip(self.songs[places].tolist(), self.last_played_at[places].tolist(), strict=True))
 
     def model_profile(self, song_ids: Ids) -> Profiles:
-        """One row, for a model whose song j is `song_ids[j]` (ascending); other songs are left out."""
+        """The profile as one row, for a model whose song j is `song_ids[j]` (ascending).
+
+        Songs that the model does not know are left out.
+        """
         excluded = np.array(sorted(self.excluded), dtype=np.int64)
         return Profiles(
             plays=build_sparse_row(song_ids, self.songs, self.plays),
@@ -145,7 +148,7 @@ class ListenerProfile:
 
 
 def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Each song's column in `song_ids` (ascending), without meaning if missing, and whether it is there."""
+    """Each song's column in `song_ids` (ascending), and whether it is there; if not, ignore the column."""
     if not len(song_ids):
         return np.zeros(len(songs), dtype=np.int64), np.zeros(len(songs), dtype=np.bool_)
     columns = np.minimum(np.searchsorted(song_ids, songs), len(song_ids) - 1)
@@ -153,7 +156,7 @@ def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[
 
 
 def build_sparse_row(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
-    """Shape (1, n_songs), float32: `values` at the columns of `songs` (ascending)."""
+    """A float32 row of shape (1, n_songs) with `values` at the columns of `songs` (ascending)."""
     columns, there = find_columns(song_ids, songs)
     columns, values = columns[there].astype(np.int32), values[there]
     indptr = np.array([0, len(columns)], dtype=np.int32)
@@ -167,7 +170,7 @@ def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:
 def read_profiles(
     listener_ids: Collection[int], now: datetime, *, until: datetime | None = None
 ) -> dict[int, ListenerProfile]:
-    """By listener id, without unknown ids, from five to seven queries.
+    """The listeners' profiles by id, without unknown ids, from five to seven queries.
 
     Args:
         now: recency and the month after a skip are counted back from it.
@@ -229,7 +232,7 @@ def _newest(rows: QuerySet[Any], listener: str, limit: int) -> QuerySet[Any]:
 
 
 def _sum_feedback(rows: FeedbackQuerySet) -> list[FeedbackRow]:
-    """By song and kind, without listens that were too short."""
+    """Feedback summed by song and kind, without listens that were too short."""
     sums = rows.without_short_listens().annotate(epoch=sql.epoch_seconds("at")).values_list("song_id", "kind")
     return [
         FeedbackRow(pk, song, kind, HEARD_SECONDS, at, None, True, events)
@@ -243,7 +246,7 @@ def newest_finished_run() -> int:
 
 
 def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None, songs: int) -> str:
-    """Changes whenever the history does: by late, longer, withdrawn or returned sessions.
+    """A text that changes whenever the history does: by late, longer, withdrawn or returned sessions.
 
     Args:
         newest: id of the newest session.
@@ -254,7 +257,7 @@ def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None,
 
 
 def read_history_fingerprints(listener_ids: Collection[int]) -> dict[int, str]:
-    """In one query; EMPTY_HISTORY for listeners without sessions."""
+    """Fingerprints by listener, in one query; EMPTY_HISTORY for listeners without sessions."""
     rows = (
         ListeningHistory.objects.filter(user_id__in=listener_ids, unavailable_at=None)
         .order_by()
@@ -359,7 +362,7 @@ def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
 def _aggregate_plays(
     history: _History, events: _Events, now: datetime
 ) -> tuple[Ids, Values, Values, Values, Values, NDArray[np.float64]]:
-    """The PLAY_COLUMNS. A play that app and session report counts once."""
+    """The values of PLAY_COLUMNS. A play that app and session report counts once."""
     sessions, older = history.sessions, history.older_plays
     counts = [len(session.items) for session in sessions]
     items = chain(chain.from_iterable(session.items for session in sessions), (row.song for row in older))
@@ -435,7 +438,7 @@ def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, in
 
 
 def _durations_of_short_listens(feedback: Iterable[FeedbackRow]) -> dict[int, float]:
-    """In seconds, of songs with a listen that counts only if the song is short."""
+    """Durations in seconds of songs with a listen that counts only if the song is short."""
     listen = Feedback.Kind.LISTEN.value
     songs = {one.song for one in feedback if one.kind == listen and (one.seconds or 0.0) < HEARD_SECONDS}
     if not songs:

@@ -58,7 +58,7 @@ def expiry_time(now: datetime, keep: timedelta) -> datetime:
 
 
 def seal_ended_experiments(before: datetime, now: datetime) -> int:
-    """Those that began before this time, of which rows are about to be deleted."""
+    """Seal ended experiments that began before this time, whose rows are to be deleted; return how many."""
     ended = Experiment.objects.filter(status=Experiment.Status.ENDED, started_at__lt=before, seal=None)
     experiments = list(ended.order_by("pk"))
     for experiment in experiments:
@@ -74,7 +74,7 @@ def _first_needed_by_experiments(now: datetime) -> datetime | None:
 
 
 def _first_without_final_engagement(before: datetime) -> datetime | None:
-    """Start of that day: its sums are counted again, from all of its lists."""
+    """The first day with engagement that is not final; its sums are counted again, from all its lists."""
     unfinished = EngagedList.objects.filter(final=False).aggregate(at=Min("at"))["at"]
     uncounted = ServedList.objects.filter(
         version__isnull=False, engagement=None, generated_at__lt=before
@@ -84,7 +84,7 @@ def _first_without_final_engagement(before: datetime) -> datetime | None:
 
 
 def expired_lists(before: datetime) -> list[QuerySet[ServedList]]:
-    """In two parts, each of which one index finds."""
+    """The lists to delete, in two parts, each of which one index finds."""
     wrong_style = Feedback.objects.filter(
         served_list=OuterRef("pk"), kind=Feedback.Kind.WRONG_STYLE, withdrawn_at=None
     )
@@ -125,7 +125,7 @@ def _delete_exposures(before: datetime) -> int:
 
 
 def _batches(rows: QuerySet[Any], order: str) -> Iterator[list[Any]]:
-    """Keys in ascending order; the caller deletes each batch before it takes the next."""
+    """Yield keys in ascending order; the caller deletes each batch before it takes the next."""
     reached = Q()
     # From where the last batch ended: otherwise each one would pass the rows that stay again.
     while found := list(rows.filter(reached).order_by(order).values_list("pk", order)[:BATCH]):

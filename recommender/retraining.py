@@ -91,7 +91,7 @@ def run_cycle(options: TrainingOptions, now: datetime, verify: Verify) -> CycleR
 
 
 def _resume_untested(training: TrainingRun) -> TrainingRun:
-    """This training, or, if it found nothing new, the newest automatic one without an experiment."""
+    """Return this training or, if it found nothing new, the newest automatic one without an experiment."""
     # A cycle that was killed between training and proposal leaves such a version. No later training would
     # replace the version, because nothing is new. A version that failed validation fails again.
     if training.error_kind != NothingNew.__name__:
@@ -117,7 +117,7 @@ def run_daily_review(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], bool]:
-    """Last week's reports, and whether a full retrain is due.
+    """Check last week's drift; return the reports, and whether a full retrain is due.
 
     No reports without a champion with readable files.
     """
@@ -139,7 +139,7 @@ def run_drift_review(storage: Path, now: datetime) -> tuple[list[DriftReport], b
 
 
 def may_run_full_retrain(now: datetime) -> bool:
-    """Whether the last one, due to drift or a person, is long enough ago."""
+    """Whether the last full retrain, due to drift or a person, is long enough ago."""
     # A refused, failed or killed retrain does not count, because it made no version.
     full = TrainingRun.objects.filter(
         full=True, started_at__lte=now, status__in=(TrainingStatus.RUNNING, TrainingStatus.SUCCEEDED)
@@ -149,18 +149,18 @@ def may_run_full_retrain(now: datetime) -> bool:
 
 
 def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> TrainingRun:
-    """Takes the options of `TrainingOptions`, see `retrain`."""
+    """Train a version now; takes the options of `TrainingOptions`, see `retrain`."""
     return retrain(training_options(**options), progress)
 
 
 def training_options(*, processes: int | None = None, **options: Any) -> TrainingOptions:
-    """The options with the settings filled in; `processes` None: `TRAINING_PROCESSES`, 0: all processors."""
+    """The options with settings filled in; `processes` None: `TRAINING_PROCESSES`, 0: all processors."""
     wanted = processes or settings.TRAINING_PROCESSES or available_processors()
     return TrainingOptions(storage=settings.MODEL_STORAGE, processes=wanted, **options)
 
 
 def run_cycle_now(**options: Any) -> CycleResult:
-    """`run_cycle` on new data; takes the options of `TrainingOptions`."""
+    """Run `run_cycle` on new data; takes the options of `TrainingOptions`."""
     chosen = training_options(only_if_new=True, by=eligibility.AUTOMATIC_ACTOR, **options)
     return run_cycle(chosen, timezone.now(), verify_artifact)
 
@@ -205,7 +205,7 @@ def evaluate_version(label: str | None) -> VersionEvaluation:
 
 @dataclass(frozen=True)
 class PairEvaluation:
-    """On the same listeners and songs of the latest week."""
+    """Two versions compared on the same listeners and songs of the latest week."""
 
     first: str
     second: str
@@ -231,7 +231,7 @@ class PairEvaluation:
 
 
 def evaluate_pair(first_label: str, second_label: str) -> PairEvaluation:
-    """Raises what `evaluate_version` raises."""
+    """Compare two versions on the latest week; raises what `evaluate_version` raises."""
     versions = [registry.find_version(label) for label in (first_label, second_label)]
     stored = [read_version(version, settings.MODEL_STORAGE) for version in versions]
     week = latest_week(read_training_data(), versions[0].seed)

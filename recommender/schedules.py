@@ -1,4 +1,4 @@
-"""Schedules (Beat entries), which a person may change or disable in the admin."""
+"""The recommender's Beat entries, which a person may change or disable in the admin."""
 
 from dataclasses import dataclass
 from typing import Final

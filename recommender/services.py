@@ -56,7 +56,7 @@ def current_model() -> model_loader.LoadedModel:
 
 
 def serving_version() -> ModelVersion | None:
-    """In this process; None if popular songs are served instead."""
+    """The version that this process serves; None if popular songs are served instead."""
     model = current_model().model
     return model.version if model else None
 
@@ -67,7 +67,7 @@ def serving_label() -> str | None:
 
 
 def promote_version(label: str, *, reason: str, by: str) -> Promotion:
-    """Raises what `registry.promote` raises, and `ArtifactError` if files are missing or damaged."""
+    """Make a version the champion; raises what `registry.promote` raises, and `ArtifactError`."""
     promotion = registry.promote(registry.find_version(label), reason=reason, by=by, verify=verify_artifact)
     record_audit(Action.PROMOTED, by, f"{label}: {reason}")
     lifecycle.void_obsolete_experiments(timezone.now())
@@ -75,7 +75,7 @@ def promote_version(label: str, *, reason: str, by: str) -> Promotion:
 
 
 def roll_back_champion(*, reason: str, by: str) -> Promotion:
-    """Raises `NothingToRollBack` if there is no version to restore."""
+    """Restore the champion's predecessor; raises `NothingToRollBack` if there is none."""
     promotion = registry.roll_back(reason=reason, by=by, verify=verify_artifact)
     record_audit(Action.ROLLED_BACK, by, f"{promotion.promoted.label}: {reason}")
     lifecycle.void_obsolete_experiments(timezone.now())
@@ -93,7 +93,7 @@ def judge_experiments() -> list[JudgedExperiment]:
 
 
 def start_aa_test(*, by: str, list_share: float = lifecycle.LIST_SHARE) -> Experiment:
-    """A difference of the champion from itself reveals a bug in serving or counting.
+    """Test the champion against itself: a difference reveals a bug in serving or counting.
 
     Raises:
         ExperimentNotAllowed: there is no champion.
@@ -131,14 +131,14 @@ def start_experiment(
 
 
 def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by: str) -> Promotion | None:
-    """As `lifecycle.decide_manually`; also raises `ArtifactError` for missing or damaged files."""
+    """Decide an experiment as `lifecycle.decide_manually` does; also raises `ArtifactError`."""
     return lifecycle.decide_manually(
         experiment, promote=promote, reason=reason, by=by, now=timezone.now(), verify=verify_artifact
     )
 
 
 def delete_expired_lists(days: int | None = None) -> dict[str, int]:
-    """Older than `KEEP_LISTS_DAYS`, or than so many days; return how many rows by table."""
+    """Delete lists older than `KEEP_LISTS_DAYS` or `days`; return how many rows by table."""
     keep = settings.KEEP_LISTS_DAYS if days is None else days
     return retention.delete_expired_lists(timezone.now(), timedelta(days=keep))
 

@@ -27,7 +27,7 @@ SHARED_FROM: Final = 2_000
 
 @shared_task(name="recommender.tasks.prepare_shelves", ignore_result=True)
 def prepare_candidate_lists() -> int:
-    """Missing and stale lists of active listeners; return how many this process generated.
+    """Generate missing and stale lists of active listeners; return how many this process generated.
 
     If many are due, each part becomes a task. Every hour the running challenger is tried as well.
     """
@@ -52,7 +52,7 @@ def prepare_part_of_lists(part: int, listeners: list[int]) -> int:
 
 @shared_task(name="recommender.tasks.renew_candidate_list", ignore_result=True)
 def renew_candidate_list(listener_id: int) -> None:
-    """After feedback; meanwhile the old list serves."""
+    """Renew a listener's candidate list after feedback; meanwhile the old list serves."""
     options = ServingOptions(settings.MODEL_STORAGE)
     renew_candidates(listener_id, options=options, now=timezone.now())
 

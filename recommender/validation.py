@@ -1,4 +1,4 @@
-"""Offline gates: checks that a version must pass before listeners get its recommendations."""
+"""Checks that a version must pass offline before listeners get its recommendations."""
 
 import time
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class GateResult:
 
 
 def run_gates(version: ModelVersion, storage: Path, now: datetime, verify: Verify) -> dict[str, Any]:
-    """Results as JSON types; `passed` is False if any gate failed.
+    """Run the offline gates; returns results as JSON types. `passed` is False if any gate failed.
 
     If the version's files are damaged, the other gates are not run.
     """
@@ -157,7 +157,7 @@ def _champion_gate(version: ModelVersion) -> GateResult:
 
 
 def _cohesion_gate(version: ModelVersion) -> GateResult:
-    """Refuses clusters less than half as cohesive as the champion's."""
+    """The gate that refuses clusters less than half as cohesive as the champion's."""
     champion = registry.current_champion()
     pairs = compare_cohesion(version, champion) if champion and champion != version else {}
     if not pairs:
@@ -176,7 +176,7 @@ def _too_few_listeners(listeners: int) -> str:
 
 
 def _off_policy_gate(model: ServingModel, now: datetime) -> GateResult:
-    """Estimates from the songs that the champion ranked first: advice, which refuses nothing."""
+    """Advice estimated from the songs that the champion ranked first; it refuses nothing."""
     # It had no opinion on 15 of 15 real candidates: they are tested the minute they are trained, when no list
     # was served after their data, and songs that only the candidate would show have no support in the logs.
     rows = _read_logged_rewards(model, now)

@@ -75,7 +75,7 @@ def bad_request_page(request: HttpRequest, exception: Exception) -> HttpResponse
 def permission_denied_page(
     request: HttpRequest, exception: Exception | None = None, reason: str = ""
 ) -> HttpResponse:
-    """Also for forms without a valid CSRF token, which come with a `reason`."""
+    """The 403 response, also for forms without a valid CSRF token, which come with a `reason`."""
     return _error_page(request, 403, "permission_denied", "Permission denied.")
 
 

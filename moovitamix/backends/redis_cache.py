@@ -51,7 +51,7 @@ def _with_fallback(name: str) -> Callable[..., Any]:
 
 
 class FallbackRedisCache(OwnKeysRedisCache):
-    """Never raises because of Redis: without it, rate limits count per process; cached values are lost."""
+    """A Redis cache that never fails: without Redis, rate limits count per process and values are lost."""
 
     # Monotonic time until which Redis is not used; shared by the cache objects of all threads.
     _down_until: ClassVar[float | None] = None

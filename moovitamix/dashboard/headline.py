@@ -18,7 +18,7 @@ from moovitamix.operations.service_state import CRITICAL, ServiceState
 
 @dataclass(frozen=True)
 class StatusHeadline:
-    """`tone` is well, warning, critical or, before the first run, empty."""
+    """The operations page's headline; `tone` is well, warning, critical or, before the first run, empty."""
 
     tone: str
     title: str
@@ -28,7 +28,7 @@ class StatusHeadline:
 def build_headline(
     state: ServiceState, window: RunWindow, next_due: datetime | None, now: datetime
 ) -> StatusHeadline:
-    """The worst problem, or that all is well, with the last run, the data and the next run."""
+    """The headline: the worst problem, or that all is well, with the last run, the data and the next run."""
     sentence = _state_sentence(window.last_finished, window.last_applied, next_due, now)
     detail = capitalize_first(sentence)
     worst = next(iter(state.problems), None)

@@ -24,7 +24,7 @@ GROUPS: Final = (
 
 
 def admin_tabs() -> list[dict[str, Any]]:
-    """The setting UNFOLD["TABS"]."""
+    """The tabs of all lists, for the setting UNFOLD["TABS"]."""
     return [
         {"models": [model for model, _title in group], "items": [_tab(*one) for one in group]}
         for group in GROUPS

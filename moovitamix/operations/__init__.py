@@ -1,1 +1,1 @@
-"""What keeps an installation running: health, backups, personal data."""
+"""Functions that keep an installation running: health, backups, personal data."""

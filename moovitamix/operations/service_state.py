@@ -56,7 +56,7 @@ INCOMPLETE_RUNS: Final = {"partial", "stopped"}
 
 @dataclass(frozen=True)
 class Problem:
-    """`severity` is critical or warning; `title` is for staff."""
+    """A problem of the service; `severity` is critical or warning, `title` is for staff."""
 
     severity: str
     title: str

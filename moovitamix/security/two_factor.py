@@ -67,7 +67,7 @@ def remove_app(user: AbstractBaseUser) -> bool:
 
 @never_cache
 def two_factor_page(request: HttpRequest) -> HttpResponse:
-    """The staff member's own page: sets an app up, verifies this session with its code, or removes it."""
+    """The staff member's own page, which sets an app up, verifies this session or removes the app."""
     user = request.user
     if not (user.is_active and user.is_staff):
         return redirect_to_login(request.get_full_path(), reverse("admin:login"))
@@ -94,7 +94,7 @@ def two_factor_page(request: HttpRequest) -> HttpResponse:
 def two_factor_middleware(
     get_response: Callable[[HttpRequest], HttpResponse],
 ) -> Callable[..., HttpResponse]:
-    """With REQUIRE_TWO_FACTOR, redirect sessions without a second factor to the page that asks for it."""
+    """If REQUIRE_TWO_FACTOR is set, redirect sessions without a second factor to the two-factor page."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         if not settings.REQUIRE_TWO_FACTOR or _is_open(request) or _is_verified(request):

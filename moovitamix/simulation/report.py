@@ -124,7 +124,7 @@ def _judge_fad(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_late_history(planted: PlantedEvent) -> JudgedReaction:
-    """While sessions are late, no experiment may be decided, and one that waits is an incident."""
+    """Check that late sessions decide no experiment, and that a waiting experiment opens an incident."""
     # Lists whose sessions came in time may still be decided on the first morning.
     tested = Experiment.objects.filter(kind__in=TESTED_KINDS)
     decided = tested.filter(
@@ -150,7 +150,7 @@ def _judge_bots(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_broken_challenger(planted: PlantedEvent) -> JudgedReaction:
-    """Each challenger must be withdrawn within a day of its start or of the fault."""
+    """Check that each challenger is withdrawn within a day of its start or of the fault."""
     tested = Experiment.objects.filter(kind__in=TESTED_KINDS, started_at__lt=planted.until).filter(
         Q(ended_at=None) | Q(ended_at__gte=planted.since)
     )
@@ -169,7 +169,7 @@ def _judge_broken_challenger(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_ratchet(planted: PlantedEvent) -> JudgedReaction:
-    """Refreshes that are each a little worse must open an incident within 12 weeks, or not be promoted."""
+    """Check that refreshes, each a little worse, open an incident within 12 weeks or are not promoted."""
     kinds = ("refreshes_unproven", "refreshes_frozen", "yardstick_fell", "rolled_back")
     incident = Incident.objects.filter(kind__in=kinds, opened_at__gte=planted.since).order_by("pk").first()
     worse = ModelVersion.objects.filter(seconds=0.0, created_at__gte=planted.since)
@@ -264,7 +264,7 @@ ALWAYS_EXPLAINED: Final = frozenset({"refreshes_unproven"})
 
 @dataclass(frozen=True)
 class UnplannedFinding:
-    """Something that may not happen without a planted cause."""
+    """A finding that may not happen without a planted cause."""
 
     name: str
     found: list[str]  # a phrase each; empty if all is well

@@ -80,7 +80,7 @@ class DecisionAdmin(ReadOnlyAdmin):
 
 
 def decision_facts(decision: Decision) -> list[DecisionFact]:
-    """Each number with the rule in force at that time."""
+    """The decision's numbers, each with the rule in force at that time."""
     evidence, rules = ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
     rounds = f"{format_count(evidence.wins)} : {format_count(evidence.losses)}"
     return [
@@ -178,7 +178,7 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
 
 
 def _listener_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
-    """None in decisions from before listeners were counted."""
+    """The facts about listeners; none in decisions from before listeners were counted."""
     if not rules.sign_z:
         return []
     z = sign_z_score(evidence.winners, evidence.losers, evidence.ties)

@@ -133,7 +133,7 @@ def drift_result(report: DriftReport) -> str:
 
 
 def cause_name(cause: dict[str, Any], *, all_clusters: bool = False) -> str:
-    """The changed clusters, group of songs or kind of feedback."""
+    """The name of a drift's cause: the changed clusters, group of songs or kind of feedback."""
     clusters = [one["name"] for one in cause.get("clusters", ())]
     if not clusters:
         return str(cause["name"])
@@ -296,7 +296,7 @@ class SongEvidenceAdmin(ReadOnlyAdmin):
 
 
 def song_evidence_for(song: int) -> list[SongEvidence]:
-    """In its latest versions, newest first; sets `explanation` on each."""
+    """Feedback on the song in its latest versions, newest first; sets `explanation` on each."""
     rows = SongEvidence.objects.filter(song=song).select_related("version").order_by("-version_id")
     found = list(_with_cluster_names(rows)[:MAX_VERSIONS_SHOWN])
     for evidence in found:
@@ -305,7 +305,7 @@ def song_evidence_for(song: int) -> list[SongEvidence]:
 
 
 def explain_assignment(evidence: SongEvidence) -> str:
-    """Such as "moved: 14 listeners, evidence 9.0 : 1 for the new cluster"."""
+    """A sentence such as "moved: 14 listeners, evidence 9.0 : 1 for the new cluster"."""
     people = f"{evidence.listeners} listener{'' if evidence.listeners == 1 else 's'}"
     ratio = format_evidence_ratio(abs(evidence.log_odds))
     if evidence.before != evidence.after:

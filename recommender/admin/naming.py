@@ -31,7 +31,7 @@ class NameWordAdmin(ListedLookups, ModelAdmin):
 
 @admin.register(ClusterNameRule)
 class ClusterNameRuleAdmin(ListedLookups, ModelAdmin):
-    """Changes take effect at once, in every version that has the cluster."""
+    """Admin of cluster names; a change takes effect at once, in every version that has the cluster."""
 
     list_display = ("number", "rule", "name", "changed_at")
     list_filter = ("rule",)

@@ -17,7 +17,7 @@ REFUSALS = (ExperimentNotAllowed, RegistryError, ArtifactError)
 
 
 class ReasonedActionMixin:
-    """For a ModelAdmin: GET asks for a reason; POST acts."""
+    """Adds actions to a ModelAdmin for which GET asks for a reason and POST acts."""
 
     admin_site: AdminSite
 

@@ -33,7 +33,7 @@ NEW_KEY_HINT: Final = "Make another one: python manage.py apikey NAME --user USE
 
 
 class KeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer KEY` (or `Token KEY`), with one query."""
+    """Authenticates `Authorization: Bearer KEY` (or `Token KEY`) with one query."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey | ListenerToken] | None:
         scheme, _, sent = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -84,7 +84,7 @@ def issue_key(
     scopes: Sequence[str] | None = None,
     by: str = "",
 ) -> tuple[ApiKey, str]:
-    """Also returns the key itself, which is not stored.
+    """Create an API key; also returns the key itself, which is not stored.
 
     Args:
         scopes: by default lists and feedback, without personal data and metrics.
@@ -100,7 +100,7 @@ def issue_key(
 
 
 def rotate_key(key: ApiKey, *, until: datetime, by: str) -> tuple[ApiKey, str]:
-    """The new key has the same name, user and scopes; the old one ends at `until`."""
+    """Create a key with the same name, user and scopes; the old one ends at `until`."""
     with transaction.atomic():
         made = issue_key(key.name, key.user, scopes=key.scopes, by=by)
         ends_at = min(key.expires_at, until) if key.expires_at else until
@@ -109,7 +109,7 @@ def rotate_key(key: ApiKey, *, until: datetime, by: str) -> tuple[ApiKey, str]:
 
 
 def revoke_key(key: ApiKey, *, at: datetime, by: str = "") -> bool:
-    """False if it was already revoked."""
+    """Revoke the key; False if it was already revoked."""
     is_new = bool(ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=at))
     if is_new:
         record_audit(Action.KEY_REVOKED, by or key.user.get_username(), str(key))
@@ -117,7 +117,7 @@ def revoke_key(key: ApiKey, *, at: datetime, by: str = "") -> bool:
 
 
 def note_use(key: ApiKey, now: datetime) -> None:
-    """At most once a minute."""
+    """Store when the key was last used, at most once a minute."""
     if key.last_used_at is not None and now - key.last_used_at < USE_RESOLUTION:
         return
     try:

@@ -26,7 +26,7 @@ def songs_in_cluster(songs: QuerySet[Song], number: int) -> QuerySet[Song]:
 
 
 def songs_of_genre(songs: QuerySet[Song], genre: str) -> QuerySet[Song]:
-    """In any spelling and under any of its names."""
+    """Songs of a genre, in any spelling and under any of its names."""
     return songs.filter(genres__in=sql.texts_as_one_parameter(_texts_with_genre(genre))) if genre else songs
 
 

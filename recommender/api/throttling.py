@@ -64,7 +64,7 @@ class FailedAuthentications:
         self._name = f"failed:{client_address(request)}:{window}"
 
     def require_few(self) -> None:
-        """Raises `Throttled` after too many invalid keys from this address."""
+        """Raise `Throttled` after too many invalid keys from this address."""
         if cache.get(self._name, 0) >= MAX_FAILURES:
             raise Throttled(wait=self._left, detail=TOO_MANY_FAILURES)
 
@@ -73,7 +73,7 @@ class FailedAuthentications:
 
 
 def client_address(request: Any) -> str:
-    """The address behind PROXY_COUNT proxies. A /64 network, which one IPv6 client has, counts as one."""
+    """The address behind PROXY_COUNT proxies; a /64 network, which one IPv6 client has, counts as one."""
     text = str(BaseThrottle().get_ident(request) or "unknown")
     try:
         address = ip_address(text)

@@ -17,12 +17,12 @@ TOKEN_SCOPES: Final = (Scope.RECOMMEND, Scope.FEEDBACK)
 
 
 class InvalidToken(ValueError):
-    """Not made here, changed or expired."""
+    """The token was not made here, or was changed, or has expired."""
 
 
 @dataclass(frozen=True)
 class ListenerToken:
-    """`pk` is that of the key, so that events are stored with the key."""
+    """A listener's token; `pk` is that of the key, so that events are stored with the key."""
 
     key: ApiKey
     listener_id: int
@@ -45,7 +45,7 @@ def make_token(key: ApiKey, listener_id: int, seconds: int) -> str:
 
 
 def read_token(text: str) -> tuple[int, int]:
-    """The ids of key and listener.
+    """The ids of the key and the listener in a token.
 
     Raises:
         InvalidToken

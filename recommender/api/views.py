@@ -406,7 +406,7 @@ def _key_id(request: Request) -> int:
 
 
 def _listener_id(request: Request) -> int | None:
-    """The only listener that the request may act for; None: any."""
+    """The only listener that the request may act for; None if it may act for any."""
     return request.auth.listener_id if isinstance(request.auth, ListenerToken) else None
 
 
@@ -431,7 +431,7 @@ def is_served(request: Request) -> bool:
 
 
 def describe_caller(request: Request) -> str:
-    """The API key, that of a token, or the user of a request, as it is stored with a list."""
+    """The caller as stored with a list: the API key, a token's key, or the user."""
     key = request.auth.key if isinstance(request.auth, ListenerToken) else request.auth
     return (
         f"key {key.prefix} ({key.name})" if isinstance(key, ApiKey) else f"user {request.user.get_username()}"
@@ -446,7 +446,7 @@ def _kind_of_list(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _continue_list(listener: int, asked: dict[str, Any], *, draw: bool) -> ServedList:
-    """The stored list; extended to the asked page if `draw`."""
+    """The stored list, extended to the requested page if `draw`."""
     upto = min(asked["n"] * asked["page"], MAX_CANDIDATES) if draw else 0
     # Checked before anything is drawn: a user may continue only their own lists.
     if not ServedList.objects.filter(pk=asked["list"], listener=listener).exists():

@@ -188,7 +188,7 @@ def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
 
 
 def drift_plot(reports: Sequence[DriftReport]) -> Plot:
-    """Multiples of the limit by week, one line for each kind of drift."""
+    """A chart of each kind of drift by week, as multiples of its limit."""
     weeks = sorted({report.week for report in reports})
     kinds = [kind for kind in DriftReport.Kind if any(report.kind == kind for report in reports)]
     found = {(report.kind, report.week): report for report in reports}

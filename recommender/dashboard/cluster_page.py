@@ -62,7 +62,7 @@ def _words(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _songs(cluster: Cluster, songs: list[int]) -> list[Song]:
-    """The most played ones first, as the training found them."""
+    """Songs of the cluster to show, first the most played ones that the training found."""
     first = [pk for pk in cluster.facts.get("examples", ()) if pk in set(songs)]
     chosen = list(dict.fromkeys([*first, *songs]))[:MAX_SONGS]
     found = Song.objects.in_bulk(chosen)

@@ -298,7 +298,7 @@ def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence:
 
 
 def _win_share_bounds(decision: Decision) -> tuple[float, float, float]:
-    """Low, measured, high; 0, 0.5, 1 without rounds."""
+    """The lower limit, measured value and upper limit of the win share; 0, 0.5, 1 without rounds."""
     wins, losses = decision.evidence["wins"], decision.evidence["losses"]
     low, high = win_share_interval(wins, losses)
     return low, wins / (wins + losses) if wins + losses else 0.5, high
@@ -372,7 +372,7 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
 
 
 def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
-    """Oldest first; `won` counts the tested model's rounds, in a holdback the champion's."""
+    """Counts of rounds by day, oldest first; `won` are the tested model's, in a holdback the champion's."""
     ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.HOLDBACK else ("wins", "losses")
     seal = ExperimentSeal.objects.filter(experiment=experiment).first()
     counted = seals.count_days(experiment) if seal is None else seals.sealed_days(seal)

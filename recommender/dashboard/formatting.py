@@ -15,7 +15,7 @@ def format_decimal(value: float | None, digits: int) -> str:
 
 
 def format_percent(share: float) -> str:
-    """0.125 gives "12.5 %"."""
+    """A share as a percentage: 0.125 gives "12.5 %"."""
     return f"{100 * share:.1f}".removesuffix(".0") + f"{THIN_SPACE}%"
 
 

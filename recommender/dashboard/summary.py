@@ -14,7 +14,10 @@ Kind = Experiment.Kind
 
 
 def summarize(champion: ModelVersion | None, experiments: Sequence[Experiment]) -> list[str]:
-    """`experiments`: unfinished ones, annotated with `last_rules` and `last_unproven` of their last check."""
+    """The sentences for the models page.
+
+    `experiments`: unfinished ones, annotated with `last_rules` and `last_unproven` of their last check.
+    """
     if champion is None:
         return ["No model serves: listeners get popular songs. Train one: python manage.py retrain"]
     tested = next((one for one in experiments if one.started_at and one.kind != Kind.HOLDBACK), None)

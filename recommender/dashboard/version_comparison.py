@@ -58,7 +58,7 @@ def _summarize(first: ModelVersion, second: ModelVersion, rows: list[ComparisonR
 
 
 def _paired_rows(first: ModelVersion, second: ModelVersion) -> list[ComparisonRow]:
-    """New versions against the champion of their time, listener by listener."""
+    """Each version compared with the champion of its time, listener by listener."""
     rows = []
     for newer, older, sign in ((first, second, 1), (second, first, -1)):
         pair = newer.metrics.get("against_champion") or {}

@@ -59,7 +59,7 @@ def models_page(request: HttpRequest) -> HttpResponse:
 
 
 def _notices() -> list[str]:
-    """What nobody is notified of, in words, such as refreshes that did not win their tests."""
+    """Notices that nobody is notified of, such as refreshes that did not win their tests."""
     notices = open_incidents().filter(severity=Incident.Severity.NOTICE)
     return [f"{text.subject}. {text.what}" for text in (render_incident(one, "en") for one in notices)]
 
@@ -69,7 +69,7 @@ def _latest_reason(experiment: Any) -> str:
 
 
 def _shown_experiments() -> "QuerySet[Experiment, Any]":
-    """Unfinished ones and those without promotion, each with its last verdict.
+    """Experiments that are unfinished or had no promotion, each with its last verdict.
 
     A running change also has `days` (with closed lists) and `rounds` (decisive ones).
     """

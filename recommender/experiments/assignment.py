@@ -27,7 +27,7 @@ CHAMPION_ONLY: Final = Assignment(Arm.CHAMPION)
 
 
 def hash_to_share(*words: object) -> float:
-    """In [0, 1), from the first 8 bytes of the words' hash."""
+    """A number in [0, 1) from the first 8 bytes of the words' hash."""
     digest = blake2b(":".join(map(str, words)).encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
@@ -47,7 +47,7 @@ def full_share_from(experiment: Experiment, started: datetime) -> datetime:
 
 
 def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> Assignment:
-    """The assignment of a listener's lists on a UTC day.
+    """The experiment and the arm of a listener's lists on a UTC day.
 
     In the A/B split a listener has one model for the whole experiment: the challenger if their hash is below
     `split_share` / 2, else the champion (control) below `split_share`. For others each day belongs to the
@@ -74,7 +74,7 @@ def assign_arm(listener_id: int, day: date, experiments: list[Experiment]) -> As
 
 
 class RunningExperiments:
-    """Read at most every five seconds in each process. Thread-safe."""
+    """Cache of the running experiments, read at most every five seconds in each process; thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

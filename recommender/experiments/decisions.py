@@ -58,7 +58,7 @@ SEALED_SUMS: Final = "sealed sums"
 
 @dataclass(frozen=True)
 class DecisionReplay:
-    """A stored verdict, and that of today's code from the same evidence and rules."""
+    """A stored verdict, and the verdict of today's code on the same evidence and rules."""
 
     same: bool  # whether both verdicts are the same, byte for byte
     code_changed: bool  # whether a module with decision rules has changed since the decision
@@ -156,7 +156,7 @@ def replay_decision(decision: Decision) -> DecisionReplay:
 def _count_again(
     decision: Decision, stored: ExperimentEvidence, seal: ExperimentSeal | None
 ) -> tuple[list[tuple[str, Any, Any]], str]:
-    """Fields that rows or sealed sums give otherwise, and the hash of the counted lists."""
+    """Fields that differ when counted again from rows or sealed sums, and the hash of the counted lists."""
     if decision.experiment is None:
         return [], ""
     counted: DecisionCount | None
@@ -183,7 +183,7 @@ def _is_same(stored: Any, counted: Any) -> bool:
 
 
 def _changed_rules(stored: Mapping[str, Any]) -> list[str]:
-    """Thresholds with other values than their version has. Early decisions lack some."""
+    """Thresholds whose values differ from those of their version. Early decisions lack some."""
     known = RULES_BY_VERSION.get(stored.get("version", 1))
     if known is None:
         return ["version"]

@@ -1,4 +1,4 @@
-"""Which versions may be tested, which experiments are obsolete, and the A/B split's share.
+"""Checks which versions may be tested and which experiments are obsolete; sets the A/B split's share.
 
 A `why_...` function returns a sentence, '' if nothing is wrong.
 """
@@ -62,5 +62,5 @@ def current_split_share() -> float:
 
 
 def set_split_share(share: float, *, reason: str, by: str, now: datetime) -> TrafficSplit:
-    """For automatic experiments that start from now on."""
+    """Set the A/B split's share for automatic experiments that start from now on."""
     return TrafficSplit.objects.create(share=share, reason=reason, by=by, at=now)

@@ -1,4 +1,4 @@
-"""Whether the listening that scores lists is imported, and what is wrong with it."""
+"""Checks whether the listening that scores lists is imported, and what is wrong with it."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -26,7 +26,7 @@ LOG_ODDS_OF_A_FALL: Final = 4.6  # ln 100, as for every allocation check
 
 
 def history_read_until(now: datetime) -> datetime | None:
-    """Up to when the imported listening is complete; None before the first session.
+    """The time up to which the imported listening is complete; None before the first session.
 
     The newest session, or the start of the last successful run if the source is merely quiet.
     """
@@ -40,7 +40,7 @@ def history_read_until(now: datetime) -> datetime | None:
 
 
 def why_not_trusted(now: datetime) -> str:
-    """Why no verdict may rest on the imported listening; empty if it may."""
+    """The reason why no verdict may rest on the imported listening; empty if it may."""
     run = _last_success(now)
     if run is None:
         return "no import has succeeded yet."
@@ -72,7 +72,7 @@ def _open_at(now: datetime) -> QuerySet[ScoredList]:
 
 
 def _why_engagement_fell(now: datetime) -> str:
-    """Why the share of lists with a decisive round is far below its usual; empty if not."""
+    """The reason why lists with a decisive round are far fewer than usual; empty if they are not."""
     today = now.date()
     decisive = Count("pk", filter=Q(wins__gt=0) | Q(losses__gt=0))
     closed = ScoredList.objects.filter(closed_at__lte=now)

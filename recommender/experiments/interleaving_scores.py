@@ -17,7 +17,7 @@ BATCH_SIZE: Final = 500  # lists whose events are in memory at once
 
 
 def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence[bool]) -> None:
-    """`teams`: for each song, whether the challenger drew it."""
+    """Store the list for scoring; `teams` says for each song whether the challenger drew it."""
     row = ScoredList(
         experiment=experiment, served_list=served, listener_id=served.listener_id,
         day=served.generated_at.astimezone(UTC).date(), rounds=len(teams) // 2,
@@ -28,7 +28,7 @@ def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence
 
 
 def close_due_lists(now: datetime) -> int:
-    """Return how many were closed."""
+    """Close the due scores; return how many were closed."""
     read_until = history_read_until(now)
     if read_until is None:
         return 0
@@ -56,7 +56,7 @@ def _credit(served: ServedList, engagement: ListEngagement) -> InterleavingCredi
 def read_closed_scores(
     experiment: Experiment, until: datetime | None = None, *, served_by: str = ""
 ) -> list[ListCredit]:
-    """By day (since the start) and listener.
+    """Closed scores by day (since the start) and listener.
 
     Wins are the challenger's; in the holdback the champion's.
 
@@ -78,7 +78,7 @@ def read_closed_scores(
 
 
 def hash_scores(scores: Iterable[ListCredit]) -> str:
-    """SHA-256 in order; another value shows that a decision's data has changed."""
+    """SHA-256 of the scores in order; another value shows that a decision's data has changed."""
     digest = sha256()
     for score in scores:
         digest.update(f"{score.listener},{score.day},{score.credit.wins},{score.credit.losses};".encode())

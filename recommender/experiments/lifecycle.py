@@ -32,7 +32,7 @@ MAX_PLANNED_LISTENERS: Final = (
 
 
 class ExperimentNotAllowed(Exception):
-    """The request is not allowed now. Nothing was changed."""
+    """The request is not allowed now, and nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def propose_experiment(
 
 
 def start_next_experiment(now: datetime) -> Experiment | None:
-    """None if one is running or none waits.
+    """Start and return the next waiting experiment; None if none may start.
 
-    A waiting candidate goes before A/A tests, and ends a running one.
+    Waiting candidates take precedence over A/A tests: a running A/A test is ended.
     """
     with registry.role_lock():
         queue = Experiment.objects.filter(status=ExperimentStatus.WAITING).order_by("pk")
@@ -134,7 +134,7 @@ def _make_room(current: Experiment | None, waiting: Experiment, now: datetime) -
 
 
 def running_experiment() -> Experiment | None:
-    """Apart from the holdback."""
+    """The running experiment, apart from the holdback."""
     return (
         Experiment.objects.filter(status=ExperimentStatus.RUNNING)
         .exclude(kind=ExperimentKind.HOLDBACK)
@@ -180,7 +180,7 @@ def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
 
 
 def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None:
-    """The challenger becomes a candidate again, without a verdict.
+    """End the experiment without a verdict; the challenger becomes a candidate again.
 
     Raises:
         ExperimentNotAllowed: it has ended, or the reason is empty.
@@ -194,7 +194,7 @@ def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: dateti
 def decide_manually(
     experiment: Experiment, *, promote: bool, reason: str, by: str, now: datetime, verify: Verify
 ) -> Promotion | None:
-    """A person's decision, stored with the evidence so far.
+    """Store a person's decision with the evidence so far, and carry it out.
 
     Raises:
         ExperimentNotAllowed: it has ended, or the reason is empty.
@@ -219,7 +219,7 @@ def decide_manually(
 
 
 def void_obsolete_experiments(now: datetime) -> int:
-    """End those that can no longer reach a decision; return how many."""
+    """End experiments that can no longer reach a decision; return how many."""
     closed = 0
     with registry.role_lock():
         champion = registry.current_champion()
@@ -280,7 +280,7 @@ def _apply_verdict(
 
 
 def _tests_former_champion(experiment: Experiment, decision: Decision) -> bool:
-    """Whether the holdback's rounds are of a version that is not champion any more."""
+    """Whether the holdback's rounds belong to a version that is not champion any more."""
     return experiment.tests_champion and decision.evidence["tested"] != str(registry.current_champion())
 
 

@@ -29,7 +29,7 @@ NO_TRAFFIC: Final = "No lists are requested: no difference can be detected."
 
 @dataclass(frozen=True)
 class DetectableChanges:
-    """Differences in like rate that an experiment can detect."""
+    """The differences in like rate that an experiment can detect."""
 
     rounds_per_day: float  # decisive rounds, measured in this experiment or expected from recent traffic
     is_measured: bool  # whether `rounds_per_day` was measured in this experiment
@@ -81,7 +81,7 @@ def detectable_changes(
     closed_days_and_rounds: tuple[int, int],
     recent_engagement: Iterable[EngagementDay],
 ) -> DetectableChanges:
-    """With the experiment's traffic.
+    """The differences in like rate that an experiment with this traffic can detect.
 
     Args:
         list_share: share of all lists that belong to the experiment.
@@ -118,7 +118,7 @@ def recent_audience(days: Iterable[EngagementDay]) -> tuple[float, float] | None
 
 
 def rejection_probability(rounds_per_day: float, points: float) -> float:
-    """Of a refresh whose like rate is lower by `points`."""
+    """The probability that a refresh whose like rate is lower by `points` is rejected."""
     # Wins minus losses in R rounds are approximately normal with variance R and mean -R (2 p - 1), where p
     # = .5 + WIN_RATE_SLOPE points.
     rules = DEFAULT_RULES
@@ -130,7 +130,7 @@ def rejection_probability(rounds_per_day: float, points: float) -> float:
 
 @lru_cache(maxsize=256)
 def days_to_decision(rounds_per_day: float, points: float) -> int | None:
-    """By which nine of ten experiments with this difference are decided."""
+    """Days after which nine of ten experiments with this true difference are decided."""
     if rounds_per_day <= 0:
         return None
     for day in range(1, MAX_DAYS + 1):

@@ -14,9 +14,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> list[Decision]:
-    """Decisions on the last refreshes in a row promoted without a win, newest first.
+    """Decisions of the latest unbroken series of refreshes promoted without a win, newest first.
 
-    At most `rules.unproven_most`: more change nothing.
+    Returns at most `rules.unproven_most` decisions, because more would not change the result.
     """
     promoted = Decision.objects.filter(final=True, at__lte=at, promotion__isnull=False)
     found: list[Decision] = []
@@ -33,7 +33,7 @@ def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> li
 
 
 def why_frozen(now: datetime) -> str:
-    """Why no refresh is tested; empty if they are.
+    """The reason why no refresh is tested; empty if refreshes are tested.
 
     After two returns to the holdback in a quarter or a lost lead over RP3beta, until a full retrain
     succeeds or a person promotes, rolls back or starts an experiment.

@@ -1,4 +1,4 @@
-"""Seals: what the rows of an ended experiment counted, kept when the rows are deleted."""
+"""Seals ended experiments: keeps what their rows counted when the rows are deleted."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -27,7 +27,7 @@ def count_decision(decision: Decision, experiment: Experiment) -> DecisionCount:
 
 
 def seal_experiment(experiment: Experiment, now: datetime) -> ExperimentSeal:
-    """Daily sums with their digest; all rows must still exist."""
+    """Store an ended experiment's daily sums with their digest; all rows must still exist."""
     counted = {decision: count_decision(decision, experiment) for decision in experiment.decisions.all()}
     sums = {
         "days": [{**day, "day": day["day"].isoformat()} for day in count_days(experiment)],
@@ -48,7 +48,7 @@ def is_intact(seal: ExperimentSeal) -> bool:
 
 
 def sealed_decision(seal: ExperimentSeal, decision: Decision) -> DecisionCount | None:
-    """None for a decision that the seal does not know."""
+    """What the seal counted for the decision; None if it does not know the decision."""
     found = orjson.loads(seal.sums)["decisions"].get(str(decision.pk))
     if found is None:
         return None

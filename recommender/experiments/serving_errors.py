@@ -36,7 +36,7 @@ def record_error(experiment: Experiment, kind: str, detail: str, now: datetime) 
 
 
 def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> str:
-    """Why the challenger must stop at once; empty if it may go on."""
+    """The reason why the challenger must stop at once; empty if it may go on."""
     artifact_error = (
         ServingError.objects.filter(experiment=experiment, kind=ServingError.Kind.ARTIFACT, at__lte=now)
         .order_by("-id")
@@ -69,7 +69,7 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
 
 
 def _why_trial_failed(experiment: Experiment) -> str:
-    """By the e-value of the last hourly trial alone."""
+    """The reason why the last hourly trial failed, by that trial's e-value alone; empty if not."""
     failures, listeners = experiment.failed_listeners, experiment.tried_listeners
     if not _is_too_many(failures, listeners):
         return ""
@@ -86,7 +86,7 @@ def _is_too_many(failures: int, requests: int) -> bool:
 
 
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
-    """Since the start, by an e-value against `MAX_ERROR_SHARE`."""
+    """The reason, if errors since the start exceed `MAX_ERROR_SHARE`, by an e-value; empty if not."""
     errors = ServingError.objects.filter(
         experiment=experiment, kind=ServingError.Kind.ERROR, at__lte=now
     ).count()

@@ -1,4 +1,4 @@
-"""Evidence on an experiment from the database."""
+"""Collects the evidence on an experiment from the database."""
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,7 @@ def gather_evidence(
 def count_rows(
     experiment: Experiment, now: datetime, *, rules: DecisionRules, tested: str
 ) -> tuple[ExperimentEvidence, list[ListCredit]]:
-    """The evidence from rows of lists as of `now`; later rows do not change it.
+    """Count the evidence from rows of lists as of `now`; later rows do not change it.
 
     Args:
         tested: label of the tested version. The holdback counts the lists of this champion only.
@@ -85,14 +85,14 @@ def _tested_version(experiment: Experiment) -> str:
 
 
 def count_unproven_refreshes(experiment: Experiment, rules: DecisionRules) -> int:
-    """Before this one, in a row; 0 for another kind."""
+    """How many refreshes in a row before this one had no win; 0 for another kind of experiment."""
     if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
         return 0
     return len(refresh_limits.unproven_refreshes(experiment.started_at, rules))
 
 
 def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRules, unproven: int) -> int:
-    """Lists of the days that decide a refresh whose 48 hours of listening are not imported yet."""
+    """The number of lists, of the days that decide a refresh, whose score is not closed yet."""
     if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
         return 0
     first = experiment.started_at.astimezone(UTC).date()
@@ -132,7 +132,7 @@ def crossover_share(experiment: Experiment, now: datetime) -> float:
 
 
 def count_leaked_lists(experiment: Experiment, now: datetime) -> int:
-    """From an arm whose planned share is 0."""
+    """How many lists came from an arm whose planned share is 0."""
     served = ServedList.objects.filter(experiment=experiment, generated_at__lte=now)
     leaks = Q(pk__in=[])
     if not experiment.split_share:
@@ -143,7 +143,7 @@ def count_leaked_lists(experiment: Experiment, now: datetime) -> int:
 
 
 def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailDifference]:
-    """Engaged songs per list in the A/B split, adjusted by CUPED."""
+    """Differences in engaged songs per list in the A/B split, adjusted by CUPED."""
     # Each listener counts as one value. The covariate is the listener's engagement in the 28 days before.
     if not experiment.split_share or experiment.started_at is None:
         return []

@@ -101,12 +101,12 @@ class ListEngagement:
 def attribute_events(
     lists: Iterable[AttributableList], events: Iterable[ListenerEvent], window: timedelta
 ) -> list[ListEngagement]:
-    """Each song of each event belongs to the latest earlier list with the song; one result per list.
+    """Attribute each song of each event to the latest earlier list with that song; one result per list.
 
     Args:
         lists: all lists that compete for the events.
-        events: sessions must be in order of time, and so must feedback.
-        window: how long after a list an event can count for it.
+        events: sessions and feedback, each in order of time.
+        window: the longest time between a list and an event that counts for it.
     """
     outcomes = [ListEngagement(served) for served in sorted(lists, key=lambda served: served.at)]
     by_listener: defaultdict[int, list[ListEngagement]] = defaultdict(list)
@@ -132,7 +132,7 @@ def _lists_before(outcomes: list[ListEngagement], at: datetime, window: timedelt
 
 
 def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dict[UUID, ListEngagement]:
-    """By list id; all other lists of the listeners compete for events."""
+    """The engagement by list id; all other lists of the listeners compete for events."""
     listeners = {one.listener_id for one in served}
     since = min(one.generated_at for one in served)
     until = max(one.generated_at for one in served) + window
@@ -143,7 +143,7 @@ def engagement_by_list(served: Collection[ServedList], window: timedelta) -> dic
 
 
 def last_ingestion_at(now: datetime) -> datetime | None:
-    """Start of the last successful one, up to which the listening history is complete."""
+    """Start of the last successful ingestion, up to which the listening history is complete."""
     runs = IngestionRun.objects.succeeded().filter(started_at__lte=now)
     return runs.order_by("-started_at").values_list("started_at", flat=True).first()
 
@@ -167,7 +167,7 @@ def update_engagement(now: datetime) -> int:
 
 
 def unfinished_lists(now: datetime, listeners: Collection[int] | None = None) -> QuerySet[ServedList]:
-    """Without a final row, however old: the task may not have run for weeks."""
+    """Lists without a final row, however old: the task may not have run for weeks."""
     # Not NOT IN: if the final rows exceed PostgreSQL's `work_mem`, it reads them again for each list.
     final = EngagedList.objects.filter(served_list=OuterRef("pk"), final=True)
     lists = ServedList.objects.filter(version__isnull=False, generated_at__lte=now)

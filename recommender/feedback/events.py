@@ -35,7 +35,10 @@ class RecordedEvent(NamedTuple):
 
 
 class UnknownIds(ValueError):
-    """Unknown ids, or a list of another listener, in `fields` by name, ascending. Nothing was recorded."""
+    """The events have unknown ids, or a list of another listener. Nothing was recorded.
+
+    `fields` has these ids by name, ascending.
+    """
 
     def __init__(self, fields: dict[str, list[Any]]) -> None:
         text = "; ".join(f"{field} {', '.join(map(str, values))}" for field, values in fields.items())
@@ -44,7 +47,7 @@ class UnknownIds(ValueError):
 
 
 class ConflictingEvents(ValueError):
-    """Ids (`event_ids`, ascending) of other events of the same key. Nothing was recorded."""
+    """The key used these ids (`event_ids`, ascending) for other events. Nothing was recorded."""
 
     def __init__(self, event_ids: Iterable[str]) -> None:
         self.event_ids = sorted(event_ids)
@@ -98,7 +101,7 @@ def record_events(
 
 
 def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
-    """All or, if an id exists already, none (False)."""
+    """Insert all rows or, if an id exists already, none (False)."""
     try:
         with transaction.atomic():
             Feedback.objects.bulk_create(rows)
@@ -110,7 +113,7 @@ def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
 
 
 def find_event(event_id: str, *, key_id: int, listener_id: int | None = None) -> Feedback:
-    """An event that counts, with `listener_id` only if it is about this listener.
+    """An event that counts and, if `listener_id` is given, is about this listener.
 
     Raises:
         UnknownEvent: the key has sent no event with this id, or has withdrawn it.
@@ -129,7 +132,7 @@ def events_about(listener_id: int, *, key_id: int) -> QuerySet[Feedback]:
 def withdraw_event(
     event_id: str, *, now: datetime, key_id: int = NO_KEY, listener_id: int | None = None
 ) -> None:
-    """As if the event had never been sent; idempotent.
+    """Withdraw an event, as if it had never been sent; idempotent.
 
     Raises:
         UnknownEvent: the key has sent no event with this id, or none about `listener_id`.
@@ -146,7 +149,7 @@ def withdraw_event(
 
 
 def withdraw_key(key_id: int, *, now: datetime) -> int:
-    """As if the key had never sent events; return how many."""
+    """Withdraw all events of a key, as if it had never sent any; return how many."""
     count = 0
     while True:
         with transaction.atomic():
@@ -163,7 +166,7 @@ def withdraw_key(key_id: int, *, now: datetime) -> int:
 
 
 def _events_of_key(key_id: int) -> QuerySet[Feedback]:
-    """The key's, then those of earlier releases, which did not store the key."""
+    """The events of a key, also those of earlier releases, which did not store the key."""
     return Feedback.objects.filter(Q(key_id=key_id) | Q(key_id=None)).order_by(
         F("key_id").asc(nulls_last=True)
     )

@@ -19,7 +19,7 @@ POPULARITY: Final = "popularity, because there is no model"  # in the place of a
 
 
 class TerminalProgress(TrainingProgress):
-    """Logs each stage, and shows a progress bar on a terminal."""
+    """Logs each stage of a training, and shows a progress bar on a terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None

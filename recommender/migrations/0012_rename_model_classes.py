@@ -7,7 +7,7 @@ RENAMED = {"Shelf": "CandidateList", "Mishap": "ServingError", "SplitShare": "Tr
 
 
 def rename_permissions(apps, schema_editor):
-    """Who was given a permission on the old name keeps it: `migrate` would add new permissions and leave the old."""
+    """Rename the permissions, so that users keep theirs; `migrate` would add new ones and leave the old."""
     rename(apps, schema_editor, RENAMED)
 
 

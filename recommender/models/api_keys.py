@@ -17,17 +17,17 @@ class Scope(models.TextChoices):
 
 
 def default_scopes() -> list[str]:
-    """For an app that shows lists; others must be requested."""
+    """Scopes of an app that shows lists; others must be requested."""
     return [Scope.CATALOGUE.value, Scope.RECOMMEND.value, Scope.FEEDBACK.value]
 
 
 def all_scopes() -> list[str]:
-    """For keys of earlier releases, which had no scopes."""
+    """Scopes of keys of earlier releases, which had none."""
     return list(Scope.values)
 
 
 class ApiKey(models.Model):
-    """Only the digest is stored; the key itself is shown once."""
+    """A key of an app; only its digest is stored, and the key itself is shown once."""
 
     name = models.CharField(max_length=100, help_text="The app that uses the key, such as 'iOS app'.")
     user = models.ForeignKey(

@@ -99,7 +99,7 @@ class Experiment(models.Model):
 
     @property
     def tests_champion(self) -> bool:
-        """Whether it compares the champion, whichever it is, with something older or simpler."""
+        """Whether it compares the champion, whichever it is, with an older or simpler version."""
         return self.kind == self.Kind.HOLDBACK
 
 
@@ -123,7 +123,7 @@ class TrafficSplit(models.Model):
 
 
 class Exposure(models.Model):
-    """When an arm first served a listener in the A/B split."""
+    """The time at which an arm first served a listener in the A/B split."""
 
     experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="exposures")
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="+", db_index=False)
@@ -174,7 +174,7 @@ class ScoredList(models.Model):
 
 
 class Decision(models.Model):
-    """With evidence and rules, from which it can be computed again."""
+    """A decision with its evidence and rules, from which it can be computed again."""
 
     experiment = models.ForeignKey(
         Experiment, models.SET_NULL, null=True, blank=True, related_name="decisions"
@@ -199,7 +199,7 @@ class Decision(models.Model):
 
 
 class ExperimentSeal(models.Model):
-    """What the rows of an ended experiment counted; then retention may delete the rows."""
+    """The counts of an ended experiment's rows, which retention may then delete."""
 
     experiment = models.OneToOneField(Experiment, models.CASCADE, related_name="seal")
     sealed_at = models.DateTimeField()

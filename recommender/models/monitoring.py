@@ -13,7 +13,7 @@ from recommender.models.versions import ModelVersion
 
 class AttributedListenQuerySet(models.QuerySet["AttributedListen"]):
     def with_listener(self) -> Any:
-        """Adds `heard_by`, the listener's id, also of deleted lists."""
+        """Add `heard_by`, the listener's id, also of deleted lists."""
         return self.annotate(heard_by=Coalesce("listener_id", "served_list__listener_id"))
 
 

@@ -15,7 +15,7 @@ GENRE_NAMES_SECONDS: Final = 60.0
 
 
 class FoldedNameModel(models.Model):
-    """A text that is unique in any spelling."""
+    """Base of models whose text is unique in any spelling."""
 
     folded_field: ClassVar[str]
     key = models.CharField(max_length=100, unique=True, editable=False)
@@ -35,7 +35,7 @@ class FoldedNameModel(models.Model):
 
 
 class GenreAlias(FoldedNameModel):
-    """Lists use it at once, models from their next training on."""
+    """Another name of a genre. Lists use it at once, models from their next training on."""
 
     folded_field = "alias"
     alias = models.CharField(
@@ -56,7 +56,7 @@ class GenreAlias(FoldedNameModel):
 
 
 class NameWord(FoldedNameModel):
-    """A word that cluster names must not contain, or may in spite of the built-in list."""
+    """A word that cluster names must not contain, or may contain in spite of the built-in list."""
 
     folded_field = "word"
     word = models.CharField(
@@ -77,7 +77,7 @@ class NameWord(FoldedNameModel):
 
 
 class ClusterNameRule(models.Model):
-    """Applies to all versions that have the cluster."""
+    """A name that staff set for a cluster, in all versions that have the cluster."""
 
     class Rule(models.TextChoices):
         RENAME = "rename", "rename: show this name"
@@ -115,7 +115,7 @@ def read_genre_names() -> GenreNames:
 
 
 def known_genre_names() -> GenreNames:
-    """Cached for a minute, for the reasons in lists."""
+    """The genres' names for the reasons in lists; cached for a minute."""
     now = time.monotonic()
     if _known.names is None or now >= _known.until:
         _known.names, _known.until = read_genre_names(), now + GENRE_NAMES_SECONDS

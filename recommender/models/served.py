@@ -30,7 +30,7 @@ def read_song_cards(songs: Iterable[int]) -> dict[int, SongCard]:
 
 
 class CandidateList(models.Model):
-    """Never changes, so that every draw can be replayed."""
+    """A listener's candidate list. It never changes, so that every draw can be replayed."""
 
     listener = models.ForeignKey(Listener, models.CASCADE, related_name="candidate_lists", db_index=False)
     version = models.ForeignKey(
@@ -62,7 +62,7 @@ class CandidateList(models.Model):
 
 
 class ServedList(models.Model):
-    """Later pages extend it, and a replay draws it again."""
+    """A list that was served. Later pages extend it, and a replay draws it again."""
 
     class Arm(models.TextChoices):
         CHAMPION = "champion"
@@ -161,11 +161,11 @@ class ServedList(models.Model):
 
 class FeedbackQuerySet(models.QuerySet["Feedback"]):
     def not_withdrawn(self) -> Self:
-        """Later events may still overrule them."""
+        """Events that were not withdrawn; later events may still overrule them."""
         return self.filter(withdrawn_at=None)
 
     def without_short_listens(self) -> Self:
-        """Without listens too short to count, see `feedback_state.heard_threshold`."""
+        """Events without listens too short to count, see `feedback_state.heard_threshold`."""
         played_out = Q(
             song__duration__gt=timedelta(0), seconds__gte=HEARD_SHARE * sql.total_seconds("song__duration")
         )

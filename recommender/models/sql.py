@@ -53,7 +53,7 @@ NEWEST_CANDIDATE_LIST: Final = f"""
 
 
 def newest_candidate_list(listener_id: int, version_id: int | None) -> Row | None:
-    """By this version; None: one without a model.
+    """The listener's newest candidate list by this version; None: the newest without a model.
 
     Returns:
         The CANDIDATE_LIST_COLUMNS, and whether the list includes the newest session, includes the newest
@@ -106,7 +106,7 @@ def song_cards(song_ids: Sequence[int]) -> list[Row]:
 def count_listeners(
     now: datetime, between: tuple[datetime, datetime] | None, half_life: timedelta | None, limit: int
 ) -> list[Row]:
-    """Id, score, listeners, plays and texts of the most popular songs that may be served.
+    """The most popular songs that may be served: id, score, listeners, plays and texts.
 
     The score adds up listeners, weighted by the age of their last play; ties go to more plays, then to
     the lower id.
@@ -153,7 +153,7 @@ def servable_song_ids() -> list[int]:
 
 
 def song_plays_by_day(now: datetime) -> Iterator[Row]:
-    """Song, day (since 1970, UTC; None: after `now`) and plays, in no particular order."""
+    """Yield song, day (since 1970, UTC; None: after `now`) and plays, in no particular order."""
     item, items = _session_items()
     query = f"""
         SELECT {item}, CASE WHEN h.created_at > %s THEN NULL ELSE {_day("h.created_at")} END, COUNT(*)
@@ -163,7 +163,7 @@ def song_plays_by_day(now: datetime) -> Iterator[Row]:
 
 
 def song_listeners_by_day(now: datetime) -> Iterator[Row]:
-    """Song, day (since 1970, UTC) and listeners who last played the song on that day.
+    """Yield song, day (since 1970, UTC) and how many listeners last played the song on that day.
 
     Plays after `now` do not count; the day of listeners who have no other is None.
     """
@@ -198,7 +198,7 @@ def count_songs(sessions: QuerySet[Any]) -> list[Row]:
 
 
 def insert_row(row: models.Model) -> None:
-    """`row.save(force_insert=True)` without signals."""
+    """Insert a row as `row.save(force_insert=True)` does, but without signals."""
     fields, query = _insert_statement(type(row))
     with connection.cursor() as cursor:
         cursor.execute(query, [_database_value(field, row) for field in fields])
@@ -206,7 +206,10 @@ def insert_row(row: models.Model) -> None:
 
 
 def json_column(model: type[models.Model], column: str, batch_size: int) -> Iterator[tuple[int, str | None]]:
-    """Id and JSON text, by id; orjson parses four times as fast as Django."""
+    """Yield each row's id and the text of a JSON column, by id.
+
+    Callers parse the text with orjson, four times as fast as Django does.
+    """
     cast = "::text" if _is_postgresql() else ""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT id, {column}{cast} FROM {model._meta.db_table} ORDER BY id")  # noqa: S608
@@ -215,7 +218,7 @@ def json_column(model: type[models.Model], column: str, batch_size: int) -> Iter
 
 
 def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
-    """A subquery: SQLite allows only 32 766 parameters."""
+    """A subquery that passes all ids as one parameter: SQLite allows only 32 766."""
     rows = (
         "SELECT value::bigint FROM jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()
@@ -225,7 +228,7 @@ def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
 
 
 def epoch_seconds(field: str) -> Any:
-    """Seconds since 1970, at a tenth of the cost of a datetime; SQLite rounds to 1 ms."""
+    """A time as seconds since 1970, at a tenth of the cost of a datetime; SQLite rounds to 1 ms."""
     template = (
         "EXTRACT(EPOCH FROM %(expressions)s)::double precision"
         if _is_postgresql()
@@ -245,7 +248,7 @@ def total_seconds(field: str) -> Any:
 
 
 def texts_as_one_parameter(texts: Sequence[str]) -> RawSQL:
-    """As `ids_as_one_parameter`, one text per row."""
+    """A subquery that passes all texts as one parameter, one text per row."""
     rows = (
         "SELECT jsonb_array_elements_text(%s::jsonb)"
         if _is_postgresql()
@@ -317,7 +320,7 @@ def _song_ids(items: str) -> str:
 
 
 def _is_servable(table: str) -> str:
-    """Condition: the source still sends the song, with a name and an artist."""
+    """SQL condition: the source still sends the song, with a name and an artist."""
     blank = (
         "' ' || CHR(9) || CHR(10) || CHR(13) || CHR(160)" if _is_postgresql() else "CHAR(32, 9, 10, 13, 160)"
     )
@@ -326,14 +329,14 @@ def _is_servable(table: str) -> str:
 
 
 def _session_items() -> tuple[str, str]:
-    """Expression and FROM item of the songs in the sessions `h`."""
+    """SQL expression and FROM item of the songs in the sessions `h`."""
     if _is_postgresql():
         return "item.value::bigint", "jsonb_array_elements_text(h.items) AS item(value)"
     return "item.value", "json_each(h.items) AS item"
 
 
 def _day(column: str) -> str:
-    """Days since 1970, in UTC."""
+    """SQL expression of a time's day: days since 1970, in UTC."""
     if _is_postgresql():
         return f"(({column} AT TIME ZONE 'UTC')::date - DATE '1970-01-01')"
     return f"CAST(JULIANDAY({column}) - 2440587.5 AS INTEGER)"

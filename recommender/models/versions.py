@@ -84,7 +84,7 @@ class ModelVersion(models.Model):
 
 
 class Cluster(models.Model):
-    """Keeps its number in later versions."""
+    """A cluster of one version; it keeps its number in later versions."""
 
     version = models.ForeignKey(ModelVersion, models.CASCADE, related_name="clusters")
     number = models.PositiveIntegerField(help_text="The API calls it the cluster's id.")
@@ -114,7 +114,7 @@ class Cluster(models.Model):
 
     @property
     def automatic_name(self) -> str:
-        """From the training, without changes by staff."""
+        """The name from the training, without changes by staff."""
         return str(self.facts.get("automatic_name", self.name))
 
 
@@ -157,7 +157,7 @@ class TrainingRun(JobRun):
 
 
 class Promotion(models.Model):
-    """Which version became champion in place of which, and why."""
+    """A change of the champion: which version replaced which, and why."""
 
     promoted = models.ForeignKey(
         ModelVersion, models.PROTECT, related_name="promotions", verbose_name="new champion"

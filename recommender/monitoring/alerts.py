@@ -66,14 +66,14 @@ MAX_OUTLIER_SHARE: Final = 0.2
 
 
 def check_engagement(now: datetime) -> list[Incident]:
-    """An incident while both of the last two days are outside the expected range."""
+    """Open an incident while both of the last two days are outside the expected range."""
     # Only complete days count: engagement within 24 hours is complete two days after the lists.
     days = read_daily_engagement((now - timedelta(days=HISTORY_DAYS)).date())
     return incidents.sync_scope("engagement_deviates", list(_engagement_deviations(days)), now)
 
 
 def read_daily_engagement(since: date) -> list[DailyEngagement]:
-    """Complete days, oldest first; a version counts from its first day as champion."""
+    """Engagement of complete days, oldest first; a version counts from its first day as champion."""
     promoted_at = dict(Promotion.objects.values_list("promoted").annotate(Min("at")))
     rows = EngagementDay.objects.filter(early__isnull=False, lists__gt=0, day__gte=since)
     days: dict[date, list[EngagementDay]] = {}
@@ -113,7 +113,7 @@ def _engagement_deviations(days: Sequence[DailyEngagement]) -> Iterable[Conditio
 
 
 def check_cohesion(now: datetime) -> list[Incident]:
-    """An incident while the newest version's silhouette is far below that of earlier versions.
+    """Open an incident while the newest version's silhouette is far below that of earlier versions.
 
     Far below: by more than three standard deviations and more than a tenth of the mean for the same method.
     """
@@ -152,7 +152,7 @@ def _cohesion_condition(version: ModelVersion, value: float, mean: float, low: f
 
 
 def check_yardstick(now: datetime) -> list[Incident]:
-    """An incident while new versions lead RP3beta by far less than earlier ones did.
+    """Open an incident while new versions lead RP3beta by far less than earlier ones did.
 
     Compared are versions on the current catalogue, from the last full training on.
     """
@@ -178,7 +178,7 @@ def check_yardstick(now: datetime) -> list[Incident]:
 
 
 def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[DriftReport]:
-    """Of songs, listening and feedback last week; each alarm opens an incident."""
+    """Measure last week's drift of songs, listening and feedback; each alarm opens an incident."""
     songs = catalogue_drift.check_new_songs(model, last_full_week(now), now, seed=seed)
     reports = listening_drift.check_week(model, now, seed=seed)
     if songs is not None:
@@ -204,7 +204,7 @@ def check_drift(model: ServingModel, now: datetime, *, seed: int = 7) -> list[Dr
 
 
 def check_experiments(now: datetime) -> None:
-    """An incident for each experiment that ended badly, until the next daily review."""
+    """Open an incident for each experiment that ended badly, until the next daily review."""
     # The incidents follow from the stored rows, so a second check on the same day changes nothing.
     ended = Experiment.objects.filter(ended_at__gt=now - ENDED_WITHIN)
     broken = ended.filter(outcome=Experiment.Outcome.ROLLBACK).exclude(kind=Experiment.Kind.HOLDBACK)
@@ -228,7 +228,7 @@ def check_experiments(now: datetime) -> None:
 
 
 def check_refreshes(now: datetime) -> None:
-    """Incidents while refreshes are frozen, and while the last ones were promoted unproven."""
+    """Open incidents while refreshes are frozen, and while the last ones were promoted unproven."""
     link = reverse("admin:recommender_experiment_changelist")
     reason = refresh_limits.why_frozen(now)
     frozen = [Condition("refreshes_frozen", "refreshes_frozen", WARNING, {"reason": reason}, link=link)]
@@ -244,7 +244,7 @@ def check_refreshes(now: datetime) -> None:
 
 
 def _experiments_without_listening() -> Iterable[Condition]:
-    """Running ones whose last check gave no verdict because listening is not imported."""
+    """Running experiments whose last check gave no verdict because listening is not imported."""
     for experiment in Experiment.objects.filter(status=Experiment.Status.RUNNING).order_by("pk"):
         last = experiment.decisions.order_by("-at", "-pk").first()
         if last is not None and last.evidence.get("feed"):
@@ -263,7 +263,7 @@ def _rolled_back_versions(decision: Decision) -> tuple[Any, dict[str, Any]]:
 
 
 def describe_causes(report: DriftReport) -> str:
-    """Such as "Rock, energetic, 1990s +12 %; ...", and whether they look seasonal."""
+    """The causes as text, such as "Rock, energetic, 1990s +12 %; ...", and whether they look seasonal."""
     texts = []
     for cause in report.causes[:3]:
         names = ", ".join(one["name"] for one in cause.get("clusters", ())[:2]) or cause.get("name", "")
@@ -275,7 +275,7 @@ def describe_causes(report: DriftReport) -> str:
 
 
 def check_feed(now: datetime) -> list[Incident]:
-    """An incident for each audio feature whose values in new songs look broken."""
+    """Open an incident for each audio feature whose values in new songs look broken."""
     faults: dict[str, tuple[str, int]] = {}
     for window in (NEW_SONGS_WINDOW, SMALL_CATALOGUE_WINDOW):
         new, old = _read_feature_values(now, window)
@@ -292,7 +292,7 @@ def check_feed(now: datetime) -> list[Incident]:
 
 
 def was_feed_faulty(now: datetime) -> bool:
-    """Now, or in the two weeks that a drift check compares."""
+    """Whether the feed is faulty now, or was in the two weeks that a drift check compares."""
     broken = Incident.objects.filter(kind="feed_fault")
     return broken.filter(Q(resolved_at=None) | Q(resolved_at__gte=now - 2 * NEW_SONGS_WINDOW)).exists()
 
@@ -353,7 +353,7 @@ def _outlier_fault(new: Sequence[float], old: Sequence[float]) -> str:
 
 
 def _is_no_chance(odd: int, n: int, usual_odd: int, usual_n: int) -> bool:
-    """Exact binomial test of `odd` values of n."""
+    """Whether `odd` of `n` values are too many for chance, by an exact binomial test."""
     return float(bdtrc(odd - 1, n, (usual_odd + 0.5) / (usual_n + 1))) <= MAX_CHANCE
 
 

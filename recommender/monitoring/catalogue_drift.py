@@ -1,4 +1,4 @@
-"""Drift of new songs: do last week's songs resemble the champion's?"""
+"""Measures drift of new songs: do last week's songs resemble the champion's?"""
 
 from datetime import date, datetime
 from typing import Any, Final
@@ -27,7 +27,7 @@ CONTENT_ARRAY: Final = "content"
 
 
 def check_new_songs(model: ServingModel, week: date, now: datetime, *, seed: int) -> DriftReport | None:
-    """None if the artifact holds no feature space."""
+    """Report whether last week's songs have drifted; None if the artifact holds no feature space."""
     # New songs have no plays yet, so they are assigned to the nearest cluster center by content alone.
     # Their distribution over clusters and their distances to the centers are compared with those of known
     # songs.

@@ -19,7 +19,7 @@ def week_start(week: date) -> datetime:
 
 
 def previous_report(kind: str, week: date) -> DriftReport | None:
-    """That of the week before, for any version: most weeks bring a new one."""
+    """The report of the week before, for any version: most weeks bring a new one."""
     return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
 
 
@@ -31,7 +31,7 @@ def save_report(
     change: ListeningChange | PopulationShift,
     **measured: Any,
 ) -> DriftReport:
-    """Replaces an earlier report of the same version, kind and week.
+    """Store a report, in place of an earlier one of the same version, kind and week.
 
     Args:
         measured: the fields that depend on the kind of change.

@@ -40,7 +40,7 @@ class EngagementDeviation:
 
 
 def expected_range(days: Sequence[DailyEngagement]) -> EngagementRange | None:
-    """Median +- 4.5 robust standard deviations; None below `MIN_HISTORY_DAYS` days."""
+    """The expected range: median +- 4.5 robust standard deviations; None below `MIN_HISTORY_DAYS` days."""
     # The range is at least +- 4.5 standard errors of a day's mean, since the means of few listeners differ
     # by chance.
     if len(days) < MIN_HISTORY_DAYS:
@@ -54,7 +54,7 @@ def expected_range(days: Sequence[DailyEngagement]) -> EngagementRange | None:
 
 
 def weekday_factors(days: Sequence[DailyEngagement]) -> list[float]:
-    """Usual engagement relative to all days, from Monday on; 1 below `MIN_WEEKDAYS` days."""
+    """Each weekday's usual engagement relative to all days, from Monday on; 1 below `MIN_WEEKDAYS` days."""
     center = median(day.engaged for day in days)
     factors = []
     for weekday in range(7):
@@ -65,7 +65,7 @@ def weekday_factors(days: Sequence[DailyEngagement]) -> list[float]:
 
 
 def find_engagement_deviation(days: Sequence[DailyEngagement]) -> EngagementDeviation | None:
-    """None unless the last two of `days` (complete, oldest first) are both outside the expected range."""
+    """The deviation of the last two of `days` (complete, oldest first), if both are outside the range."""
     before, last = days[:-CONSECUTIVE_DAYS], days[-CONSECUTIVE_DAYS:]
     if len(before) < MIN_HISTORY_DAYS or len(last) < CONSECUTIVE_DAYS:
         return None

@@ -40,10 +40,10 @@ TrainingStatus = TrainingRun.Status
 
 
 def model_stale(now: datetime) -> None:
-    """An incident if the last training with a result is older than `MAX_MODEL_AGE_DAYS`.
+    """Open an incident if the last training with a result is older than `MAX_MODEL_AGE_DAYS`.
 
-    A result is a version or the finding that there is no new data. None without a champion, or without a
-    schedule and with few versions.
+    A result is a version or the finding that there is no new data. No incident is opened without a
+    champion, or without a schedule and with few versions.
     """
     champion = registry.current_champion()
     trained_at = _last_trained_at()
@@ -61,7 +61,7 @@ def model_stale(now: datetime) -> None:
 
 
 def model_degraded(now: datetime) -> None:
-    """An incident if this host can't serve the champion.
+    """Open an incident if this host can't serve the champion.
 
     First withdraws versions of a catalogue that the source has replaced, and ends their experiments.
     """
@@ -109,7 +109,7 @@ def _roll_back_damaged(reason: str, now: datetime) -> None:
 
 
 def training_failed(now: datetime) -> None:
-    """An incident if the last training failed, died or runs too long; the next success resolves it.
+    """Open an incident if the last training failed, died or runs too long; the next success resolves it.
 
     Marks a dead training as abandoned. Refused trainings, such as one without new data, are ignored.
     """

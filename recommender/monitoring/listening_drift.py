@@ -1,4 +1,4 @@
-"""Drift of listening and feedback: the last full week against the eight weeks before.
+"""Measures drift of listening and feedback: the last full week against the eight weeks before.
 
 Organic listening is also compared with the weeks before the last full training: recent weeks move along
 with a slow drift.
@@ -44,7 +44,7 @@ REACTIONS: Final = ("likes", "listens", "skips and dislikes")
 
 @dataclass(frozen=True)
 class WeeklyPlays:
-    """Entry i of each array is play i of the compared weeks."""
+    """All plays of the compared weeks; entry i of each array is play i."""
 
     listeners: NDArray[np.int64]  # listener ids
     weeks: NDArray[np.int64]  # 0 for the earliest, `WEEKS_NEEDED` - 1 for the week that is checked
@@ -127,7 +127,7 @@ def _clusters_of_plays(model: ServingModel, plays: WeeklyPlays) -> NDArray[np.in
 def _change_a_year_ago(
     model: ServingModel, week: date, change: ListeningChange, groups: NDArray[np.int64], seed: int
 ) -> dict[str, Any]:
-    """The same week last year against its eight weeks before; {} with too few plays."""
+    """The change of the same week last year against its eight weeks before; {} with too few plays."""
     plays = _read_plays(week - YEAR, seed)
     clusters = _clusters_of_plays(model, plays)
     organic = (clusters >= 0) & ~plays.recommended
@@ -144,7 +144,7 @@ def _change_a_year_ago(
 def _change_since_full_training(
     model: ServingModel, week: date, plays: WeeklyPlays, groups: NDArray[np.int64], seed: int
 ) -> ListeningChange | None:
-    """The week's organic listening against the eight weeks before the last full training.
+    """The change of the week's organic listening since the eight weeks before the last full training.
 
     None if those weeks overlap with the recent ones, or if nobody who listens now listened then.
     """
@@ -167,7 +167,7 @@ def _change_since_full_training(
 
 
 def _week_before_full_training() -> date | None:
-    """Monday of the last whole week before the newest full training, or the first version."""
+    """Monday of the last whole week before the newest full training, or before the first version."""
     full = TrainingRun.objects.filter(full=True, version__isnull=False).order_by("-started_at").first()
     first = ModelVersion.objects.order_by("created_at").values_list("created_at", flat=True).first()
     at = full.started_at if full is not None else first
@@ -175,7 +175,7 @@ def _week_before_full_training() -> date | None:
 
 
 def _read_plays(week: date, seed: int, *, active_in: date | None = None) -> WeeklyPlays:
-    """Weeks up to this one, of listeners who play in the last one or in `active_in`."""
+    """Plays of the weeks up to this one, of listeners who play in the last one or in `active_in`."""
     since, until = _period(week)
     sessions = ListeningHistory.objects.filter(
         created_at__gte=since, created_at__lt=until, unavailable_at=None

@@ -1,4 +1,4 @@
-"""Promotions and rollbacks, for webhooks."""
+"""Reports promotions and rollbacks to webhooks."""
 
 from collections.abc import Iterator
 from datetime import datetime

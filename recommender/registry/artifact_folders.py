@@ -20,7 +20,7 @@ LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
 
 
 def next_free_label(storage: Path, now: datetime) -> str:
-    """From year, ISO week and number: 2026w47.1; unused by any version and folder."""
+    """The next label from year, ISO week and number: 2026w47.1; unused by any version and folder."""
     year, week, _ = now.isocalendar()
     prefix = f"{year}w{week:02}"
     taken = set(ModelVersion.objects.filter(label__startswith=f"{prefix}.").values_list("label", flat=True))
@@ -31,7 +31,7 @@ def next_free_label(storage: Path, now: datetime) -> str:
 
 
 def training_signature(run: TrainingRun) -> str:
-    """Identifies a training among all databases that share the storage."""
+    """A text that identifies a training among all databases that share the storage."""
     return f"{run.pk} {run.started_at.isoformat()} {run.host} {run.pid}"
 
 
@@ -57,7 +57,7 @@ def prepare_storage(storage: Path) -> None:
 
 
 def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
-    """Of versions that never became champion; their rows stay.
+    """Delete files of versions that never became champion; return how many. Their rows stay.
 
     Files of withdrawn versions, of the newest `keep` and of unfinished experiments stay, too.
     """

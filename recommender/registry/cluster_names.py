@@ -1,4 +1,4 @@
-"""Cluster names set by staff (rename, pin, veto), for every version that has the cluster."""
+"""Applies cluster names set by staff (rename, pin, veto) to every version that has the cluster."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class NameRules:
     vetoed: Mapping[int, frozenset[str]]  # folded names; '' stands for every name
 
     def shown_name(self, number: int, automatic: str) -> str:
-        """Given the name from the training; '' for no name."""
+        """The name to show for a cluster, given the name from the training; '' for no name."""
         if number in self.chosen:
             return self.chosen[number]
         barred = self.vetoed.get(number, frozenset())
@@ -46,7 +46,7 @@ def read_name_words() -> NameWords:
 
 @transaction.atomic
 def apply_name_rules(number: int) -> None:
-    """Write a cluster's name into all versions that have it."""
+    """Write a cluster's name, as the rules give it, into all versions that have the cluster."""
     rules = read_name_rules()
     rows = list(Cluster.objects.filter(number=number))
     for row in rows:
@@ -57,6 +57,6 @@ def apply_name_rules(number: int) -> None:
 
 
 def naming_state() -> str:
-    """Changes whenever staff change a name."""
+    """A text that changes whenever staff change a name."""
     found = ClusterNameRule.objects.aggregate(n=Count("pk"), at=Max("changed_at"))
     return f"{found['n']}.{found['at']}"

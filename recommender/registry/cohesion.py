@@ -1,4 +1,4 @@
-"""How cohesive two versions' clusters are."""
+"""Compares how cohesive two versions' clusters are."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,7 +12,7 @@ FAR_BELOW: Final = 0.5
 
 
 def compare_cohesion(version: ModelVersion, other: ModelVersion) -> dict[str, tuple[float, float]]:
-    """Both values by measure; {} if the method differs, since it decides the feature space."""
+    """Both versions' values by measure; {} if the method differs, since it decides the feature space."""
     if version.method != other.method:
         return {}
     return {

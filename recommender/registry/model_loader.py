@@ -66,7 +66,7 @@ class ServingModel:
     naming_state: str = ""  # changes whenever staff change a cluster's name
 
     def is_intact(self) -> bool:
-        """Reading a truncated memory-mapped file kills the process."""
+        """Whether the files are unchanged: reading a truncated memory-mapped file kills the process."""
         return file_signature(self.folder) == self.signature
 
     @cached_property
@@ -74,7 +74,7 @@ class ServingModel:
         return np.array([cluster.number for cluster in self.clusters], dtype=np.int32)
 
     def cluster_affinities(self, profile: Profiles) -> dict[int, float]:
-        """By cluster number, highest first. They sum to 1, or are empty.
+        """The listener's affinity to each cluster, by number, highest first. They sum to 1, or are empty.
 
         The listener sees these shares of plays; the ranking also uses favourite genres after few plays.
         """
@@ -94,7 +94,7 @@ class ServingModel:
 
     @cached_property
     def has_copies(self) -> NDArray[np.bool_]:
-        """Songs with another copy in the catalogue, shape (n_songs,)."""
+        """Whether each song has another copy in the catalogue, shape (n_songs,)."""
         counts = np.unique(self.identity.recordings, return_inverse=True, return_counts=True)
         return np.asarray(counts[2][counts[1]] > 1)
 
@@ -153,7 +153,7 @@ class ModelLoader:
         self._retry_pause = CHECK_EVERY
 
     def current_model(self) -> LoadedModel:
-        """Checks for another champion every CHECK_EVERY seconds at most."""
+        """The model to serve; checks for another champion every CHECK_EVERY seconds at most."""
         loaded = self._loaded
         if loaded is not None and self._clock() < self._next_check_at:
             return loaded
@@ -168,7 +168,7 @@ class ModelLoader:
             self._lock.release()
 
     def load_challenger(self, version: ModelVersion) -> ServingModel:
-        """Raises `ArtifactError` if the version's files are missing or damaged."""
+        """Load the version's model; raises `ArtifactError` if its files are missing or damaged."""
         with self._lock:
             cached = self._challengers.get(version.pk)
             if cached is not None and cached.is_intact():
@@ -187,7 +187,7 @@ class ModelLoader:
             return opened
 
     def _require_changed_files(self, version: ModelVersion) -> None:
-        """Unchanged files that failed verification fail at once, because hashing takes a second."""
+        """Fail at once for unchanged files that failed verification, because hashing takes a second."""
         signature, why = self._broken_files.get(version.pk, ((), ""))
         if why and signature == file_signature(self._storage / version.label):
             raise artifact.ArtifactDamaged(why)
@@ -244,7 +244,7 @@ def loader_for(storage: Path) -> ModelLoader:
 
 
 def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
-    """With verified files.
+    """Load a version's model after verifying its files.
 
     Raises:
         ArtifactError: the files are missing or damaged.
@@ -267,7 +267,7 @@ def _read_clusters(version: ModelVersion, numbers: Sequence[int]) -> tuple[Named
 
 
 def _follows_rules(row: Cluster) -> bool:
-    """Older releases named clusters "Mixed (2)" or "Rock, 0s"."""
+    """Whether the name follows today's rules; older releases had names like "Mixed (2)" or "Rock, 0s"."""
     return "automatic_name" in row.facts or is_acceptable_name(row.name, NameWords())
 
 

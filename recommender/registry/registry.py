@@ -19,7 +19,7 @@ NO_CHAMPION: Final = "No version is champion. Name one: python manage.py promote
 
 
 class RegistryError(Exception):
-    """The roles can't be changed so. Nothing was changed."""
+    """The roles can't be changed in this way, and nothing was changed."""
 
 
 class UnknownVersion(RegistryError):
@@ -43,7 +43,7 @@ class ChampionChanged(RegistryError):
 
 
 def current_champion() -> ModelVersion | None:
-    """None without one, or if it was trained before the latest catalogue reset."""
+    """The champion; None without one, or if it was trained before the latest catalogue reset."""
     return catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.CHAMPION)).first()
 
 
@@ -58,7 +58,7 @@ def why_no_champion() -> str:
 
 
 def former_champions() -> list[ModelVersion]:
-    """Latest first; used if the champion's files are damaged."""
+    """The former champions, latest first; used if the champion's files are damaged."""
     retired = catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.RETIRED))
     latest: dict[int, ModelVersion] = {}
     for promotion in (
@@ -69,7 +69,7 @@ def former_champions() -> list[ModelVersion]:
 
 
 def find_version(label: str) -> ModelVersion:
-    """By its label.
+    """The version with this label.
 
     Raises:
         UnknownVersion: lists the latest versions.
@@ -150,7 +150,7 @@ def withdraw_outdated() -> list[ModelVersion]:
 
 
 def make_challenger(version: ModelVersion) -> None:
-    """Raises `NotPromotable` if the version is champion, or was withdrawn."""
+    """Make the version a challenger; raises `NotPromotable` if it is champion, or was withdrawn."""
     _change_role(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
 
 
@@ -174,7 +174,7 @@ def champion_at(moment: datetime) -> ModelVersion | None:
 
 @contextmanager
 def role_lock() -> Iterator[None]:
-    """In this transaction no other process can change a version's role or an experiment."""
+    """Open a transaction in which no other process can change a version's role or an experiment."""
     # It locks the row of the oldest version, which exists before any promotion and never changes. The
     # champion's row is unsuitable: it may not exist, or may be replaced while a process waits.
     with transaction.atomic():

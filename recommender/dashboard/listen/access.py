@@ -1,4 +1,4 @@
-"""Who looks at the listener page: a listener with a signed link, or staff who get a preview."""
+"""Decides who sees the listener page: a listener with a signed link, or staff, who get a preview."""
 
 import math
 import time
@@ -37,7 +37,7 @@ RATE: Final = Rate(120, 60)
 
 
 class InvalidLink(ValueError):
-    """Changed, expired, or its maker or listener is gone."""
+    """The link was changed or has expired, or its maker or listener is gone."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _may_make_links(user_id: int) -> bool:
 
 
 def remember_link(response: HttpResponse, token: str, days: int) -> None:
-    """In a cookie, so that addresses of the page do not contain it."""
+    """Store the link in a cookie, so that addresses of the page do not contain it."""
     response.set_cookie(
         COOKIE, token, max_age=days * DAY_SECONDS, path=COOKIE_PATH, httponly=True, samesite="Lax",
         secure=settings.SESSION_COOKIE_SECURE,
@@ -145,7 +145,7 @@ def visitor_required(view: Callable[..., HttpResponse]) -> Callable[..., HttpRes
 def rate_limited(
     view: Callable[[HttpRequest, Visitor], HttpResponse],
 ) -> Callable[[HttpRequest, Visitor], HttpResponse]:
-    """Answer 429 to a listener who asks for more than a person can: each request draws or writes."""
+    """Answer 429 to a listener who sends more requests than a person can: each one draws or writes."""
 
     @wraps(view)
     def limited(request: HttpRequest, visitor: Visitor) -> HttpResponse:

@@ -14,7 +14,7 @@ Songs = Sequence[Mapping[str, Any]]
 
 
 def write_m3u(songs: Songs, player: str) -> bytes:
-    """In UTF-8; without a player's addresses, lines name the song as a file would.
+    """An extended M3U playlist in UTF-8; without a player's URLs, lines are file names of the songs.
 
     Source: https://en.wikipedia.org/wiki/M3U#Extended_M3U
     """
@@ -28,7 +28,11 @@ def write_m3u(songs: Songs, player: str) -> bytes:
 
 
 def write_jspf(songs: Songs, player: str, at: datetime) -> bytes:
-    """Source: https://www.xspf.org/jspf"""
+    """A JSPF playlist in UTF-8.
+
+    Source: https:
+    www.xspf.org/jspf
+    """
     tracks = []
     for number, song in enumerate(songs, 1):
         link = play_link(player, song)

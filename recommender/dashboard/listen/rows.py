@@ -80,12 +80,12 @@ class MixRow(Row):
 
 
 class RowBuilder:
-    """A song in one row gets no place in a later one."""
+    """Builds the rows of one page; a song in one row gets no place in a later one."""
 
     def __init__(
         self, visitor: Visitor, options: ServingOptions, now: datetime, *, store: bool, player: str = ""
     ) -> None:
-        """For one request.
+        """Read what the rows of one request need.
 
         Args:
             store: whether lists are stored, because a listener gets to see them.
@@ -211,7 +211,7 @@ class RowBuilder:
         return self._cards([CardFacts(song, self._style_of(song["id"])) for song in chosen])
 
     def _answered_lately(self) -> set[int]:
-        """Songs that stay on the page although rejected, so that the listener can undo it."""
+        """Songs rejected lately, which stay on the page so that the listener can undo it."""
         lately = Feedback.objects.filter(
             listener_id=self._visitor.listener_id, received_at__gte=self._now - KEEP_LISTS_FOR
         )
@@ -291,7 +291,7 @@ def plain_reason(item: Mapping[str, Any], style: Style, artists: Sequence[str]) 
 
 
 def standing_answers(listener_id: int, songs: Iterable[int], now: datetime) -> dict[int, Feedback]:
-    """The latest opinion of each song, unless taken back.
+    """The listener's latest opinion of each song, unless taken back.
 
     A skip ends after a month, or once the song was played later.
     """
@@ -323,7 +323,7 @@ def play_link(template: str, song: Mapping[str, Any]) -> str:
 
 
 def _played_artists(served: ServedList) -> dict[int, list[str]]:
-    """Those whom the listener plays most in each cluster of the list."""
+    """The artists whom the listener plays most in each cluster of the list."""
     rows = [row for row in (served.candidate_list, served.challenger_candidate_list) if row is not None]
     songs_by_cluster: dict[int, tuple[int, ...]] = {}
     for row in reversed(rows):

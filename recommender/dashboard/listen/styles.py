@@ -1,4 +1,4 @@
-"""Styles as listeners read them: a phrase for each cluster, the colour of its family."""
+"""Styles as listeners read them: a phrase for each cluster, and the colour of its family."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ HUES: Final = (262, 199, 24, 150, 330, 48, 225, 172, 0, 288, 84, 210)
 
 @dataclass(frozen=True)
 class Style:
-    """A cluster in plain words."""
+    """How the listener page presents a song cluster, without machine-learning terms."""
 
     number: int | None
     name: str  # as pages and the API call the cluster
@@ -66,7 +66,7 @@ def _place(facts: Mapping[str, list[float]]) -> tuple[float, float] | None:
 
 
 def phrase_of(cluster: Cluster) -> str:
-    """ "Country, 1990s" as "1990s country"; names by artists and staff stay."""
+    """The cluster's name as a phrase: "1990s country"; names by artists and staff stay."""
     head, *extras = cluster.shown_name.split(", ")
     genres = {fold_key(genre) for genre in cluster.facts.get("genres", ())}
     is_of_genres = all(fold_key(part) in genres for part in head.split(" and "))

@@ -78,7 +78,7 @@ class MapPoint(NamedTuple):
 
     @property
     def label_box(self) -> tuple[float, float, float, float]:
-        """Left, right, top, bottom."""
+        """The label's edges: left, right, top, bottom."""
         width = LETTER_WIDTH * len(self.style.name)
         left = self.x - {"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
         return left, left + width, self.label_y - LABEL_HEIGHT, self.label_y + LABEL_HEIGHT / 4
@@ -114,7 +114,7 @@ class ExampleListener:
 def affinity_bars(
     listener_id: int, styles: Mapping[int, Style], options: ServingOptions, now: datetime
 ) -> list[AffinityBar]:
-    """Most played styles first."""
+    """One bar per style that the listener plays, most played styles first."""
     rows = recommendations.listener_affinities(listener_id, options=options, now=now)
     return [
         AffinityBar(
@@ -128,7 +128,7 @@ def affinity_bars(
 
 
 def weeks_of_listening(listener_id: int, now: datetime) -> WeekChart:
-    """Oldest week first; the highest bar is CHART_HEIGHT high."""
+    """Bars of the last weeks' listening, oldest first; the highest is CHART_HEIGHT high."""
     first = now - WEEKS * WEEK
     sessions = ListeningHistory.objects.filter(
         user_id=listener_id, unavailable_at=None, created_at__gt=first, created_at__lte=now
@@ -166,7 +166,7 @@ def _as_arrays(plays: Sequence[tuple[int, datetime]]) -> tuple[NDArray[np.int64]
 
 
 def style_map(styles: Iterable[Style], bars: Sequence[AffinityBar]) -> StyleMap | None:
-    """With the listener in the middle of what they play; None without a map."""
+    """The map of styles, with the listener in the middle of what they play; None without a map."""
     placed = [style for style in styles if style.place is not None]
     share_of = {bar.style.number: bar.width / 100 for bar in bars}
     if len(placed) < 2 or not any(share_of.get(style.number) for style in placed):
@@ -195,7 +195,7 @@ def style_map(styles: Iterable[Style], bars: Sequence[AffinityBar]) -> StyleMap 
 
 
 def _labelled(points: Sequence[MapPoint], listener: tuple[float, float]) -> list[MapPoint]:
-    """The most played styles whose names have room."""
+    """The points whose names have room on the map, most played styles first."""
     star = (
         listener[0] - STAR_RADIUS,
         listener[0] + STAR_RADIUS,

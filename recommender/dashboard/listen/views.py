@@ -60,7 +60,7 @@ class PageForm(forms.Form):
     discovery = forms.FloatField(label=gettext_lazy("Discovery"), min_value=0, max_value=1, required=False)
 
     def shown_discovery(self) -> float:
-        """At a step of the dial, because a list is stored for each level."""
+        """The discovery level, rounded to a step of the dial, because a list is stored for each level."""
         asked = self.cleaned_data.get("discovery") if self.is_valid() else None
         return DISCOVERY if asked is None else round(round(asked / DIAL_STEP) * DIAL_STEP, 2)
 
@@ -72,7 +72,7 @@ class AnswerForm(forms.Form):
 
 
 def listener_view(view: View) -> View:
-    """In the reader's language; no caching; the strict policy."""
+    """Show the view in the reader's language, uncached, with the strict content security policy."""
 
     @wraps(view)
     def respond(request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
@@ -260,7 +260,7 @@ def open_link(request: HttpRequest, token: str) -> HttpResponse:
 @page_permission(access.LINK_PERMISSION)
 @require_POST
 def make_link(request: HttpRequest) -> HttpResponse:
-    """A link to copy; with `open`, the owner acts as the listener until they stop or log out."""
+    """Show a link to copy; with `open`, the owner acts as the listener until they stop or log out."""
     if not access.may_make_links(request):
         raise PermissionDenied
     form = PageForm(request.POST)
@@ -307,7 +307,7 @@ def _query(visitor: Visitor, discovery: float) -> dict[str, str]:
 
 
 def _page_address(visitor: Visitor, discovery: float) -> str:
-    """Where a reload shows the same mix."""
+    """The address at which a reload shows the same mix."""
     return f"{reverse('listen')}?{urlencode(_query(visitor, discovery))}"
 
 

@@ -222,5 +222,5 @@ def format_scores(terms: dict[str, float]) -> list[str]:
 
 
 def fit_to_width(text: str, width: int) -> str:
-    """Padded or cut to exactly `width` characters; a cut text ends with an ellipsis."""
+    """The text, padded or cut to exactly `width` characters; a cut text ends with an ellipsis."""
     return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
