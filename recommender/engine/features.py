@@ -67,7 +67,7 @@ class FeatureSpace:
         return np.clip(scaled, -MOST_DEVIATIONS, MOST_DEVIATIONS).astype(np.float32)
 
     def transform(self, catalogue: Catalogue) -> NDArray[np.float32]:
-        """Metadata directions, then sound, equally weighted; shape (n_songs, d + n_names)."""
+        """Feature rows: metadata directions, then sound, equally weighted; shape (n_songs, d + n_names)."""
         # Sound has a mean squared length of 1 over the training songs, like metadata. Normalising each row
         # would reduce a single column to its sign.
         return self.join_features(self.metadata(catalogue), self.sound(catalogue))

@@ -237,7 +237,7 @@ def prepare_part(
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
-    """Prepare lists for those still due, unless another process prepares this part.
+    """Prepare lists for those listeners still due, unless another process prepares this part.
 
     See `prepare_lists`.
     """

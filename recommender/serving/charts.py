@@ -1,6 +1,6 @@
 """Charts of every window of days, counted once after each import, so that no request counts plays.
 
-A listener of a song is on one day only, that of the last play: sums of days count different listeners.
+A song's listener counts on the day of the last play only, so that sums of days count different listeners.
 """
 
 import zlib

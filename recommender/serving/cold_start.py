@@ -35,7 +35,7 @@ def cold_start_candidates(
 ) -> CandidateArrays:
     """Popular songs, with the listener's favourite genres first.
 
-    Songs that the model knows have its cluster, others none.
+    Songs that the model knows have a cluster, the others have none.
     """
     closed = profile.excluded | profile.excluded_clusters.keys()
     played = profile.last_plays_of(profile.songs)

@@ -226,7 +226,7 @@ def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _describe_discovery(served: ServedList, new: int) -> dict[str, Any]:
-    """Why new artists miss the requested share by more than one song; None values if they don't."""
+    """Why new artists miss the requested share by more than one song; all None if they don't."""
     asked, songs = min(served.discovery, 1 - served.repeats), len(served.items)
     if served.mode == Mode.FAVOURITES or abs(new - asked * songs) <= 1:
         return {"reason": None, "reason_code": None, "reason_parameters": {}}
@@ -263,7 +263,7 @@ def explain_scores(
 ) -> dict[int, dict[str, float]]:
     """Contribution of each term to a song's score, by song id and term name.
 
-    They add up to the score. Unknown songs and contributions of about 0 are left out.
+    The contributions add up to the score. Unknown songs and contributions of about 0 are left out.
     """
     ids = np.array(sorted(songs), dtype=np.int64)
     columns, there = find_columns(model.song_ids, ids)

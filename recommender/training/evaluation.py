@@ -254,8 +254,8 @@ def _select_columns(matrix: csr_array | None, columns: NDArray[np.int64]) -> csr
 def latest_week(data: TrainingData, seed: int) -> HoldoutWeek | None:
     """Hold out the week before the newest play; None if no listener can be evaluated on it.
 
-    A listener needs plays before it and new songs in it. At most `MAX_LISTENERS` are drawn with `seed`, fewer
-    for a large catalogue.
+    A listener needs plays before the week and new songs in it. At most `MAX_LISTENERS` are drawn
+    with `seed`, fewer for a large catalogue.
     """
     if not data.n_plays:
         return None

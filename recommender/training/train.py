@@ -105,7 +105,7 @@ class TrainingOptions:
 
     @property
     def selects_n_clusters(self) -> bool:
-        """Whether plays of the latest week choose the number; a person's choice has priority."""
+        """Whether plays of the latest week choose the number of clusters; a person's choice has priority."""
         return self.full and not self.n_clusters and self.method == ModelVersion.Method.MIX
 
 
@@ -155,7 +155,7 @@ def _create_run(options: TrainingOptions) -> TrainingRun:
 
 
 def _require_valid_n_clusters(n_clusters: int, n_songs: int) -> None:
-    """Check a person's number, which may be below `n_clusters_bounds`, but not a single cluster."""
+    """Check a person's number, which may be below `n_clusters_bounds`, but not 1."""
     most = n_clusters_bounds(n_songs)[1]
     if not min(2, most) <= n_clusters <= most:
         raise InvalidNumberOfClusters(

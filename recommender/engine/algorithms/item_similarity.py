@@ -152,7 +152,7 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
 def ease_weights_of_most_played(plays: csr_array, k: int, most: int = EASE_SONGS) -> csr_array:
     """EASE weights between the `most` songs with the most listeners; each song keeps its k largest.
 
-    Other rows and columns are empty, so neither time nor quality jumps where a catalogue outgrows `most`.
+    Other rows and columns are empty, so neither time nor quality jumps when a catalogue outgrows `most`.
     """
     n_songs = plays.shape[1]
     if n_songs <= most:

@@ -62,7 +62,7 @@ def neighbour_processes(processes: int, fewest: int = FEWEST_MULTIPLICATIONS) ->
     """Yield a function that computes neighbours in `processes` processes, this one included.
 
     Args:
-        processes: changes no result.
+        processes: their number changes no result.
         fewest: multiplications for each process; a small product gets fewer processes.
     """
     started: list[NeighbourProcess] = []

@@ -230,7 +230,7 @@ class _Pairs(NamedTuple):
 
 
 def _vote_blocks(votes: FeedbackVotes) -> Iterator[FeedbackVotes]:
-    """Capped votes in blocks of whole listeners; `votes` must be ordered by listener."""
+    """Yield capped votes in blocks of whole listeners; `votes` must be ordered by listener."""
     start, n_votes = 0, len(votes.listeners)
     while start < n_votes:
         last = votes.listeners[min(start + VOTES_AT_ONCE, n_votes) - 1]
@@ -248,7 +248,8 @@ def _vote_scores(
 ) -> NDArray[np.float64]:
     """Log-likelihood of each song's votes by cluster, up to a constant.
 
-    The constant is that of listeners who have played nothing else of the cluster: most pairs add nothing.
+    The constant is the log-likelihood if listeners have played nothing else of a cluster, so that most pairs
+    add nothing.
     """
     scores = np.zeros((len(songs), n_clusters))
     places = np.full(len(labels), -1, dtype=np.int64)

@@ -35,7 +35,10 @@ class YardstickFall:
 
 
 def find_fall(leads: Sequence[WeeklyLead]) -> YardstickFall | None:
-    """The fall of the last four leads below the best four in a row before; `leads` are oldest first."""
+    """The fall of the last four leads below the best four in a row before; None if not significant.
+
+    `leads` are oldest first.
+    """
     if len(leads) < 2 * WINDOW:
         return None
     # Weeks differ by more than their listeners; differences of neighbours leave a slow fall out of it.

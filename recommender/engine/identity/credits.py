@@ -146,7 +146,7 @@ def possible_artists(credit: str) -> dict[str, str]:
 def shared_artist(credit: str, other: str) -> str:
     """The artist in both credits, as the first writes it; '' if there is none.
 
-    Only for credits that are known to share an artist: it splits without the catalogue.
+    Use it only for credits that are known to share an artist, because it splits without the catalogue.
     """
     theirs = possible_artists(other)
     return next((text for key, text in possible_artists(credit).items() if key in theirs), "")

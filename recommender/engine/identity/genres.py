@@ -71,7 +71,7 @@ MAX_ABBREVIATION: Final = 4
 def split_genres(text: str) -> list[str]:
     """The genres of a text as the source writes them, each once, in order.
 
-    They may be separated by commas, semicolons, slashes, bars or bullets. Values such as "unknown" are none.
+    Commas, semicolons, slashes, bars or bullets may separate genres. Values such as "unknown" are left out.
     """
     whole = SLASHED.sub(lambda found: "-".join(part for part in found.groups() if part), text)
     parts = [" ".join(part.split()).strip(TRIMMED) for part in SEPARATORS.split(whole)]

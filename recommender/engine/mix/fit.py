@@ -150,7 +150,7 @@ def with_clusters(model: MixModel, labels: NDArray[np.int32], n_clusters: int | 
 def with_chosen_n_clusters(
     model: MixModel, profiles: Profiles, played_after: csr_array, *, seed: int
 ) -> tuple[MixModel, ClusterCountChoice]:
-    """A copy with the number of clusters from `choose_n_clusters`, and the choice.
+    """A copy of the model with the number of clusters from `choose_n_clusters`, and the choice.
 
     Args:
         model: must not be trained on `played_after`.

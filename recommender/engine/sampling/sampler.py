@@ -44,7 +44,7 @@ LEAST_WEIGHT_SUM: Final = 1e-200
 
 @dataclass(frozen=True, slots=True)
 class DrawFormula:
-    """Constants that changed between versions; kept for replays."""
+    """Constants of the draw that changed between versions; earlier ones are kept for replays."""
 
     # Weight that all clusters share evenly at temperature 0, as a multiple of the sum of the affinities.
     even: float
