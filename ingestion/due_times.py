@@ -1,4 +1,4 @@
-"""When a Celery Beat entry is due, and why one would never be."""
+"""Computes when a Celery Beat entry is due, or why it never will be."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final

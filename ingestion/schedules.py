@@ -1,4 +1,4 @@
-"""When runs are due: the ingestion's Beat entry, its slots, and the catch-up of a missed slot.
+"""Decides when runs are due: the ingestion's Beat entry, its slots, and the catch-up of a missed slot.
 
 `SCHEDULED_TIME` creates and moves the entry, unless a person has edited it. A slot is one due time of the
 entry. It gets one run, even if Beat, the broker, the catch-up and the foreground scheduler all start it;

@@ -74,7 +74,10 @@ def _first_needed_by_experiments(now: datetime) -> datetime | None:
 
 
 def _first_without_final_engagement(before: datetime) -> datetime | None:
-    """The first day with engagement that is not final; its sums are counted again, from all its lists."""
+    """The start of the first day with engagement that is not final.
+
+    The day's sums are counted again, from all of its lists.
+    """
     unfinished = EngagedList.objects.filter(final=False).aggregate(at=Min("at"))["at"]
     uncounted = ServedList.objects.filter(
         version__isnull=False, engagement=None, generated_at__lt=before

@@ -1,4 +1,4 @@
-"""What a job costs: wall-clock seconds, CPU seconds and peak memory."""
+"""Measures what a job costs: wall-clock seconds, CPU seconds and peak memory."""
 
 import logging
 import time

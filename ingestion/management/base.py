@@ -1,4 +1,4 @@
-"""Shared by the commands: format of help texts, and a check for migrations."""
+"""Parts shared by the commands: the format of help texts, and a check for migrations."""
 
 from argparse import Action, RawDescriptionHelpFormatter
 from collections.abc import Iterable

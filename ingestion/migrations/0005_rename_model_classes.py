@@ -1,4 +1,4 @@
-"""Gives three models the names of their field; their tables and columns stay as they are."""
+"""Give three models the field's terms as names; their tables and columns stay as they are."""
 
 import django.db.models.deletion
 from django.db import migrations, models

@@ -1,4 +1,4 @@
-"""Sessions are unique by listener, time and number: built without blocking writers, before the old rule goes."""
+"""Make sessions unique by listener, time and number, without blocking writers; the old rule goes last."""
 
 from django.db import migrations, models
 

@@ -50,7 +50,7 @@ def part_states(
 
 
 def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
-    """Whether the scheduler runs; its running ingestion counts, which sends no heartbeats."""
+    """Whether the foreground scheduler runs, also while it ingests and sends no heartbeats."""
     if scheduler is None or not is_silent(scheduler, now):
         return scheduler is not None
     run = lock.find_running(IngestionRun)

@@ -87,16 +87,16 @@ class IngestionProgress:
     """Callbacks for the progress of a run; this class ignores them."""
 
     def on_stage(self, run: IngestionRun, name: str) -> None:
-        """A stage begins, such as "reading songs"."""
+        """Called when a stage begins, such as "reading songs"."""
 
     def on_progress(self, done: int, total: int) -> None:
-        """The number of rows processed in this stage, or the number expected, has changed."""
+        """Called with the number of rows processed in this stage, and the number expected."""
 
     def on_change(self, resource: Resource, change: RowChange) -> None:
-        """A dry run found a row that a real run would write."""
+        """Called if a dry run found a row that a real run would write."""
 
     def on_missing(self, resource: Resource, key: tuple[object, ...]) -> None:
-        """A dry run found an available row that the source did not send."""
+        """Called if a dry run found an available row that the source did not send."""
 
 
 def ingest(

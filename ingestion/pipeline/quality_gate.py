@@ -200,7 +200,7 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
 
 
 def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
-    """The reason, if too many known sessions are missing, which does not prove a reset."""
+    """Why the run counts as incomplete, if too many known sessions are missing, which proves no reset."""
     expected = one.available - one.explained
     gone = expected - one.seen_again
     if gone - one.unrecognised <= limits.missing * expected:

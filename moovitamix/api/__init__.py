@@ -1,1 +1,1 @@
-"""Shared by the REST endpoints of both apps: pagination, rendering, errors, schema, status."""
+"""Parts shared by the REST endpoints of both apps: pagination, rendering, errors, schema, status."""

@@ -18,7 +18,7 @@ KEYS_AT_ONCE: Final = 1_000
 
 
 class OwnKeysRedisCache(RedisCache):
-    """`clear` deletes this cache's keys only; Django's deletes the whole database, also the broker's keys."""
+    """A Redis cache whose `clear` deletes only its own keys; Django's also deletes those of the broker."""
 
     def clear(self) -> None:
         client = self._cache.get_client(None, write=True)

@@ -1,4 +1,4 @@
-"""What is stored about one listener, for an export and for a deletion: tables, backups, model versions."""
+"""Finds what is stored about one listener, for export and deletion: tables, backups, model versions."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -6,7 +6,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class AddressHidingFilter(SafeExceptionReporterFilter):
-    """Also hides addresses, because a URL of Redis, mail server, webhook or source may hold a secret."""
+    """Hides secrets as Django does, and also addresses, because a URL may hold a password or token."""
 
     hidden_settings = re.compile(
         SafeExceptionReporterFilter.hidden_settings.pattern + "|URL|LOCATION|DATABASES|EMAIL|PROXY",

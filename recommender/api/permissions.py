@@ -1,4 +1,4 @@
-"""What a key, a listener's token or a staff session may do; routes without a scope are closed."""
+"""Decides what a key, a listener's token or a staff session may do; routes without a scope are closed."""
 
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ EVENT_ROUTE: Final = "api-feedback-event"
 
 
 class MayUseRoute(BasePermission):
-    """The key has the route's scope, the session its permission, or the token belongs to its listener."""
+    """Allows a key with the route's scope, a session with its permission, or a token of this listener."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         route = request.resolver_match.url_name

@@ -59,7 +59,7 @@ def models_page(request: HttpRequest) -> HttpResponse:
 
 
 def _notices() -> list[str]:
-    """Notices that nobody is notified of, such as refreshes that did not win their tests."""
+    """The open notices as text, such as refreshes that did not win; nobody is notified of them."""
     notices = open_incidents().filter(severity=Incident.Severity.NOTICE)
     return [f"{text.subject}. {text.what}" for text in (render_incident(one, "en") for one in notices)]
 

@@ -86,7 +86,7 @@ def _is_too_many(failures: int, requests: int) -> bool:
 
 
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
-    """The reason, if errors since the start exceed `MAX_ERROR_SHARE`, by an e-value; empty if not."""
+    """The reason, if too many requests since the start failed, by an e-value against `MAX_ERROR_SHARE`."""
     errors = ServingError.objects.filter(
         experiment=experiment, kind=ServingError.Kind.ERROR, at__lte=now
     ).count()

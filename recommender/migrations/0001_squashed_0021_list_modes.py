@@ -1,4 +1,4 @@
-"""The tables of a new database in one step; one that exists keeps applying the migrations that this replaces."""
+"""Create the tables of a new database in one step; an existing one keeps applying the replaced migrations."""
 
 import django.db.models.deletion
 import recommender.models.api_keys

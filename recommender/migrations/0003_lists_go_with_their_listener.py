@@ -1,4 +1,4 @@
-"""A listener who is deleted takes their lists and shelves along: told to Django, unknown to the database."""
+"""Make Django delete a listener's lists with the listener; the database itself has no such rule."""
 
 from typing import ClassVar
 

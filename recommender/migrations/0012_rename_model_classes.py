@@ -1,4 +1,4 @@
-"""Gives three models and two fields the names of their field; their tables and columns stay as they are."""
+"""Give three models and two fields the field's terms as names; their tables and columns stay as they are."""
 
 import django.db.models.deletion
 from django.db import migrations, models

@@ -1,4 +1,4 @@
-"""Labels of TrainingRun's job columns, which it now shares with IngestionRun; the database does not change."""
+"""Label TrainingRun's job columns, which it now shares with IngestionRun; the database does not change."""
 
 from django.db import migrations, models
 

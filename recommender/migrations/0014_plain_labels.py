@@ -1,4 +1,4 @@
-"""Labels and help texts in plain words; the database does not change."""
+"""Write labels and help texts in plain words; the database does not change."""
 
 import django.db.models.deletion
 from django.conf import settings

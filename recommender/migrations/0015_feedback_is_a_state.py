@@ -1,4 +1,4 @@
-"""The sender's key, withdrawn events and the kind `clear`; 0023 makes ids of events unique per key."""
+"""Add the sender's key, withdrawn events and the kind `clear`; 0023 makes ids of events unique per key."""
 
 from django.db import migrations, models
 

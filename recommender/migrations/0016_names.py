@@ -1,4 +1,4 @@
-"""Genre aliases, words that cluster names must not contain, and names of clusters by staff."""
+"""Add genre aliases, words that cluster names must not contain, and names of clusters by staff."""
 
 from django.db import migrations, models
 

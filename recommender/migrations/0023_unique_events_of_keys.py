@@ -1,4 +1,4 @@
-"""Ids of events are unique per key: built without blocking writers, before the old rule goes."""
+"""Make ids of events unique per key: built without blocking writers, before the old rule goes."""
 
 from django.db import migrations, models
 

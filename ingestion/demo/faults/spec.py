@@ -60,7 +60,7 @@ class FaultRule:
 
 @dataclass(frozen=True)
 class FaultSpec:
-    """All rules of one server; the same seed gives the same faults."""
+    """The fault rules of one server; the same seed gives the same faults."""
 
     rules: tuple[FaultRule, ...] = ()
     seed: int = 0

@@ -25,7 +25,7 @@ MIN_ROWS_FOR_DELETION: Final = 20
 
 
 class World:
-    """Songs, listeners and sessions; the same arguments give the same rows in every process.
+    """A world of songs, listeners and sessions; the same arguments give the same rows in every process.
 
     Each day adds sessions, and adds, changes and deletes a few rows. Reading is thread-safe; only one thread
     may change the world.
