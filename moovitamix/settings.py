@@ -19,6 +19,7 @@ from moovitamix.environment import (
     new_database_beside,
     next_redis_database,
 )
+from moovitamix.security.security_headers import add_static_headers
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE_DIR.parent
@@ -147,6 +148,7 @@ STATICFILES_DIRS = [PACKAGE_DIR / "static"]
 # Serves static files from the packages, without collectstatic or a separate web server.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_ADD_HEADERS_FUNCTION = add_static_headers
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "MoovitaMix",
     "SITE_HEADER": "MoovitaMix",

@@ -85,6 +85,7 @@ def test_the_sample_app_plays_a_listeners_mix_with_a_token(
     page.get_by_role("button", name="Next song").click()
     page.get_by_role("button", name="Next song").click()
     expect(page.get_by_role("status")).to_have_text("That was your mix.")
+    expect(page.get_by_role("button", name="Next song")).to_be_hidden()
 
     kinds = list(Feedback.objects.order_by("id").values_list("kind", flat=True))
     assert kinds == ["like", "skip", "listen", "listen"]

@@ -130,6 +130,8 @@ class Command(GuidedCommand):
             # As in the simulated weeks.
             "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
         }  # fmt: skip
+        # The weeks may have been simulated by an earlier version.
+        self._manage(environment, "migrate", "--verbosity=0")
         self._print(
             f"2/3  Starting the demo source at {source}, with the songs and listeners of these weeks."
         )

@@ -253,4 +253,4 @@ def row_blocks(
     totals = np.cumsum(costs, dtype=np.int64)
     edges = np.flatnonzero(np.diff(totals // most)) + 1
     ranges = list(zip([0, *edges.tolist()], [*edges.tolist(), n_rows], strict=True))
-    return ranges, int(totals[-1])
+    return ranges, int(totals[-1]) if n_rows else 0

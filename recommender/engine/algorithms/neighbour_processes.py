@@ -148,9 +148,13 @@ class NeighbourProcess:
         self._is_stopped = True
         self._child.kill()
         self._thread.join()
-        # Closes the pipes and waits for the process.
-        with self._child:
-            _children.discard(self._child.pid)
+        for pipe in (self._child.stdin, self._child.stdout):
+            # A request that did not reach the process is still in the buffer, and can't be written.
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        self._child.wait()
+        _children.discard(self._child.pid)
 
     def _run(self, task: NeighbourTask, layout: bytes) -> None:
         try:

@@ -2,6 +2,8 @@
 
 import json
 import re
+from base64 import b64encode
+from hashlib import sha256
 
 import pytest
 from django.test import Client
@@ -31,6 +33,18 @@ folder.mkdir(parents=True)
 (folder / "file").write_text("x")
 print(json.dumps([oct(stat.S_IMODE(path.stat().st_mode)) for path in (folder, folder / "file")]))
 """
+
+
+def test_the_sample_app_may_run_its_own_script_alone() -> None:
+    answer = Client().get("/static/clients/player.html")
+    page = b"".join(answer).decode()
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+
+    policy = answer["Content-Security-Policy"]
+    assert f"script-src 'sha256-{digest}';" in policy
+    assert "form-action 'none'" in policy
+    assert "connect-src *" in policy
 
 
 @pytest.mark.django_db

@@ -85,6 +85,20 @@ def test_what_a_killed_process_leaves_is_computed_here(caplog: pytest.LogCapture
     assert bits(shared.take_result()) == bits(alone.take_result())
 
 
+def test_a_process_that_has_died_is_stopped_with_a_request_in_the_buffer() -> None:
+    (process,) = start_processes(NeighbourTask(CoListening.from_plays(make_plays())), 1)
+    process.join()
+    (pid,) = running_children()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(BrokenPipeError):
+        process._send(b"0 1")
+
+    process.stop()
+
+    assert running_children() == []
+
+
 def test_without_room_for_a_temporary_file_this_process_does_the_work(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
