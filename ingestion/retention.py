@@ -17,12 +17,15 @@ from ingestion.models import (
     TaskUsage,
     WebhookDelivery,
 )
+from ingestion.models.webhooks import NEWS
 
 logger = logging.getLogger(__name__)
 
 # Small, because no other process can write to SQLite during a deletion.
 BATCH: Final = 500
 FINAL_STATES: Final = (Notification.State.SENT, Notification.State.FAILED)
+# An event that is still news and has no delivery is sent, so deliveries must stay longer than that.
+DELIVERIES_KEPT: Final = NEWS + timedelta(days=1)
 # Freezes refreshes until a full retrain or a person, however long ago it was resolved.
 KEPT_KINDS: Final = ("yardstick_fell",)
 OPEN_REJECTION: Final = Rejection.objects.filter(resolved_at=None)
@@ -33,7 +36,8 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
 
     Args:
         runs: age limit of runs, with their reports and anomaly checks, of task usage and audit entries.
-        settled: age limit of resolved rejections and incidents, finished notifications and task results.
+        settled: age limit of resolved rejections and incidents, finished notifications and task results;
+            also of webhook deliveries, which are kept for at least three days.
     """
     deleted = {
         "rejections": _delete(Rejection.objects.filter(resolved_at__lt=now - settled)),
@@ -42,7 +46,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
         "task_results": _delete(TaskResult.objects.filter(date_done__lt=now - settled)),
         "task_uses": _delete(TaskUsage.objects.filter(started_at__lt=now - runs)),
         "runs": _delete(_old_runs(now - runs)),
-        "webhook_deliveries": _delete(_finished_deliveries(now - settled)),
+        "webhook_deliveries": _delete(_finished_deliveries(now - max(settled, DELIVERIES_KEPT))),
         "audit_entries": _delete(AuditEntry.objects.filter(at__lt=now - runs)),
     }
     logger.info("rows_deleted %s", " ".join(f"{name}={count}" for name, count in deleted.items()))

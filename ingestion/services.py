@@ -91,12 +91,13 @@ def ingest_now(callback: IngestionProgress | None = None, **options: Any) -> Ing
     except (run_lifecycle.AlreadyRunning, run_lifecycle.SlotTaken):
         raise
     except BaseException as error:
-        review_and_notify()
         if not options.get("dry_run"):
             send_ping(ping_url, "fail", type(error).__name__)
+        review_and_notify()
         raise
-    review_and_notify()
+    # Before the messages, because a slow receiver must not delay the ping.
     ping_run_finished(ping_url, run)
+    review_and_notify()
     return run
 
 
@@ -142,7 +143,8 @@ def send_alerts(now: datetime) -> DeliveryResult:
 def send_messages(now: datetime) -> DeliveryResult:
     """Send alerts to people, then events to the webhooks of other programs."""
     result = send_alerts(now)
-    send_webhooks(now, [import_string(path) for path in settings.WEBHOOK_EVENTS])
+    # The alerts may have taken a minute, and receivers refuse old signatures.
+    send_webhooks(timezone.now(), [import_string(path) for path in settings.WEBHOOK_EVENTS])
     return result
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
 from django.contrib import admin, messages
@@ -49,11 +50,34 @@ class WebhookAdmin(ListedLookups, ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Webhook, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{obj}: {obj.url}")
+        record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{obj}: {_site(obj)}")
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        """Django would refuse, because nobody may delete a delivery by itself."""
+        to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        perms_needed = perms_needed - {str(WebhookDelivery._meta.verbose_name)}
+        return to_delete, counts, perms_needed, protected
 
     def delete_model(self, request: HttpRequest, obj: Webhook) -> None:
-        record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{obj} deleted: {obj.url}")
+        _record_deletion(request, obj)
         super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Webhook]) -> None:
+        for webhook in queryset:
+            _record_deletion(request, webhook)
+        super().delete_queryset(request, queryset)
+
+
+def _record_deletion(request: HttpRequest, webhook: Webhook) -> None:
+    record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{webhook} deleted: {_site(webhook)}")
+
+
+def _site(webhook: Webhook) -> str:
+    """The address without what may be secret: user, password, path and query."""
+    parts = urlsplit(webhook.url)
+    return f"{parts.scheme}://{parts.hostname}"
 
 
 @admin.register(WebhookDelivery)
@@ -76,6 +100,9 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Send again", permissions=["replay"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
+        inactive = queryset.filter(webhook__active=False).count()
         count = webhooks.replay(queryset, timezone.now())
         record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{count} deliveries sent again")
         messages.success(request, f"Deliveries that are sent again within a minute: {count}")
+        if inactive:
+            messages.warning(request, f"Not sent again, because their webhook is inactive: {inactive}")

@@ -14,21 +14,22 @@ from typing import Any, Final
 
 import orjson
 import requests
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce, NullIf
 
 from ingestion.models import Incident, IngestionRun, Webhook, WebhookDelivery, WebhookEvent
+from ingestion.models.webhooks import NEWS
 
 logger = logging.getLogger(__name__)
 
 State = WebhookDelivery.State
+Severity = Incident.Severity
 TIMEOUT: Final = 10.0
 CLAIM_TIMEOUT: Final = timedelta(minutes=5)
 GIVE_UP_AFTER: Final = timedelta(hours=24)
 LONGEST_PAUSE: Final = timedelta(minutes=60)
 # Rounds start every minute, and slow receivers must not make them overlap.
 ROUND_SECONDS: Final = 45.0
-# Events that nobody has looked for since then are too old to be news.
-NEWS: Final = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,23 @@ def run_and_incident_events(since: datetime) -> Iterator[Event]:
             "incident": incident.pk, "key": incident.key, "kind": incident.kind,
             "severity": incident.severity, "opened_at": incident.opened_at,
         }  # fmt: skip
-        yield Event(WebhookEvent.INCIDENT_OPENED, incident.pk, incident.opened_at, data)
-        if incident.resolved_at is not None:
-            data |= {"resolved_at": incident.resolved_at}
-            yield Event(WebhookEvent.INCIDENT_RESOLVED, incident.pk, incident.resolved_at, data)
+        opened = Event(WebhookEvent.INCIDENT_OPENED, incident.pk, incident.opened_at, data)
+        # Nobody is notified of a notice, but a warning may have been announced before it became one.
+        is_notice = incident.severity == Severity.NOTICE
+        if not is_notice:
+            yield opened
+        if incident.resolved_at is not None and (not is_notice or _was_queued(opened)):
+            resolved = data | {"resolved_at": incident.resolved_at}
+            yield Event(WebhookEvent.INCIDENT_RESOLVED, incident.pk, incident.resolved_at, resolved)
+
+
+def _was_queued(event: Event) -> bool:
+    return WebhookDelivery.objects.filter(event_id=event.event_id).exists()
 
 
 def send_webhooks(now: datetime, sources: Sequence[EventSource]) -> int:
     """Queue new events and send what is due; return how many were accepted. Safe in several processes."""
+    _fail_expired(now)
     webhooks = list(Webhook.objects.filter(active=True))
     if not webhooks:
         return 0
@@ -99,10 +109,10 @@ def send_webhooks(now: datetime, sources: Sequence[EventSource]) -> int:
 
 
 def replay(deliveries: Iterable[WebhookDelivery], now: datetime) -> int:
-    """Send deliveries again at the next round, even accepted ones; return how many."""
+    """Send deliveries of active webhooks again at the next round, even accepted ones; return how many."""
     pks = [delivery.pk for delivery in deliveries]
     return (
-        WebhookDelivery.objects.filter(pk__in=pks)
+        WebhookDelivery.objects.filter(pk__in=pks, webhook__active=True)
         .exclude(state=State.SENDING)
         .update(state=State.WAITING, created_at=now, due_at=now, attempts=0, error="", sent_at=None)
     )
@@ -115,22 +125,33 @@ def sign(body: str, secret: str, at: datetime) -> str:
     return f"t={seconds},v1={digest.hexdigest()}"
 
 
+def _fail_expired(now: datetime) -> None:
+    """Give up deliveries that waited for a day, such as those of an inactive webhook."""
+    expired = WebhookDelivery.objects.filter(_ready(now), created_at__lt=now - GIVE_UP_AFTER)
+    unsent = Value("It was not sent within a day")
+    expired.update(state=State.FAILED, error=Coalesce(NullIf(F("error"), Value("")), unsent))
+
+
 def _send_due(now: datetime) -> int:
     began, sent = time.monotonic(), 0
+
+    def clock() -> datetime:
+        return now + timedelta(seconds=time.monotonic() - began)
+
     unreachable = set[int]()
     due = WebhookDelivery.objects.filter(_ready(now), webhook__active=True).order_by("pk")
     for pk, webhook_id in list(due.values_list("pk", "webhook")):
         if time.monotonic() - began > ROUND_SECONDS:
             break
-        delivery = None if webhook_id in unreachable else _claim(pk, now)
+        delivery = None if webhook_id in unreachable else _claim(pk, clock())
         if delivery is None:
             continue
-        if error := _post(delivery, now):
+        if error := _post(delivery, clock()):
             unreachable.add(webhook_id)
-            _schedule_retry(delivery, error, now)
+            _schedule_retry(delivery, error, clock())
         else:
             sent += 1
-            WebhookDelivery.objects.filter(pk=pk).update(state=State.SENT, sent_at=now, error="")
+            WebhookDelivery.objects.filter(pk=pk).update(state=State.SENT, sent_at=clock(), error="")
     return sent
 
 
@@ -144,7 +165,8 @@ def _claim(pk: int, now: datetime) -> WebhookDelivery | None:
     claimed = WebhookDelivery.objects.filter(_ready(now), pk=pk).update(
         state=State.SENDING, claimed_at=now, attempts=F("attempts") + 1
     )
-    return WebhookDelivery.objects.select_related("webhook").get(pk=pk) if claimed else None
+    # None also if its webhook is deleted at this moment.
+    return WebhookDelivery.objects.select_related("webhook").filter(pk=pk).first() if claimed else None
 
 
 def _post(delivery: WebhookDelivery, now: datetime) -> str:

@@ -1,13 +1,16 @@
 """Addresses of other programs that want to know of events, and what was sent to them."""
 
 import secrets
-from typing import ClassVar
+from datetime import timedelta
+from typing import ClassVar, Final
 
 from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
 
 SECRET_BYTES = 32
+# Events that nobody has looked for since then are too old to be news.
+NEWS: Final = timedelta(days=2)
 
 
 class WebhookEvent(models.TextChoices):

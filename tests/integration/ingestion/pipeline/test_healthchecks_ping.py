@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ingestion import services
+from ingestion.models import Webhook
 from ingestion.pipeline.healthchecks_ping import send_ping
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, start_run
 from ingestion.services import ingest_now
@@ -64,10 +65,12 @@ def ready(settings: Any, serve: Serve, ears: Ears, tmp_path: Path) -> Any:
     return settings
 
 
-def test_a_success_is_told_from_its_start_to_its_end(ready: Any, ears: Ears) -> None:
+def test_a_success_is_told_from_its_start_to_its_end_before_webhooks_are_sent(ready: Any, ears: Ears) -> None:
+    Webhook.objects.create(url=f"{ears.url}/webhook", events=["run.finished"])
+
     run = ingest_now()
 
-    assert ears.paths == ["/ping/secret-uuid/start", "/ping/secret-uuid"]
+    assert ears.paths == ["/ping/secret-uuid/start", "/ping/secret-uuid", "/ping/secret-uuid/webhook"]
     assert ears.heard[1][1].startswith(f"Run {run.pk} succeeded. 30 songs: 30 new")
 
 
