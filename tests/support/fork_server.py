@@ -8,6 +8,7 @@ over environment, folder and output files from the request, reads the settings a
 
 import gc
 import json
+import logging
 import mmap
 import os
 import pkgutil
@@ -251,6 +252,8 @@ def main(address: str) -> None:
         django.setup()
         for name in (*PRELOADED_AFTER_SETUP, *_modules_of(COMMAND_PACKAGES)):
             import_module(name)
+    # `catch_warnings` took it back, but logging believes that it captures them, and a child would not begin.
+    logging.captureWarnings(capture=False)
     assert threading.active_count() == 1, "a fork copies no thread"
     assert not import_module("moovitamix.celery").app.configured, "a child would keep the server's broker"
     # Else the first collection of a child copies every page that it visits.

@@ -24,6 +24,7 @@ EDITABLE = {
     "solarschedule",
     "totpdevice",
     "user",
+    "webhook",
 }
 STATES = {"status", "state", "verdict", "role", "outcome", "severity", "resolution"}
 # Normally done by moovitamix.urls, which is not loaded yet.

@@ -6,6 +6,7 @@ from django.apps import apps
 from django.contrib.auth.models import Group
 
 _roles = import_module("recommender.migrations.0018_roles")
+_webhooks = import_module("ingestion.migrations.0017_webhooks")
 _two_factor = import_module("recommender.migrations.0022_owners_remove_authenticator_apps")
 
 
@@ -14,4 +15,5 @@ def find_role(name: str) -> Group:
     if not Group.objects.filter(name=name).exists():
         _roles.make_roles(apps, None)
         _two_factor.allow_owners(apps, None)
+        _webhooks.allow_owners(apps, None)
     return Group.objects.get(name=name)
