@@ -7,22 +7,21 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import Count, Max
 
-from recommender.engine.clustering.name_words import NameWords
-from recommender.engine.identity.text import fold_key
+from recommender.engine.clustering.name_words import NameWords, name_key
 from recommender.models import Cluster, ClusterNameRule, NameWord
 
 
 @dataclass(frozen=True)
 class NameRules:
     chosen: Mapping[int, str]
-    vetoed: Mapping[int, frozenset[str]]  # folded names; '' stands for every name
+    vetoed: Mapping[int, frozenset[str]]  # keys of names; '' stands for every name
 
     def shown_name(self, number: int, automatic: str) -> str:
         """The name to show for a cluster, given the name from the training; '' for no name."""
         if number in self.chosen:
             return self.chosen[number]
         barred = self.vetoed.get(number, frozenset())
-        return "" if "" in barred or fold_key(automatic) in barred else automatic
+        return "" if "" in barred or name_key(automatic) in barred else automatic
 
 
 def read_name_rules() -> NameRules:
@@ -30,7 +29,7 @@ def read_name_rules() -> NameRules:
     vetoed: dict[int, set[str]] = defaultdict(set)
     for number, rule, name in ClusterNameRule.objects.values_list("number", "rule", "name"):
         if rule == ClusterNameRule.Rule.VETO:
-            vetoed[number].add(fold_key(name))
+            vetoed[number].add(name_key(name))
         else:
             chosen[number] = name
     return NameRules(chosen, {number: frozenset(names) for number, names in vetoed.items()})

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.clustering.name_words import NameWords
+from recommender.engine.clustering.name_words import NameWords, name_key, parts_of
 from recommender.engine.data import Catalogue
 from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import WRITTEN, capitalise, split_genres, write_genre
@@ -124,18 +124,9 @@ def name_clusters(
     ]  # fmt: skip
 
 
-def name_key(name: str) -> str:
-    """A key that is equal for names of the same parts: "Folk, calm, quiet" and "Folk, quiet, calm"."""
-    return ",".join(sorted(fold_key(part) for part in _parts_of(name)))
-
-
-def _parts_of(name: str) -> list[str]:
-    return [part.strip() for chunk in name.split(",") for part in chunk.split(" and ")]
-
-
 def is_acceptable_name(name: str, words: NameWords) -> bool:
     """Whether a name of an earlier model follows the current rules."""
-    parts = _parts_of(name)
+    parts = parts_of(name)
     keys = [fold_key(part.removeprefix("with ")) for part in parts]
     is_written = all(
         key not in WRITTEN or part in {WRITTEN[key], capitalise(WRITTEN[key])}

@@ -14,6 +14,8 @@ def _words(text: str) -> frozenset[str]:
 
 MAX_GENRE_LENGTH: Final = 24
 MAX_GENRE_WORDS: Final = 3
+# Between the parts of a name, also if staff typed it in capitals.
+SEPARATOR: Final = re.compile(r",| and ", re.IGNORECASE)
 # A genre with one of these words is not allowed.
 WORDS: Final = _words(
     # a person's note or opinion
@@ -88,3 +90,13 @@ class NameWords:
             or fold_key(text) in {fold_key(word) for word in self.blocked}
             or any(f" {word} " in f" {folded} " for word in self.blocked)
         )
+
+
+def name_key(name: str) -> str:
+    """A key that is equal for names of the same parts: "Folk, calm, quiet" and "Folk, quiet, calm"."""
+    return ",".join(sorted(fold_key(part) for part in parts_of(name)))
+
+
+def parts_of(name: str) -> list[str]:
+    """The genres, artists, decade or moods that a cluster's name consists of."""
+    return [part.strip() for part in SEPARATOR.split(name)]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recommender.engine.clustering.labeling import is_acceptable_name, name_clusters, name_key
-from recommender.engine.clustering.name_words import NameWords
+from recommender.engine.clustering.labeling import is_acceptable_name, name_clusters
+from recommender.engine.clustering.name_words import NameWords, name_key
 from recommender.engine.data import Catalogue
 
 
