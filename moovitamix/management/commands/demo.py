@@ -26,7 +26,7 @@ from moovitamix.management.processes import (
 
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
-# Enough for a better method to win its experiment and for a worse version to be rejected.
+# The weeks of the help: enough for a better method to win its experiment and for a worse version to lose.
 WEEKS: Final = 8
 MAX_WEEKS: Final = 104  # the limit of `simulate` too
 # Of the new source, and of the simulated one nine weeks before its first week.
@@ -52,15 +52,18 @@ admin.set_password(os.environ["DEMO_PASSWORD"])
 admin.save()
 """
 
-HELP = """Simulate eight weeks of operation with a synthetic music app in a minute or two, then serve the
-pages and the API with what they left, until Ctrl-C: full charts, decided experiments, an ended incident.
-The demo source goes on serving that app's songs and listeners. Everything is kept under var/demo/; your own
-database is not touched. The next start continues with that data; delete var/demo/ to start from scratch.
+MORE_CHARTS: Final = (
+    f"  full charts  python3 manage.py demo --weeks {WEEKS}  (simulates first, in some minutes)\n"
+)
+HELP = f"""Start a synthetic music app, import it, train a model, and serve pages and API, until Ctrl-C. That
+takes about a minute. With --weeks, simulate weeks of operation first, about half a minute each: the
+pages then show full charts, decided experiments and an ended incident. Everything is kept under var/demo/;
+your own database is not touched. The next start continues with that data; delete var/demo/ to start from
+scratch.
 
 examples:
   python manage.py demo
-  python manage.py demo --weeks 12                    more weeks; twelve take some minutes
-  python manage.py demo --weeks 0                     no weeks: imports a larger source and trains a model
+  python manage.py demo --weeks {WEEKS}                     simulate {WEEKS} weeks first: full charts
   python manage.py demo --faults 429,500,badrow       with a source that fails now and then
 
 next:
@@ -75,17 +78,16 @@ class Command(GuidedCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--weeks", type=int, default=WEEKS,
-            help=f"weeks to simulate first (default: {WEEKS}); 0: import a new source and train instead",
+            "--weeks", type=int, default=0, help="weeks to simulate first (default: 0, imports a new source)",
         )  # fmt: skip
         parser.add_argument(
-            "--songs", type=int, help="songs in the demo source (default: 400; with --weeks 0: 2000)"
+            "--songs", type=int, help="songs in the demo source (default: 2000; with --weeks: 400)"
         )
         parser.add_argument(
-            "--listeners", type=int, help="listeners in the demo source (default: 30; with --weeks 0: 300)"
+            "--listeners", type=int, help="listeners in the demo source (default: 300; with --weeks: 30)"
         )
         parser.add_argument(
-            "--days", type=int, help="with --weeks 0: days of listening history (default: 60)"
+            "--days", type=int, help="without --weeks: days of listening history (default: 60)"
         )
         parser.add_argument(
             "--faults", default="", help="faults of the source, such as 429,500,badrow; see demosource --help"
@@ -299,6 +301,7 @@ class Command(GuidedCommand):
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
             f"{_by_hand_hint(folder, database)}"
+            f"{MORE_CHARTS if database != SIMULATED_DATABASE else ''}"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 
