@@ -57,7 +57,9 @@ def environment(
     for pk in range(8, 28):
         make_song(pk, artist=f"Artist {pk}")
     key = issue_key("A developer", django_user_model.objects.create_user("developer"))[1]
-    return {**os.environ, "MOOVITAMIX_KEY": key}
+    # The generator formats with ruff, which stands beside this interpreter, as in a developer's environment.
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "MOOVITAMIX_KEY": key, "PATH": programs}
 
 
 def run(command: list[str], environment: dict[str, str], folder: Path) -> list[str]:
