@@ -1,7 +1,7 @@
 """Stores decisions with their evidence, rules and code digest, and replays them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -28,7 +28,11 @@ from recommender.engine.experiments.decision_thresholds import (
     RULES_VERSION_2,
     DecisionRules,
 )
-from recommender.engine.experiments.evidence import ExperimentEvidence, ExperimentVerdict
+from recommender.engine.experiments.evidence import (
+    DecisionOutcome,
+    ExperimentEvidence,
+    ExperimentVerdict,
+)
 from recommender.experiments import seals
 from recommender.experiments.seals import DecisionCount
 from recommender.models import Decision, Experiment, ExperimentSeal, Promotion
@@ -51,6 +55,7 @@ CODE_OF_EARLIER_VERSIONS: Final = frozenset(
 RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: RULES_VERSION_2, 3: DEFAULT_RULES}
 # Numbers that change after a decision, or come from files; `explaindecision` shows them as they were stored.
 NOT_RECOUNTED: Final = ("guardrails", "hard_failure", "gate", "feed")
+DECIDED_BY_PERSON: Final = "Decided by "  # the beginning of the reason of a person's decision
 # What the evidence is counted from again.
 ROWS: Final = "rows"
 SEALED_SUMS: Final = "sealed sums"
@@ -73,6 +78,8 @@ class DecisionReplay:
     rules_changed: list[str]  # thresholds that differ from those of the rules' version
     counted_from: str = ROWS  # ROWS, or SEALED_SUMS if the rows are too old to be kept
     seal_changed: bool = False  # whether the sealed sums are not those that were sealed
+    # One sentence for each stored row that contradicts the decision.
+    contradictions: tuple[str, ...] = ()
 
     @property
     def differences(self) -> list[str]:
@@ -91,7 +98,7 @@ class DecisionReplay:
             found.append("code: the code that decides is not the code that decided.")
         if not self.same:
             found.append("verdict: the evidence and the rules give another verdict.")
-        return found
+        return [*found, *self.contradictions]
 
     @property
     def _source(self) -> str:
@@ -150,7 +157,31 @@ def replay_decision(decision: Decision) -> DecisionReplay:
         rules_changed=_changed_rules(decision.rules),
         counted_from=ROWS if seal is None else SEALED_SUMS,
         seal_changed=seal is not None and not seals.is_intact(seal),
+        contradictions=tuple(_find_contradictions(decision)),
     )
+
+
+def _find_contradictions(decision: Decision) -> Iterator[str]:
+    """What the decision's own columns, its experiment and its promotion say otherwise than its verdict."""
+    decided = decision.verdict.get("outcome")
+    if decision.outcome != decided:
+        yield f"outcome: the decision is listed as {decision.outcome}, but its verdict is {decided}."
+    experiment, promotion = decision.experiment, decision.promotion
+    if experiment is None:
+        return
+    if decision.evidence["gate"] != experiment.gates.get("passed"):
+        yield "gate: the evidence and the experiment disagree on whether the offline gates were passed."
+    # A person may decide against the verdict of that moment.
+    if not decision.final or experiment.reason.startswith(DECIDED_BY_PERSON):
+        return
+    if experiment.reason != decision.verdict.get("reason"):
+        yield "experiment: the reason for which it ended is not that of the verdict."
+    if experiment.outcome != decided:
+        yield f"experiment: it ended as {experiment.outcome}, but the verdict is {decided}."
+    if decided == DecisionOutcome.PROMOTE and (
+        promotion is None or promotion.promoted_id != experiment.challenger_id
+    ):
+        yield f"promotion: the verdict is to promote {experiment.challenger}, but no promotion says so."
 
 
 def _count_again(

@@ -207,7 +207,7 @@ def decide_manually(
         decision, _ = decisions.store_decision(
             experiment, evidence, interleaving_scores.hash_scores(scores), now
         )
-        signed_reason = f"Decided by {by}: {reason}"
+        signed_reason = f"{decisions.DECIDED_BY_PERSON}{by}: {reason}"
         promotion = None
         if promote:
             promotion = registry.promote(experiment.challenger, reason=signed_reason, by=by, verify=verify)

@@ -15,8 +15,9 @@ HELP = """Show the evidence behind a decision about an experiment, and check it.
 
 The command counts the rows up to the decision again and compares them with the stored evidence, compares
 the stored thresholds and the code with those of the rules' version, and recomputes the verdict, which must
-be the same byte for byte. It names everything that differs. If the rows are older than KEEP_LISTS_DAYS, it
-compares the sums that were sealed before the rows were deleted, and says so.
+be the same byte for byte. It compares the verdict with what the experiment and its promotion say, and
+names everything that differs. If the rows are older than KEEP_LISTS_DAYS, it compares the sums that were
+sealed before the rows were deleted, and says so.
 
 examples:
   python manage.py explaindecision              the last decision that ended an experiment
@@ -117,6 +118,6 @@ def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) ->
     elif replayed.data_changed or replayed.recount:
         lines.append(
             "Rows may be gone because a listener was deleted; otherwise somebody changed rows or evidence. "
-            "Not counted again: guardrails, serving failures and the offline gates."
+            "Not counted again: guardrails, serving failures and whether listening was missing."
         )
     return "\n".join(lines)

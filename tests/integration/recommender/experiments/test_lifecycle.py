@@ -1,5 +1,6 @@
 """Experiments from the proposal to the verdict and its effect on roles and promotions."""
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -268,6 +269,62 @@ def test_a_forged_decision_is_found_and_named(
     setattr(decision, field, {**getattr(decision, field), **forged})
 
     assert named in decisions.replay_decision(decision).differences
+
+
+@pytest.mark.parametrize(
+    ("forge", "named"),
+    [
+        (
+            lambda decision: Decision.objects.update(outcome="reject"),
+            ["outcome: the decision is listed as reject, but its verdict is promote."],
+        ),
+        (
+            lambda decision: Experiment.objects.filter(status="ended").update(outcome="reject"),
+            ["experiment: it ended as reject, but the verdict is promote."],
+        ),
+        (
+            lambda decision: Experiment.objects.filter(status="ended").update(reason="It is lovely."),
+            ["experiment: the reason for which it ended is not that of the verdict."],
+        ),
+        (
+            lambda decision: Experiment.objects.filter(status="ended").update(gates={"passed": False}),
+            ["gate: the evidence and the experiment disagree on whether the offline gates were passed."],
+        ),
+        (
+            lambda decision: decision.promotion.delete(),
+            ["promotion: the verdict is to promote 2026w45.1, but no promotion says so."],
+        ),
+        (
+            lambda decision: ScoredList.objects.all().delete(),
+            ["rows: wins is 0 by today's rows, but 700 in the evidence."],
+        ),
+    ],
+    ids=["outcome", "experiment", "reason", "gates", "promotion", "rows deleted"],
+)
+def test_records_that_contradict_the_verdict_are_named(
+    candidate: ModelVersion, forge: Callable[[Decision], object], named: list[str]
+) -> None:
+    test = propose(candidate, list_share=1.0)
+    rounds(test, wins=700, losses=500)
+    ended(test)
+    untouched = decisions.replay_decision(Decision.objects.get(final=True)).differences
+    forge(Decision.objects.get(final=True))
+
+    found = decisions.replay_decision(Decision.objects.get(final=True)).differences
+
+    assert untouched == []
+    assert found[: len(named)] == named
+
+
+def test_a_persons_decision_against_the_verdict_is_no_contradiction(candidate: ModelVersion) -> None:
+    test = propose(candidate, list_share=1.0)
+    make_healthy_feed(START + DAY)
+    lifecycle.decide_manually(test, promote=False, reason="No.", by="ann", now=START + DAY, verify=sound)
+
+    decision = Decision.objects.get(final=True)
+
+    assert decision.outcome == "waiting"
+    assert decisions.replay_decision(decision).differences == []
 
 
 def test_evidence_and_verdict_that_are_forged_together_do_not_agree_with_the_rows(
