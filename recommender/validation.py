@@ -27,6 +27,7 @@ from recommender.serving.list_sampler import DrawOptions, ListPage, ListSampler
 from recommender.serving.served_lists import stored_draw_options
 
 SMOKE_TEST_LISTENERS: Final = 200  # a break for one listener in ten is then found before any list
+SMOKE_TEST_NEWCOMERS: Final = 20  # beside them: listeners without sessions are not active
 MAX_P95_MILLISECONDS: Final = 300.0  # milliseconds
 MIN_REFRESH_SUPPORT: Final = 0.3
 MAX_LOGGED_LISTS: Final = 600  # used for the off-policy estimate; each list must be scored again
@@ -74,9 +75,8 @@ def _artifact_gate(version: ModelVersion, verify: Verify) -> GateResult:
 
 
 def _smoke_gate(model: ServingModel, now: datetime) -> GateResult:
-    listeners = list(
-        candidate_cache.active_listeners(now).values_list("pk", flat=True)[:SMOKE_TEST_LISTENERS]
-    )
+    active = candidate_cache.active_listeners(now).values_list("pk", flat=True)[:SMOKE_TEST_LISTENERS]
+    listeners = sorted({*active, *candidate_cache.newest_listeners(SMOKE_TEST_NEWCOMERS)}) if active else []
     wanted = min(LIST_LENGTH, int(np.count_nonzero(model.scorer.available)))
     took, short = [], 0
     for known in listener_profiles.read_profiles(listeners, now).values():

@@ -351,6 +351,13 @@ def active_listeners(now: datetime) -> QuerySet[Listener]:
     return Listener.objects.filter(Exists(sessions) | Exists(feedback), unavailable_at=None).order_by("pk")
 
 
+def newest_listeners(n: int) -> list[int]:
+    """Ids of the n newest listeners, who often have no session yet, and so are not active."""
+    # The source counts its ids up, and the primary key needs no sorting of a large table.
+    available = Listener.objects.filter(unavailable_at=None)
+    return list(available.order_by("-pk").values_list("pk", flat=True)[:n])
+
+
 def _load_stale(profile: ListenerProfile, loaded: LoadedModel) -> ServingCandidates | None:
     newest = _check_unchanged(sql.newest_candidate_list_of_any_version(profile.listener_id))
     candidates = _decode(newest.row) if newest is not None else None

@@ -16,6 +16,8 @@ from recommender.serving import candidate_cache
 
 TRIAL_EVERY: Final = timedelta(hours=1)
 TRIAL_LISTENERS: Final = 200  # a second of computing
+# Beside them: a challenger may fail for nobody but listeners without sessions.
+TRIAL_NEWCOMERS: Final = 20
 TRIED_KINDS: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
 
 
@@ -53,6 +55,7 @@ def _try_listeners(
     """Return how many listeners were tried, and how many got a list only from the champion."""
     active = candidate_cache.active_listeners(now).values_list("pk", flat=True)
     sample = nsmallest(TRIAL_LISTENERS, active, key=lambda pk: hash_to_share(experiment.pk, "trial", pk))
+    sample = sorted({*sample, *candidate_cache.newest_listeners(TRIAL_NEWCOMERS)})
     profiles = list(listener_profiles.read_profiles(sample, now).values())
     challenger = LoadedModel(model, None)
     failures = sum(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingestion.models import Incident, Song
+from ingestion.models import Incident, Listener, Song
 from recommender import retraining, services
 from recommender.experiments import assignment, lifecycle
 from recommender.models import Experiment, ModelVersion, Promotion, ServedList, ServingError
@@ -26,6 +26,7 @@ from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, son
 DAY = timedelta(days=1)
 OLDEST, OLDER, SERVING, NEW = 0, 1, 2, 3
 Versions = list[ModelVersion]
+BreaksFor = Callable[[ModelVersion, Callable[[int], bool]], None]
 
 
 @pytest.fixture(scope="module")
@@ -199,12 +200,12 @@ def test_the_watchdog_ends_the_experiment_of_a_challenger_that_can_not_be_loaded
 
 
 @pytest.fixture
-def breaks_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModelVersion, int], None]:
-    """Makes a version fail for every n-th listener."""
+def breaks_for(monkeypatch: pytest.MonkeyPatch) -> BreaksFor:
+    """Makes a version fail for some listeners."""
 
-    def plant(version: ModelVersion, every: int) -> None:
+    def plant(version: ModelVersion, fails: Callable[[int], bool]) -> None:
         def fail_for_some(profile: Any, model: Any, now: Any) -> Any:
-            if model is not None and model.version == version and profile.listener_id % every == 0:
+            if model is not None and model.version == version and fails(profile.listener_id):
                 raise ValueError("It fails for this listener.")
             return generate_candidates(profile, model, now)
 
@@ -213,11 +214,15 @@ def breaks_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModelVersion, int],
     return plant
 
 
+def one_in_ten(listener: int) -> bool:
+    return listener % 10 == 0
+
+
 def test_a_challenger_that_breaks_for_one_listener_in_ten_is_withdrawn_by_its_first_trial(
-    versions: Versions, storage: Path, breaks_for: Callable[[ModelVersion, int], None]
+    versions: Versions, storage: Path, breaks_for: BreaksFor
 ) -> None:
     test = begin(versions[NEW])
-    breaks_for(versions[NEW], 10)
+    breaks_for(versions[NEW], one_in_ten)
 
     first = health_checks.try_challengers(RECOMMENDED_AT)
     again = health_checks.try_challengers(RECOMMENDED_AT)
@@ -229,11 +234,28 @@ def test_a_challenger_that_breaks_for_one_listener_in_ten_is_withdrawn_by_its_fi
     assert Incident.objects.get(resolved_at=None).kind == "challenger_failed"
 
 
+def test_a_challenger_that_breaks_for_new_listeners_alone_is_withdrawn_by_its_first_trial(
+    versions: Versions, storage: Path, breaks_for: BreaksFor
+) -> None:
+    known = list(Listener.objects.values_list("pk", flat=True))
+    Listener.objects.bulk_create(
+        Listener(id=max(known) + number, created_at=RECOMMENDED_AT, updated_at=RECOMMENDED_AT)
+        for number in range(1, round(0.12 * len(known)) + 1)
+    )
+    test = begin(versions[NEW])
+    breaks_for(versions[NEW], lambda listener: listener not in known)
+
+    health_checks.try_challengers(RECOMMENDED_AT)
+
+    test.refresh_from_db()
+    assert (test.outcome, roles()[NEW]) == ("rollback", "withdrawn")
+
+
 def test_a_trial_counts_no_failure_that_the_champion_shares_and_is_due_every_hour(
-    versions: Versions, storage: Path, breaks_for: Callable[[ModelVersion, int], None]
+    versions: Versions, storage: Path, breaks_for: BreaksFor
 ) -> None:
     test = begin(versions[NEW])
-    breaks_for(versions[SERVING], 10)
+    breaks_for(versions[SERVING], one_in_ten)
 
     tried = [
         health_checks.try_challengers(RECOMMENDED_AT + timedelta(minutes=minute)) for minute in (0, 45, 60)
