@@ -236,6 +236,9 @@ _JUDGES: Final[Mapping[str, Callable[[PlantedEvent], JudgedReaction]]] = {
 }
 
 
+# Beside the kinds of incidents: an experiment with another method, other features or new clusters. Only a
+# better method or a full retrain makes one.
+CHANGE_TESTED: Final = "change_tested"
 # What may open, by the kind of the planted event that explains it, until so long after the event's end.
 EXPLAINED: Final[Mapping[str, tuple[frozenset[str], timedelta]]] = {
     "outage": (frozenset({"run_failed", "data_stale", "experiment_waits", "unusual"}), 3 * DAY),
@@ -244,10 +247,10 @@ EXPLAINED: Final[Mapping[str, tuple[frozenset[str], timedelta]]] = {
     ),
     "feed": (frozenset({"feed_fault", "unusual", "drift_found"}), 28 * DAY),
     "late": (frozenset({"experiment_waits", "data_stale", "unusual", "engagement_deviates"}), 7 * DAY),
-    "fad": (frozenset({"drift_found", "engagement_deviates", "unusual"}), 70 * DAY),
+    "fad": (frozenset({"drift_found", "engagement_deviates", "unusual", CHANGE_TESTED}), 70 * DAY),
     "drift": (
         frozenset({"drift_found", "engagement_deviates", "cohesion_deviates", "rolled_back", "yardstick_fell",
-                   "refreshes_frozen"}),
+                   "refreshes_frozen", CHANGE_TESTED}),
         70 * DAY,
     ),
     "worse": (frozenset({"challenger_failed", "rolled_back", "cohesion_deviates"}), 70 * DAY),
@@ -256,7 +259,7 @@ EXPLAINED: Final[Mapping[str, tuple[frozenset[str], timedelta]]] = {
     "ratchet": (
         frozenset({"rolled_back", "refreshes_frozen", "yardstick_fell", "cohesion_deviates"}), 70 * DAY
     ),
-    "better": (frozenset({"engagement_deviates", "cohesion_deviates"}), 70 * DAY),
+    "better": (frozenset({"engagement_deviates", "cohesion_deviates", CHANGE_TESTED}), 70 * DAY),
 }  # fmt: skip
 # True of most healthy installations too: refreshes of equal quality do not win.
 ALWAYS_EXPLAINED: Final = frozenset({"refreshes_unproven"})
@@ -299,6 +302,11 @@ def judge_unplanned(events: list[PlantedEvent]) -> list[UnplannedFinding]:
         f"experiment {one.pk}: {one.reason}"
         for one in Experiment.objects.filter(outcome=Experiment.Outcome.INVALID).order_by("pk")
     ]
+    changes = [
+        f"experiment {one.pk} of {one.challenger} on {one.created_at:%d %b}"
+        for one in Experiment.objects.filter(kind=Experiment.Kind.CHANGE).order_by("pk")
+        if not _is_explained(CHANGE_TESTED, one.created_at, events)
+    ]
     withdrawn = [
         f"experiment {one.pk}: {one.reason}"
         for one in Experiment.objects.filter(
@@ -312,6 +320,7 @@ def judge_unplanned(events: list[PlantedEvent]) -> list[UnplannedFinding]:
         UnplannedFinding("full retrains without a drift", full),
         UnplannedFinding("rollbacks without a cause", rollbacks),
         UnplannedFinding("invalid experiments", invalid),
+        UnplannedFinding("changes tested without a cause", changes),
         UnplannedFinding("challengers withdrawn without a fault", withdrawn),
         UnplannedFinding("champions below a simple baseline", _champions_below_baselines(events)),
         UnplannedFinding("champions with far less cohesive clusters", _incohesive_champions()),

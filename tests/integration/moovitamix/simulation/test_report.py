@@ -72,13 +72,25 @@ def test_bad_champions_rollbacks_and_invalid_experiments_are_listed() -> None:
     Promotion.objects.create(
         promoted=second, replaced=first, reason="Worse.", by="test", at=START, rollback=True
     )
-    make_experiment(status="ended", outcome="invalid", ended_at=START, reason="Lists are lost.",
+    make_experiment("refresh", status="ended", outcome="invalid", ended_at=START, reason="Lists are lost.",
                     champion=first, challenger=second)  # fmt: skip
 
     assert {name: len(found) for name, found in unplanned().items()} == {
         "rollbacks without a cause": 1, "invalid experiments": 1, "champions below a simple baseline": 1,
         "champions with far less cohesive clusters": 1,
     }  # fmt: skip
+
+
+def test_a_quiet_life_tests_nothing_but_refreshes() -> None:
+    make_experiment("refresh", status="ended", outcome="promote", ended_at=START)
+    refreshes_alone = unplanned()
+    change = make_experiment("change", created_at=START + DAY)
+
+    assert refreshes_alone == {}
+    assert unplanned() == {
+        "changes tested without a cause": [f"experiment {change.pk} of 2026w45.1 on 03 Nov"]
+    }
+    assert unplanned(planted("better", days=0)) == {}
 
 
 @pytest.mark.parametrize(("hours", "is_right"), [(2, True), (30, False)])
