@@ -179,20 +179,49 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
 
 def _listener_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
     """The facts about listeners; none in decisions from before listeners were counted."""
-    if not rules.sign_z:
+    if not (rules.sign_z or rules.preference_z):
         return []
-    z = sign_z_score(evidence.winners, evidence.losers, evidence.ties)
     heavy, light = (
         f"{format_count(wins)} : {format_count(losses)}" for wins, losses in (evidence.heavy, evidence.light)
     )
+    return [
+        *(_preference_facts(evidence, rules) if rules.preference_z else _sign_facts(evidence, rules)),
+        DecisionFact("Rounds of the most active third of the listeners", heavy, ""),
+        DecisionFact("Rounds of the least active third of the listeners", light, ""),
+    ]
+
+
+def _preference_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
+    least = rules.least_preference(evidence.days, evidence.preference_error)
+    return [
+        DecisionFact(
+            f"Rounds won in the last {rules.recent_days} closed days",
+            f"{format_count(evidence.recent_wins)} : {format_count(evidence.recent_losses)}",
+            "promoted only if the challenger is not behind",
+        ),
+        DecisionFact(
+            "Listeners who prefer the challenger : the champion",
+            f"{format_count(evidence.winners)} : {format_count(evidence.losers)}",
+            f"promoted from {rules.fewest_listeners} listeners on",
+        ),
+        DecisionFact(
+            "Mean preference of the listeners, from -1 (champion) to 1 (challenger)",
+            f"{evidence.preference:+.2f}",
+            f"promoted from {least:+.2f} on: {rules.tolerated_share:.0%} of bots would make "
+            f"{rules.tolerated_share:+.2f}, the rest is chance",
+        ),
+    ]
+
+
+def _sign_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
+    """What decided until version 3 of the rules."""
+    z = sign_z_score(evidence.winners, evidence.losers, evidence.ties)
     return [
         DecisionFact(
             "Listeners who prefer the challenger : the champion",
             f"{format_count(evidence.winners)} : {format_count(evidence.losers)}, z {z:+.2f}",
             f"promoted from z {rules.sign_z:g} and {rules.fewest_listeners} listeners on",
-        ),
-        DecisionFact("Rounds of the most active third of the listeners", heavy, ""),
-        DecisionFact("Rounds of the least active third of the listeners", light, ""),
+        )
     ]
 
 

@@ -26,6 +26,7 @@ from recommender.engine.experiments.decision_thresholds import (
     DEFAULT_RULES,
     RULES_VERSION_1,
     RULES_VERSION_2,
+    RULES_VERSION_3,
     DecisionRules,
 )
 from recommender.engine.experiments.evidence import (
@@ -42,7 +43,7 @@ DECISION_MODULES: Final = (
 )  # fmt: skip
 # A test compares it with the modules. If they change, and stored decisions still get the same verdicts, the
 # digest of the last release joins those below.
-CODE_OF_THIS_VERSION: Final = "4b08a215de7f7724e9f888b7eb0eeadc4eff0e4f526617e16252813ec474c20a"
+CODE_OF_THIS_VERSION: Final = "d3959546301954986ffa54ee38e1db5fcba284f6ded55979d9aa9ae908bd4a17"
 # Code of earlier releases, whose rules are kept by version.
 CODE_OF_EARLIER_VERSIONS: Final = frozenset(
     {
@@ -50,9 +51,10 @@ CODE_OF_EARLIER_VERSIONS: Final = frozenset(
         "08357e15ac636328b30568dc3d49e47638fab9b414693488c0de75c718ff76c4",
         "824a92956c34718d50a604b384d9a4e9e98b04384a6ea2a4a6547c52615231d1",
         "b876a07ec0444489cc570ef7b0037714b785eb233541b0c44ecd5d354433210d",
+        "4b08a215de7f7724e9f888b7eb0eeadc4eff0e4f526617e16252813ec474c20a",
     }
 )
-RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: RULES_VERSION_2, 3: DEFAULT_RULES}
+RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: RULES_VERSION_2, 3: RULES_VERSION_3, 4: DEFAULT_RULES}
 # Numbers that change after a decision, or come from files; `explaindecision` shows them as they were stored.
 NOT_RECOUNTED: Final = ("guardrails", "hard_failure", "gate", "feed")
 DECIDED_BY_PERSON: Final = "Decided by "  # the beginning of the reason of a person's decision

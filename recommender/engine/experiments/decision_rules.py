@@ -142,9 +142,11 @@ def _decide_change(evidence: ExperimentEvidence, rules: DecisionRules) -> Outcom
     if (
         is_decisive
         and evidence.late_wins >= evidence.late_losses
+        and evidence.recent_wins >= evidence.recent_losses
         and evidence.listeners >= rules.fewest_listeners
         and _sign_z(evidence) >= rules.sign_z
         and _wins_without_extremes(evidence, rules)
+        and _is_preferred(evidence, rules)
     ):
         return DecisionOutcome.PROMOTE, f"Better: {score}, and not worse since day {rules.late_from}."
     if evidence.days < rules.deadline:
@@ -187,6 +189,10 @@ def _wins_without_extremes(evidence: ExperimentEvidence, rules: DecisionRules) -
     """Whether the challenger wins without the listeners at both ends, so that bots and fans don't decide."""
     wins, losses = evidence.trimmed_wins, evidence.trimmed_losses
     return wins > losses and log_e_value_of_difference(wins, losses) >= math.log(rules.better)
+
+
+def _is_preferred(evidence: ExperimentEvidence, rules: DecisionRules) -> bool:
+    return evidence.preference >= rules.least_preference(evidence.days, evidence.preference_error)
 
 
 def _sign_z(evidence: ExperimentEvidence) -> float:

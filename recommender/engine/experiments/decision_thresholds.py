@@ -45,10 +45,22 @@ class DecisionRules:
     sign_z: float = 0.0  # smallest z of the sign test over listeners with which a change is promoted
     # --- Since version 3. `refresh_z` if the test lasts `unproven_days` longer; the default is version 2's.
     unproven_z: float = -0.75
+    # --- Since version 4, instead of `trimmed` and `sign_z`. The listeners' mean preference for a change must
+    # exceed what this share of them, for instance bots, makes if all of them prefer it ...
+    tolerated_share: float = 0.0
+    # ... by so many standard errors on the last day, and by deadline / day times as many before.
+    preference_z: float = 0.0
+    preference_cap: float = 1.0  # standard deviations of a listener's balance that are a full preference
+    recent_days: int = 0  # a change must not lose the lists of these last closed days
 
     def extra_days(self, unproven: int) -> int:
         """Days by which a refresh is tested longer, after `unproven` refreshes in a row without a win."""
         return self.unproven_days if self.unproven_most and unproven >= self.unproven_most else 0
+
+    def least_preference(self, day: int, error: float) -> float:
+        """The mean preference from which a change is promoted on a day; `error` is its standard error."""
+        # Of thirty daily checks one may pass by chance, so those with fewer rounds must be surer.
+        return self.tolerated_share + self.preference_z * error * self.deadline / max(1, day)
 
     def lowest_z(self, unproven: int) -> float:
         """The z below which a refresh may be rejected, after `unproven` refreshes in a row without a win."""
@@ -74,6 +86,16 @@ RULES_VERSION_2: Final = DecisionRules(
     trimmed=0.1,
     sign_z=1.64,
 )
-DEFAULT_RULES: Final = replace(
+RULES_VERSION_3: Final = replace(
     RULES_VERSION_2, version=3, unproven_z=-0.3, unproven_share=0.002, proven_z=1.28
+)
+DEFAULT_RULES: Final = replace(
+    RULES_VERSION_3,
+    version=4,
+    trimmed=0.0,
+    sign_z=0.0,
+    tolerated_share=0.1,
+    preference_z=1.3,
+    preference_cap=0.7,
+    recent_days=7,
 )

@@ -92,6 +92,11 @@ class ExperimentEvidence:
     open_lists: int = 0  # lists of the counted days whose 48 hours of listening are not imported yet
     unproven: int = 0  # promoted refreshes in a row before this one that did not win
     feed: str = ""  # why the imported listening can't be trusted now; empty if it can
+    # --- Since version 4: mean of the listeners' preferences, from -1 (the other) to 1 (the tested version)
+    preference: float = 0.0
+    preference_error: float = 0.0  # its standard error
+    recent_wins: int = 0  # rounds of the last closed days
+    recent_losses: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -21,6 +21,7 @@ from recommender.engine.experiments.sequential import listener_z_score
 MOST_DECISIVE_ROUNDS: Final = 3
 # In the sign test a listener with a single decisive round would be a coin throw.
 ROUNDS_OF_A_PREFERENCE: Final = 2
+FEWEST_FOR_AN_ERROR: Final = 2
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class ClosedLists:
 
 
 def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unproven: int = 0) -> dict[str, Any]:
-    """Count the rounds of lists by the rules of version 2; returns fields of `ExperimentEvidence`.
+    """Count the rounds of lists by the rules since version 2; returns fields of `ExperimentEvidence`.
 
     A refresh counts the lists of whole weeks, another experiment all lists.
     """
@@ -141,7 +142,7 @@ def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unprove
     cut = math.ceil(rules.trimmed * len(by_balance))
     middle = by_balance[cut : len(by_balance) - cut]
     heavy, light = by_activity[:third], by_activity[len(by_activity) - third :]
-    return {
+    counts = {
         "wins": int(wins.sum()), "losses": int(losses.sum()),
         "late_wins": int(lists.wins[late].sum()), "late_losses": int(lists.losses[late].sum()),
         "listeners": int(decided.sum()), "z": listener_z_score(balances.astype(np.float64)),
@@ -152,3 +153,23 @@ def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unprove
         "heavy": (int(wins[heavy].sum()), int(losses[heavy].sum())),
         "light": (int(wins[light].sum()), int(losses[light].sum())),
     }  # fmt: skip
+    if rules.recent_days:
+        counts |= _mean_preference(wins[has_preference], losses[has_preference], rules.preference_cap)
+        recent = lists.days > lists.days.max(initial=0) - rules.recent_days
+        counts["recent_wins"] = int(lists.wins[recent].sum())
+        counts["recent_losses"] = int(lists.losses[recent].sum())
+    return counts
+
+
+def _mean_preference(wins: NDArray[np.int64], losses: NDArray[np.int64], cap: float) -> dict[str, float]:
+    """The mean of the listeners' preferences, from -1 to 1, and its standard error.
+
+    Args:
+        cap: a listener's balance counts in its standard deviations under equality, up to this number,
+            which is a preference of 1: so bots, who win all rounds, count hardly more than anybody else.
+    """
+    preferences = np.clip((wins - losses) / np.sqrt(wins + losses) / cap, -1.0, 1.0)
+    if len(preferences) < FEWEST_FOR_AN_ERROR:
+        return {"preference": float(preferences.sum()), "preference_error": 0.0}
+    error = preferences.std(ddof=1) / math.sqrt(len(preferences))
+    return {"preference": float(preferences.mean()), "preference_error": float(error)}

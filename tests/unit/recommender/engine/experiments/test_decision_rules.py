@@ -11,6 +11,7 @@ from recommender.engine.experiments.decision_thresholds import (
     DEFAULT_RULES,
     RULES_VERSION_1,
     RULES_VERSION_2,
+    RULES_VERSION_3,
     DecisionRules,
 )
 from recommender.engine.experiments.evidence import (
@@ -33,7 +34,8 @@ def refresh(**numbers: object) -> ExperimentEvidence:
 
 def change(**numbers: object) -> ExperimentEvidence:
     usual = {"days": 31, "wins": 120, "losses": 70, "late_wins": 5, "late_losses": 5, "listeners": 60,
-             "winners": 35, "losers": 20, "ties": 5, "trimmed_wins": 100, "trimmed_losses": 55}  # fmt: skip
+             "winners": 35, "losers": 20, "ties": 5, "trimmed_wins": 100, "trimmed_losses": 55,
+             "preference": 0.3, "preference_error": 0.05}  # fmt: skip
     return ExperimentEvidence("change", **{**usual, **numbers})  # type: ignore[arg-type]
 
 
@@ -84,13 +86,17 @@ def test_a_refresh_is_promoted_unless_it_is_worse(
         (change(days=60), DecisionOutcome.PROMOTE),
         (change(days=3, wins=70, losses=120), DecisionOutcome.REJECT),
         (change(days=0, wins=0, losses=0), DecisionOutcome.WAITING),
+        (change(recent_wins=4, recent_losses=5), DecisionOutcome.WAITING),
+        (change(recent_wins=5, recent_losses=5), DecisionOutcome.PROMOTE),
         # Few listeners decide nothing, however many rounds they win.
-        (change(winners=3, losers=30), DecisionOutcome.WAITING),
-        (change(winners=33, losers=21), DecisionOutcome.WAITING),
-        (change(trimmed_wins=90, trimmed_losses=70), DecisionOutcome.WAITING),
-        (change(wins=45, losses=6, listeners=1, winners=1, losers=0, ties=0), DecisionOutcome.WAITING),
-        (change(listeners=19, winners=19, losers=0, ties=0), DecisionOutcome.WAITING),
-        (change(days=60, winners=3, losers=30), DecisionOutcome.INCONCLUSIVE),
+        (change(wins=45, losses=6, listeners=1, preference=1.0), DecisionOutcome.WAITING),
+        (change(listeners=19, preference=1.0), DecisionOutcome.WAITING),
+        # A tenth of bots makes a preference of .1. It must be exceeded by 1.3 standard errors on day 60, and
+        # by 60/31 times as many on day 31.
+        (change(preference=0.225), DecisionOutcome.WAITING),
+        (change(preference=0.227), DecisionOutcome.PROMOTE),
+        (change(days=60, preference=0.164), DecisionOutcome.INCONCLUSIVE),
+        (change(days=60, preference=0.166), DecisionOutcome.PROMOTE),
     ],
 )
 def test_a_change_must_win(evidence: ExperimentEvidence, outcome: DecisionOutcome) -> None:
@@ -131,9 +137,24 @@ def test_a_refresh_after_unproven_ones_keeps_the_rules_of_version_2_in_decisions
     assert apply_decision_rules(evidence, RULES_VERSION_2).outcome == DecisionOutcome.PROMOTE
 
 
+@pytest.mark.parametrize(
+    ("evidence", "outcome"),
+    [
+        (change(preference=0.0), DecisionOutcome.PROMOTE),
+        (change(winners=3, losers=30), DecisionOutcome.WAITING),
+        (change(winners=33, losers=21), DecisionOutcome.WAITING),
+        (change(trimmed_wins=90, trimmed_losses=70), DecisionOutcome.WAITING),
+    ],
+)
+def test_a_change_keeps_the_rules_of_version_3_in_decisions_of_that_version(
+    evidence: ExperimentEvidence, outcome: DecisionOutcome
+) -> None:
+    assert apply_decision_rules(evidence, RULES_VERSION_3).outcome == outcome
+
+
 def test_rules_that_were_stored_without_a_version_are_those_of_the_first() -> None:
     assert DecisionRules(equals_days=14) == RULES_VERSION_1
-    assert DEFAULT_RULES.version == 3
+    assert DEFAULT_RULES.version == 4
 
 
 @pytest.mark.parametrize(

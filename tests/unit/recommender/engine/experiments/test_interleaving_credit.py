@@ -1,10 +1,11 @@
 """Interleaving credit of lists and its totals."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES
+from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES, RULES_VERSION_3
 from recommender.engine.experiments.interleaving_credit import (
     ClosedLists,
     InterleavingCredit,
@@ -100,7 +101,7 @@ def test_a_change_counts_all_days_and_those_after_two_weeks_apart() -> None:
 def test_the_tenth_at_either_end_is_left_out_of_the_trimmed_rounds() -> None:
     lists = closed((1, 0, 3, 0), (1, 1, 3, 0), (2, 0, 0, 3), *[(other, 0, 2, 1) for other in range(3, 11)])
 
-    totals = count_rounds(lists, "change", DEFAULT_RULES)
+    totals = count_rounds(lists, "change", RULES_VERSION_3)
 
     assert (totals["wins"], totals["losses"]) == (22, 11)
     assert (totals["trimmed_wins"], totals["trimmed_losses"]) == (16, 8)
@@ -144,3 +145,29 @@ def test_no_lists_count_as_nothing() -> None:
 
     assert (totals["wins"], totals["losses"], totals["listeners"], totals["z"]) == (0, 0, 0, 0.0)
     assert (totals["heavy"], totals["light"]) == ((0, 0), (0, 0))
+
+
+def test_a_listener_prefers_a_version_by_one_at_most_however_many_rounds_it_won() -> None:
+    lists = closed((1, 4, 90, 0), (2, 4, 3, 1), (3, 4, 1, 2), (4, 4, 1, 0))
+
+    totals = count_rounds(lists, "change", DEFAULT_RULES)
+
+    # 3 : 1 is one standard deviation of four rounds, 1 : 2 is .577 of three, and .7 is a full preference;
+    # one round is none.
+    preferences = np.array([1.0, 1.0, -1 / np.sqrt(3) / 0.7])
+    assert totals["preference"] == pytest.approx(preferences.mean())
+    assert totals["preference_error"] == pytest.approx(preferences.std(ddof=1) / np.sqrt(3))
+
+
+def test_the_rounds_of_the_last_seven_closed_days_are_counted_apart() -> None:
+    lists = closed((1, 13, 1, 0), (1, 14, 0, 2), (2, 20, 1, 0))
+
+    totals = count_rounds(lists, "change", DEFAULT_RULES)
+
+    assert (totals["recent_wins"], totals["recent_losses"]) == (1, 2)
+
+
+def test_decisions_of_earlier_versions_are_counted_again_without_preferences() -> None:
+    lists = closed((1, 4, 9, 1), (2, 4, 2, 2))
+
+    assert "preference" not in count_rounds(lists, "change", RULES_VERSION_3)
