@@ -150,7 +150,17 @@ def _change_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:
     yield _at_most(
         "F5 3 fans of 60, the others at -5: promoted", promoted(replace(few, fans=3, effect=-0.05)), 0.15
     )
-    yield _at_most("F5 6 bots of 60, the others at 0: promoted", promoted(replace(few, fans=6)), 0.15)
+    for group in (few, many):
+        long_fad = replace(group, effect=-0.05, novelty=0.15, novelty_days=20)
+        yield _at_most(
+            f"F4 fad of 20 days as a change promoted, {group.listeners} listeners", promoted(long_fad), 0.15
+        )
+    for group in (few, many):
+        bots = group.listeners // 10
+        yield _at_most(
+            f"F5 {bots} bots of {group.listeners}, the others at 0: promoted",
+            promoted(replace(group, fans=bots)), 0.15,
+        )  # fmt: skip
     heavy = ListenerGroup(listeners=500, effect_deviation=0.1, activity_deviation=1.2, visit_probability=0.4)
     yield DecisionScenario(
         "F5 500 listeners with heavy tails, mean effect 0: promoted", promoted(heavy), 0.1, True, runs=0.2
@@ -364,7 +374,11 @@ def _loop_rows(decide: DecisionRule) -> Iterator[tuple[str, Callable[[int, int],
     yield "F1 fad of 3 days promoted", planted(refresh, effect=-0.05, novelty=0.15, novelty_days=3)
     yield "F1 slow burn promoted", planted(refresh, effect=-0.1, novelty=0.1, novelty_days=4)
     yield "F4 fad of 14 days promoted as a change", planted(change, effect=-0.05, novelty=0.15)
+    yield "F4 fad of 20 days promoted as a change", planted(
+        change, effect=-0.05, novelty=0.15, novelty_days=20
+    )
     yield "F4 change +5 promoted", planted(change, effect=0.05)
+    yield "F4 change +3 promoted", planted(change, effect=0.03)
     yield "F5 a tenth bots, the others at 0: change promoted", planted(change, fans=0.1)
     yield "F5 a twentieth fans, the others at -5: change promoted", planted(change, fans=0.05, effect=-0.05)
     yield "F8 broken for one listener in ten: stopped on day 1", _breaks_for_a_tenth
