@@ -374,8 +374,9 @@ def _loop_rows(decide: DecisionRule) -> Iterator[tuple[str, Callable[[int, int],
     yield "F1 fad of 3 days promoted", planted(refresh, effect=-0.05, novelty=0.15, novelty_days=3)
     yield "F1 slow burn promoted", planted(refresh, effect=-0.1, novelty=0.1, novelty_days=4)
     yield "F4 fad of 14 days promoted as a change", planted(change, effect=-0.05, novelty=0.15)
-    yield "F4 fad of 20 days promoted as a change", planted(
-        change, effect=-0.05, novelty=0.15, novelty_days=20
+    yield (
+        "F4 fad of 20 days promoted as a change",
+        planted(change, effect=-0.05, novelty=0.15, novelty_days=20),
     )
     yield "F4 change +5 promoted", planted(change, effect=0.05)
     yield "F4 change +3 promoted", planted(change, effect=0.03)
