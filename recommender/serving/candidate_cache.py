@@ -17,6 +17,7 @@ from ingestion.jobs.database_patience import is_unwritable
 from ingestion.jobs.leases import take_lease
 from ingestion.models import Listener, ListeningHistory, ResourceReport
 from recommender import listener_profiles
+from recommender.engine.algorithms.engines import LocalEngine
 from recommender.engine.sampling import candidate_codec
 from recommender.listener_profiles import ListenerProfile
 from recommender.models import CandidateList, Experiment, Feedback, ModelVersion, ServedList, sql
@@ -306,13 +307,27 @@ def prepare_lists(
         on_progress: called after each batch with its number of listeners.
         may_continue: called after each batch; False stops.
     """
+    batches = LocalEngine().map_rows(lambda ids: generate_rows(ids, loaded, now), listener_ids, BATCH_SIZE)
+    return store_batches(batches, now, on_progress, may_continue)
+
+
+def generate_rows(listener_ids: Sequence[int], loaded: LoadedModel, now: datetime) -> list[CandidateList]:
+    """New candidate lists of these listeners, not stored; listeners for whom the model fails have none."""
+    profiles = listener_profiles.read_profiles(listener_ids, now).values()
+    generated = [_try_generate(profile, loaded, now, live=False) for profile in profiles]
+    return [one.row for one in generated if one is not None]
+
+
+def store_batches(
+    batches: Iterable[tuple[Sequence[int], list[CandidateList]]],
+    now: datetime,
+    on_progress: Callable[[int], object],
+    may_continue: Callable[[], bool] = lambda: True,
+) -> int:
+    """Store new lists, each batch with its listeners, and prune replaced ones; see `prepare_lists`."""
     count = 0
-    for start in range(0, len(listener_ids), BATCH_SIZE):
-        batch = listener_ids[start : start + BATCH_SIZE]
-        profiles = listener_profiles.read_profiles(batch, now).values()
-        generated = [_try_generate(profile, loaded, now, live=False) for profile in profiles]
-        rows = [one.row for one in generated if one is not None]
-        CandidateList.objects.bulk_create(rows)
+    for batch, rows in batches:
+        sql.insert_rows(CandidateList, rows)
         prune_lists(batch, now)
         count += len(rows)
         on_progress(len(batch))

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from ingestion.models import Listener, ListeningHistory, Song, numeric_features
 from recommender import catalogue_generation
+from recommender.engine.algorithms.engines import Engine, FoundPlays, LocalEngine, WantedPlays
 from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Catalogue, Interactions, TrainingSet
 from recommender.engine.evaluation.splitting import split_at, split_latest
@@ -81,13 +82,19 @@ def weight_by_recency(plays: Interactions, now: float) -> csr_array:
 
 
 def read_training_data(
-    cut_off: datetime | None = None, on_stage: StageCallback = lambda name: None
+    cut_off: datetime | None = None,
+    on_stage: StageCallback = lambda name: None,
+    engine: Engine | None = None,
 ) -> TrainingData:
     """Songs, listeners, sessions and feedback up to `cut_off`; None: up to now.
 
     Unavailable songs are marked; plays of unknown songs and withdrawn sessions are left out. Future times
     count as now, because recency and the latest week are measured from the newest play.
+
+    Args:
+        engine: reads the sessions; None: from the database.
     """
+    engine = engine or LocalEngine(read_plays=read_sessions)
     on_stage("reading songs")
     catalogue = read_catalogue()
     on_stage("reading listeners")
@@ -95,8 +102,12 @@ def read_training_data(
     listeners = list(rows.iterator(chunk_size=FETCH_SIZE))
     ids = np.array([pk for pk, _ in listeners], dtype=np.int64)
     on_stage("reading sessions and feedback")
+    found = engine.plays(WantedPlays(ids, catalogue.ids, cut_off))
+    if len(found.listener_ids) < len(ids):
+        ids, wanted = found.listener_ids, set(found.listener_ids.tolist())
+        listeners = [row for row in listeners if row[0] in wanted]
+    sessions = found.sessions
     reader = _InteractionReader(ids, catalogue.ids, cut_off)
-    sessions = reader.read_sessions()
     played, skipped = reader.read_feedback(sessions, catalogue.durations)
     now = datetime.now(UTC).timestamp()
     organic = _clip_future_times(_exclude(sessions, reader.read_recommended_plays()), now)
@@ -213,6 +224,27 @@ def _match_to_ids(
             yield place, text
 
 
+def read_sessions(wanted: WantedPlays) -> FoundPlays:
+    """The wanted plays from the database; see `Engine.plays`."""
+    until = {} if wanted.until is None else {"created_at__lte": wanted.until}
+    rows = ListeningHistory.objects.filter(unavailable_at=None, **until).order_by("pk")
+    users, times, lengths, songs = [], [], [], []
+    for user, at, items in rows.values_list("user_id", "created_at", "items").iterator(chunk_size=FETCH_SIZE):
+        users.append(user)
+        times.append(at.timestamp())
+        lengths.append(len(items))
+        songs.append(np.array(items, dtype=np.int64))
+    repeats = np.array(lengths, dtype=np.int64)
+    sessions = build_interactions(
+        wanted.listener_ids, wanted.song_ids,
+        np.repeat(np.array(users, dtype=np.int64), repeats),
+        np.concatenate(songs) if songs else np.empty(0, dtype=np.int64),
+        np.repeat(np.array(times, dtype=np.float64), repeats),
+        np.ones(int(repeats.sum()), dtype=np.float32),
+    )  # fmt: skip
+    return FoundPlays(wanted.listener_ids, sessions)
+
+
 class _InteractionReader:
     """Reads interactions as columns, without unknown listeners and songs."""
 
@@ -220,26 +252,7 @@ class _InteractionReader:
         self, listener_ids: NDArray[np.int64], song_ids: NDArray[np.int64], cut_off: datetime | None
     ) -> None:
         self._listener_ids, self._song_ids = listener_ids, song_ids
-        self._until = {} if cut_off is None else {"created_at__lte": cut_off}
         self._feedback_until = {} if cut_off is None else {"at__lte": cut_off}
-
-    def read_sessions(self) -> Interactions:
-        rows = ListeningHistory.objects.filter(unavailable_at=None, **self._until).order_by("pk")
-        users, times, lengths, songs = [], [], [], []
-        for user, at, items in rows.values_list("user_id", "created_at", "items").iterator(
-            chunk_size=FETCH_SIZE
-        ):
-            users.append(user)
-            times.append(at.timestamp())
-            lengths.append(len(items))
-            songs.append(np.array(items, dtype=np.int64))
-        repeats = np.array(lengths, dtype=np.int64)
-        return self._build_interactions(
-            np.repeat(np.array(users, dtype=np.int64), repeats),
-            np.concatenate(songs) if songs else np.empty(0, dtype=np.int64),
-            np.repeat(np.array(times, dtype=np.float64), repeats),
-            np.ones(int(repeats.sum()), dtype=np.float32),
-        )
 
     def read_feedback(
         self, sessions: Interactions, durations: NDArray[np.float64]
@@ -254,9 +267,10 @@ class _InteractionReader:
         skipped = is_dislike | (events.kinds == EventKind.SKIP)
 
         def interactions(chosen: NDArray[np.bool_]) -> Interactions:
-            return self._build_interactions(
-                events.listeners[chosen], events.songs[chosen], events.at[chosen], worth[chosen]
-            )
+            return build_interactions(
+                self._listener_ids, self._song_ids,
+                events.listeners[chosen], events.songs[chosen], events.at[chosen], worth[chosen],
+            )  # fmt: skip
 
         listens = interactions(events.counts & (events.kinds == EventKind.LISTEN))
         twice = reported_twice(_pairs(listens), listens.at, _pairs(sessions), sessions.at)
@@ -278,22 +292,29 @@ class _InteractionReader:
         listeners, songs, times, counts = (
             ([*column] for column in zip(*rows, strict=True)) if rows else ([],) * 4
         )
-        return self._build_interactions(
+        return build_interactions(
+            self._listener_ids, self._song_ids,
             np.array(listeners, dtype=np.int64), np.array(songs, dtype=np.int64),
             np.array(times, dtype=np.float64), np.array(counts, dtype=np.float32),
         )  # fmt: skip
 
-    def _build_interactions(
-        self, listeners: NDArray[np.int64], songs: NDArray[np.int64], at: NDArray[np.float64],
-        count: NDArray[np.float32],
-    ) -> Interactions:  # fmt: skip
-        row, known_row = find_columns(self._listener_ids, listeners)
-        column, known_column = find_columns(self._song_ids, songs)
-        kept = known_row & known_column
-        return Interactions(
-            len(self._listener_ids), len(self._song_ids), row[kept].astype(np.int32),
-            column[kept].astype(np.int32), at[kept], count[kept],
-        )  # fmt: skip
+
+def build_interactions(
+    listener_ids: NDArray[np.int64],
+    song_ids: NDArray[np.int64],
+    listeners: NDArray[np.int64],
+    songs: NDArray[np.int64],
+    at: NDArray[np.float64],
+    count: NDArray[np.float32],
+) -> Interactions:
+    """Plays by row and column, without those of listeners and songs that are not in the ascending ids."""
+    row, known_row = find_columns(listener_ids, listeners)
+    column, known_column = find_columns(song_ids, songs)
+    kept = known_row & known_column
+    return Interactions(
+        len(listener_ids), len(song_ids), row[kept].astype(np.int32), column[kept].astype(np.int32),
+        at[kept], count[kept],
+    )  # fmt: skip
 
 
 def _before(plays: Interactions, instant: float) -> Interactions:

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from recommender.engine.algorithms.base import slice_profiles
 from recommender.engine.algorithms.baselines import Popularity, Random, RP3beta
 from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.engines import Engine
 from recommender.engine.algorithms.fit_classic import fit_classic
 from recommender.engine.clustering.n_clusters import ClusterCountChoice
 from recommender.engine.data import Profiles, RecommenderModel, TrainingSet
@@ -170,10 +171,12 @@ def _compare_with_champion(
     return {"champion": reference.label, **paired_difference(own, champion)}
 
 
-def fit_final_model(training: TrainingSet, evaluation: TrainingEvaluation) -> MixModel | ClassicModel:
+def fit_final_model(
+    training: TrainingSet, evaluation: TrainingEvaluation, engine: Engine | None = None
+) -> MixModel | ClassicModel:
     return _fit_classic_if_configured(training) or fit_with_weights(
         training, evaluation.weights, build_content=lambda: evaluation.content_features,
-        start_labels=evaluation.labels,
+        start_labels=evaluation.labels, engine=engine,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from ingestion.jobs.resource_usage import ResourceMonitor
 from recommender import catalogue_generation
 from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.engines import Engine
 from recommender.engine.algorithms.neighbour_processes import running_children
 from recommender.engine.clustering.n_clusters import n_clusters_bounds
 from recommender.engine.data import EngineError, InvalidNumberOfClusters, TooFewPlays, TooFewSongs
@@ -93,6 +94,8 @@ class TrainingOptions:
     only_if_new: bool = False  # refuse if the newest version was trained on the same data in the same way
     by: str = "training"  # the actor that a promotion is recorded for
     processes: int = 1  # how many compute the songs' neighbours; changes no result
+    # Reads the plays, and computes the neighbours of the stored model; None: this machine. Changes no result.
+    engine: Engine | None = None
 
     @property
     def requested_configuration(self) -> dict[str, Any]:
@@ -233,7 +236,7 @@ class _TrainingJob:
 
     def _read_data(self) -> TrainingData:
         options = self.options
-        data = read_training_data(options.cut_off, self._begin_stage)
+        data = read_training_data(options.cut_off, self._begin_stage, options.engine)
         if not data.catalogue.n_songs:
             raise TooFewSongs("There are no songs to train on. Import them first: python manage.py runingest")
         if not data.catalogue.available.any():
@@ -261,7 +264,7 @@ class _TrainingJob:
             configuration=self.options.requested_configuration | evaluation.chosen_configuration,
         )
         training = replace(training, warm_start=warm_start.carried_clusters, processes=self.options.processes)
-        return fit_final_model(training, evaluation)
+        return fit_final_model(training, evaluation, self.options.engine)
 
     def _describe_model(
         self,

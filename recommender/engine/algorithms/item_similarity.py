@@ -222,7 +222,7 @@ def _best_products(left: csr_array, right: csr_array, k: int, weigh: WeightFunct
         block.eliminate_zeros()
         return keep_best(block, k)
 
-    ranges, _ = row_blocks(left.indptr, left.indices, np.diff(right.indptr), BLOCK_PRODUCTS)
+    ranges = row_blocks(left.indptr, left.indices, np.diff(right.indptr), BLOCK_PRODUCTS)
     return stack_rows([multiply_block(start, stop) for start, stop in ranges], right.shape[1])
 
 
@@ -245,12 +245,22 @@ def row_blocks(
     left_columns: NDArray[np.int32],
     right_widths: NDArray[np.int32],
     most: int,
-) -> tuple[list[tuple[int, int]], int]:
-    """Row ranges of a matrix product with about `most` multiplications each, and the number of all."""
-    n_entries, n_rows = len(left_columns), len(left_starts) - 1
-    costs = np.add.reduceat(np.append(right_widths[left_columns], 0), np.minimum(left_starts[:-1], n_entries))
+) -> list[tuple[int, int]]:
+    """Row ranges of a matrix product with about `most` multiplications each."""
+    return split_rows(row_costs(left_starts, left_columns, right_widths), most)
+
+
+def row_costs(
+    left_starts: NDArray[np.int32], left_columns: NDArray[np.int32], right_widths: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """The multiplications that each row of a matrix product takes."""
+    widths = np.append(right_widths[left_columns], 0)
+    costs = np.add.reduceat(widths, np.minimum(left_starts[:-1], len(left_columns)), dtype=np.int64)
     costs[np.diff(left_starts) == 0] = 0
-    totals = np.cumsum(costs, dtype=np.int64)
-    edges = np.flatnonzero(np.diff(totals // most)) + 1
-    ranges = list(zip([0, *edges.tolist()], [*edges.tolist(), n_rows], strict=True))
-    return ranges, int(totals[-1]) if n_rows else 0
+    return costs
+
+
+def split_rows(costs: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+    """Ranges of rows with a cost of about `most` each."""
+    edges = np.flatnonzero(np.diff(np.cumsum(costs) // most)) + 1
+    return list(zip([0, *edges.tolist()], [*edges.tolist(), len(costs)], strict=True))

@@ -12,13 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from threading import Thread
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final
 
 import numpy as np
 import orjson
@@ -27,12 +25,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.neighbours import CoListening, NeighbourBlock, NeighbourTask
-from recommender.engine.parallel import Submit
 
 logger = logging.getLogger(__name__)
 
-# Below it, a process would start for less than a second of work.
-FEWEST_MULTIPLICATIONS: Final = 10_000_000
 MEMORY_PER_PROCESS: Final = 150_000_000  # bytes; 126 MB were measured at 200 000 songs
 # Requests of a web server on the same machine go first.
 NICENESS: Final = 10
@@ -46,50 +41,9 @@ class ProcessEnded(Exception):
     """The process ended before it answered, for example because it had no memory."""
 
 
-class BeginNeighbours(Protocol):
-    """Starts to compute all neighbours; the returned function gives the matrices."""
-
-    def __call__(self, plays: csr_array, submit: Submit) -> Callable[[], NeighbourBlock]: ...
-
-
 def running_children() -> list[int]:
     """Ids of the processes that compute neighbours for this process."""
     return list(_children)
-
-
-@contextmanager
-def neighbour_processes(processes: int, fewest: int = FEWEST_MULTIPLICATIONS) -> Iterator[BeginNeighbours]:
-    """Yield a function that computes neighbours in `processes` processes, this one included.
-
-    Args:
-        processes: their number changes no result.
-        fewest: multiplications for each process; a small product gets fewer processes.
-    """
-    started: list[NeighbourProcess] = []
-
-    def begin(plays: csr_array, submit: Submit) -> Callable[[], NeighbourBlock]:
-        task = NeighbourTask(CoListening.from_plays(plays))
-        others = start_processes(task, min(processes, task.n_multiplications // max(1, fewest)) - 1)
-        started.extend(others)
-        own = submit([task.compute_blocks])
-
-        @cache
-        def result() -> NeighbourBlock:
-            task.compute_blocks()
-            own()
-            for other in others:
-                other.join()
-            # What a process that ended left behind.
-            task.compute_blocks()
-            return task.take_result()
-
-        return result
-
-    try:
-        yield begin
-    finally:
-        for other in started:
-            other.stop()
 
 
 def start_processes(task: NeighbourTask, number: int) -> list["NeighbourProcess"]:

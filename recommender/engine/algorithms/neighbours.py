@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from recommender.engine.algorithms.item_similarity import (
     binary_plays,
     keep_best,
     limit_songs,
-    row_blocks,
+    row_costs,
+    split_rows,
     stack_rows,
 )
 
@@ -37,6 +38,17 @@ class NeighbourBlock(NamedTuple):
     # The nearest songs of each recommended song. Kept per played song, popular songs displace rare ones: 5 %
     # worse on a data set with many rare songs.
     knn: csr_array
+
+
+class SongCounts(NamedTuple):
+    """What a song's neighbours cost; arrays have shape (n_songs,)."""
+
+    listeners: NDArray[np.int32]
+    multiplications: NDArray[np.int64]
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """Ranges of songs of about the same cost."""
+        return split_rows(self.multiplications, BLOCK_PRODUCTS)
 
 
 @dataclass(frozen=True)
@@ -56,16 +68,12 @@ class CoListening:
         ones = binary_plays(limit_songs(plays))
         by_song = csr_array(ones.T)
         by_song.sort_indices()
-        widths = np.diff(ones.indptr)
-        steps = (1 / np.maximum(widths, 1)).astype(np.float32) ** np.float32(RP3_ALPHA)
-        values = np.ones(ones.nnz, dtype=np.complex64)
-        values.imag = np.repeat(steps, widths)
         return cls(
             song_starts=by_song.indptr.astype(np.int32, copy=False),
             song_listeners=by_song.indices.astype(np.int32, copy=False),
             listener_starts=ones.indptr.astype(np.int32, copy=False),
             listener_songs=ones.indices.astype(np.int32, copy=False),
-            play_values=values,
+            play_values=_play_values(ones.indptr),
         )
 
     @property
@@ -82,11 +90,9 @@ class CoListening:
         shape = (len(self.listener_starts) - 1, self.n_songs)
         return csr_array((self.play_values, self.listener_songs, self.listener_starts), shape=shape)
 
-    def blocks(self) -> tuple[list[tuple[int, int]], int]:
-        """Ranges of songs of about the same cost, and the number of all multiplications."""
-        return row_blocks(
-            self.song_starts, self.song_listeners, np.diff(self.listener_starts), BLOCK_PRODUCTS
-        )
+    def counts(self) -> SongCounts:
+        costs = row_costs(self.song_starts, self.song_listeners, np.diff(self.listener_starts))
+        return SongCounts(np.diff(self.song_starts), costs)
 
     def find_neighbours(self, start: int, stop: int) -> NeighbourBlock:
         """The nearest neighbours of songs `start` (inclusive) to `stop` (exclusive)."""
@@ -99,25 +105,58 @@ class CoListening:
             ),
             shape=(stop - start, len(self.listener_starts) - 1),
         )
-        product = csr_array(by_song @ self._by_listener)
-        product.sort_indices()
-        rows = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(product.indptr))
-        others = rows != product.indices
-        # A song that anyone has played is its own neighbour once.
-        widths = np.diff(product.indptr) - (self.listener_counts[start:stop] > 0)
-        starts = np.concatenate([[0], np.cumsum(widths)])
-        rows, columns, sums = rows[others], product.indices[others], product.data[others]
-        counts = self.listener_counts
-        shape = (stop - start, self.n_songs)
-        shares = (1 / np.maximum(counts, 1)).astype(np.float32) ** np.float32(RP3_ALPHA)
-        damping = np.maximum(counts, 1) ** np.float32(-RP3_BETA)
-        walks = sums.imag * shares[rows] * damping[columns]
-        norms = np.sqrt(counts)
-        cosines = sums.real / (norms[rows] * norms[columns] + np.float32(KNN_SHRINK))
-        return NeighbourBlock(
-            _keep_largest(walks, columns, starts, shape, NEIGHBOURS_PER_SONG),
-            _keep_largest(cosines, columns, starts, shape, KNN_NEAREST),
-        )
+        return _nearest_songs(by_song, self._by_listener, self.listener_counts, start)
+
+
+def find_neighbours_in_histories(
+    histories: csr_array, listener_counts: NDArray[np.float32], start: int, stop: int
+) -> NeighbourBlock:
+    """The nearest neighbours of songs `start` (inclusive) to `stop` (exclusive), from a part of the plays.
+
+    Args:
+        histories: shape (n, n_songs), all songs, without values, of every listener of one of these songs, in
+            the order of all listeners; other listeners change nothing.
+        listener_counts: the number of all listeners of each song, shape (n_songs,).
+    """
+    ones = csr_array(
+        (np.ones(histories.nnz, np.float32), histories.indices, histories.indptr), histories.shape
+    )
+    by_song = csr_array(csr_array(ones[:, start:stop].T), dtype=np.complex64)
+    by_song.sort_indices()
+    values = _play_values(histories.indptr)
+    by_listener = csr_array((values, histories.indices, histories.indptr), shape=histories.shape)
+    return _nearest_songs(by_song, by_listener, listener_counts, start)
+
+
+def _play_values(listener_starts: NDArray[np.integer[Any]]) -> NDArray[np.complex64]:
+    widths = np.diff(listener_starts)
+    values = np.ones(int(listener_starts[-1]), dtype=np.complex64)
+    values.imag = np.repeat((1 / np.maximum(widths, 1)).astype(np.float32) ** np.float32(RP3_ALPHA), widths)
+    return values
+
+
+def _nearest_songs(
+    by_song: csr_array, by_listener: csr_array, listener_counts: NDArray[np.float32], start: int
+) -> NeighbourBlock:
+    product = csr_array(by_song @ by_listener)
+    product.sort_indices()
+    stop, n_songs = start + by_song.shape[0], by_listener.shape[1]
+    rows = np.repeat(np.arange(start, stop, dtype=np.int32), np.diff(product.indptr))
+    others = rows != product.indices
+    # A song that anyone has played is its own neighbour once.
+    widths = np.diff(product.indptr) - (listener_counts[start:stop] > 0)
+    starts = np.concatenate([[0], np.cumsum(widths)])
+    rows, columns, sums = rows[others], product.indices[others], product.data[others]
+    shape = (stop - start, n_songs)
+    shares = (1 / np.maximum(listener_counts, 1)).astype(np.float32) ** np.float32(RP3_ALPHA)
+    damping = np.maximum(listener_counts, 1) ** np.float32(-RP3_BETA)
+    walks = sums.imag * shares[rows] * damping[columns]
+    norms = np.sqrt(listener_counts)
+    cosines = sums.real / (norms[rows] * norms[columns] + np.float32(KNN_SHRINK))
+    return NeighbourBlock(
+        _keep_largest(walks, columns, starts, shape, NEIGHBOURS_PER_SONG),
+        _keep_largest(cosines, columns, starts, shape, KNN_NEAREST),
+    )
 
 
 def _keep_largest(
@@ -133,9 +172,8 @@ def _keep_largest(
 class NeighbourTask:
     """The blocks of one product, which any number of threads compute together."""
 
-    def __init__(self, product: CoListening) -> None:
+    def __init__(self, product: CoListening, ranges: list[tuple[int, int]]) -> None:
         self.product = product
-        ranges, self.n_multiplications = product.blocks()
         self._waiting = deque(enumerate(ranges))
         self._found: list[NeighbourBlock | None] = [None] * len(ranges)
 

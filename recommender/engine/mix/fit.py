@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.base import all_plays, slice_profiles
+from recommender.engine.algorithms.engines import Engine, LocalEngine, neighbours_by
 from recommender.engine.algorithms.listener_similarity import ListenerNeighbourhood
-from recommender.engine.algorithms.neighbour_processes import neighbour_processes
 from recommender.engine.clustering.affinities import genre_shares_by_cluster
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
 from recommender.engine.clustering.n_clusters import ClusterCountChoice, DrawQuality, choose_n_clusters
@@ -57,19 +57,24 @@ def no_builder() -> None:
 
 
 def fit_mix(
-    training: TrainingSet, *, refit: bool = True, build_content: ContentBuilder = no_builder
+    training: TrainingSet,
+    *,
+    refit: bool = True,
+    build_content: ContentBuilder = no_builder,
+    engine: Engine | None = None,
 ) -> MixModel:
     """Tune the weights on held-out plays, then fit again on all plays.
 
     Args:
         refit: False skips the second fit, for a model that is only evaluated.
         build_content: called while another thread computes features from plays.
+        engine: computes the neighbours from all plays; None: this machine.
     """
     plays, tuning = split_tuning_plays(training)
     most = TUNING_LISTENERS if plays.shape[1] <= MOST_BATCH_SONGS else TUNING_LISTENERS_OF_MANY_SONGS
     rows = tuning_listeners(plays, tuning, most=most, seed=training.seed)
     if len(rows) < FEWEST_LISTENERS:
-        return fit_with_weights(training, start_weights(), build_content=build_content)
+        return fit_with_weights(training, start_weights(), build_content=build_content, engine=engine)
     without_tuning = replace(training, plays=plays, tuning=None)
     model = _fit_with_start_weights(without_tuning, build_content)
     weights = tune_mix_weights(model, without_tuning, tuning, rows)
@@ -77,7 +82,9 @@ def fit_mix(
         latest = training.latest_activity or training.activity
         return replace(model, weights=weights, components=replace(model.components, activity=latest))
     # Clustering takes half of the time, so the clusters from nine tenths of the plays are kept.
-    return _fit_on_all_plays(training, weights, lambda: content_features_of(model), labels=model.labels)
+    return _fit_on_all_plays(
+        training, weights, lambda: content_features_of(model), labels=model.labels, engine=engine
+    )
 
 
 def fit_with_weights(
@@ -86,11 +93,17 @@ def fit_with_weights(
     *,
     build_content: ContentBuilder = no_builder,
     start_labels: NDArray[np.int32] | None = None,
+    engine: Engine | None = None,
 ) -> MixModel:
-    """Fit on all plays; without weights, tune them first. `start_labels`: see `fit_clusters`."""
+    """Fit on all plays; without weights, tune them first.
+
+    Args:
+        start_labels: see `fit_clusters`.
+        engine: computes the neighbours; None: this machine.
+    """
     if weights is None:
-        return fit_mix(training, build_content=build_content)
-    return _fit_on_all_plays(training, weights, build_content, start_labels=start_labels)
+        return fit_mix(training, build_content=build_content, engine=engine)
+    return _fit_on_all_plays(training, weights, build_content, start_labels=start_labels, engine=engine)
 
 
 def content_features_of(model: MixModel) -> ContentFeatures:
@@ -108,6 +121,7 @@ def _fit_on_all_plays(
     *,
     labels: NDArray[np.int32] | None = None,
     start_labels: NDArray[np.int32] | None = None,
+    engine: Engine | None,
 ) -> MixModel:
     whole = replace(
         training,
@@ -115,7 +129,9 @@ def _fit_on_all_plays(
         tuning=None,
         activity=training.latest_activity or training.activity,
     )
-    model = _fit_with_start_weights(whole, build_content, labels=labels, start_labels=start_labels)
+    model = _fit_with_start_weights(
+        whole, build_content, labels=labels, start_labels=start_labels, engine=engine
+    )
     return replace(model, weights=weights)
 
 
@@ -129,9 +145,11 @@ def _fit_with_start_weights(
     *,
     labels: NDArray[np.int32] | None = None,
     start_labels: NDArray[np.int32] | None = None,
+    engine: Engine | None = None,
 ) -> MixModel:
+    engine = engine or LocalEngine(training.processes)
     seed, n_clusters = training.seed, training.configuration.get("n_clusters")
-    with two_workers() as submit, neighbour_processes(training.processes) as begin_neighbours:
+    with two_workers() as submit, neighbours_by(engine) as begin_neighbours:
         listening = submit_listening_features(training.plays, submit, begin_neighbours, seed=seed)
         content = build_content() or build_content_features(training.catalogue, seed=seed)
         components = assemble_components(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from recommender.engine.algorithms.base import count_listeners
+from recommender.engine.algorithms.engines import BeginNeighbours
 from recommender.engine.algorithms.item_similarity import (
     binary_plays,
     ease_weights_of_most_played,
@@ -16,7 +17,6 @@ from recommender.engine.algorithms.item_similarity import (
     limit_songs,
 )
 from recommender.engine.algorithms.listener_similarity import ListenerNeighbourhood
-from recommender.engine.algorithms.neighbour_processes import BeginNeighbours
 from recommender.engine.clustering.kmeans import default_n_clusters, fit_clusters
 from recommender.engine.clustering.warm_start import warm_start_clusters
 from recommender.engine.data import Catalogue, SongActivity, WarmStartClusters

@@ -8,10 +8,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from recommender.engine.algorithms import neighbours
+from recommender.engine.algorithms.engines import LocalEngine, neighbours_by
 from recommender.engine.algorithms.item_similarity import knn_weights, rp3_weights
 from recommender.engine.algorithms.neighbour_processes import (
     free_memory,
-    neighbour_processes,
     running_children,
     start_processes,
 )
@@ -40,7 +40,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_product_gives_both_kinds_of_neighbours() -> None:
     plays = make_plays()
 
-    with neighbour_processes(1) as begin:
+    with neighbours_by(LocalEngine(1)) as begin:
         found = begin(plays, submit_inline)()
 
     ones = csr_array((np.ones_like(plays.data), plays.indices, plays.indptr), shape=plays.shape)
@@ -54,7 +54,8 @@ def test_one_product_gives_both_kinds_of_neighbours() -> None:
 @pytest.mark.usefixtures("small_blocks")
 def test_other_processes_give_the_same_bits() -> None:
     product = CoListening.from_plays(make_plays())
-    alone, shared = NeighbourTask(product), NeighbourTask(product)
+    ranges = product.counts().blocks()
+    alone, shared = NeighbourTask(product, ranges), NeighbourTask(product, ranges)
 
     alone.compute_blocks()
     processes = start_processes(shared, 2)
@@ -64,7 +65,7 @@ def test_other_processes_give_the_same_bits() -> None:
         process.stop()
 
     assert started == 2
-    assert len(product.blocks()[0]) > 10
+    assert len(ranges) > 10
     assert bits(shared.take_result()) == bits(alone.take_result())
     assert running_children() == []
 
@@ -72,7 +73,8 @@ def test_other_processes_give_the_same_bits() -> None:
 @pytest.mark.usefixtures("small_blocks")
 def test_what_a_killed_process_leaves_is_computed_here(caplog: pytest.LogCaptureFixture) -> None:
     product = CoListening.from_plays(make_plays())
-    alone, shared = NeighbourTask(product), NeighbourTask(product)
+    ranges = product.counts().blocks()
+    alone, shared = NeighbourTask(product, ranges), NeighbourTask(product, ranges)
     alone.compute_blocks()
 
     (process,) = start_processes(shared, 1)
@@ -86,7 +88,8 @@ def test_what_a_killed_process_leaves_is_computed_here(caplog: pytest.LogCapture
 
 
 def test_a_process_that_has_died_is_stopped_with_a_request_in_the_buffer() -> None:
-    (process,) = start_processes(NeighbourTask(CoListening.from_plays(make_plays())), 1)
+    product = CoListening.from_plays(make_plays())
+    (process,) = start_processes(NeighbourTask(product, product.counts().blocks()), 1)
     process.join()
     (pid,) = running_children()
     os.kill(pid, signal.SIGKILL)
@@ -104,7 +107,7 @@ def test_without_room_for_a_temporary_file_this_process_does_the_work(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
 
-    with neighbour_processes(2, fewest=1) as begin:
+    with neighbours_by(LocalEngine(2, fewest=1)) as begin:
         found = begin(make_plays(), submit_inline)()
 
     assert "neighbour_processes_not_started" in caplog.text
@@ -130,7 +133,7 @@ def test_without_a_limit_the_memory_of_the_machine_counts(tmp_path: Path) -> Non
 
 
 def test_a_small_catalogue_starts_no_process() -> None:
-    with neighbour_processes(8) as begin:
+    with neighbours_by(LocalEngine(8)) as begin:
         result = begin(make_plays(), submit_inline)
 
         assert running_children() == []
@@ -138,7 +141,7 @@ def test_a_small_catalogue_starts_no_process() -> None:
 
 
 def test_without_plays_there_are_no_neighbours() -> None:
-    with neighbour_processes(2) as begin:
+    with neighbours_by(LocalEngine(2)) as begin:
         found = begin(csr_array((5, 40), dtype=np.float32), submit_inline)()
 
     assert (found.rp3.nnz, found.knn.nnz) == (0, 0)
