@@ -1,9 +1,10 @@
 """Run a complete demo: simulated weeks or a new import, the demo source, the pages and the API."""
 
+import json
 import os
-import secrets
 import signal
 import subprocess
+import sys
 import threading
 from argparse import ArgumentParser
 from contextlib import ExitStack
@@ -14,6 +15,8 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from ingestion.management.base import GuidedCommand
+from moovitamix.management import demo_installation
+from moovitamix.management.demo_installation import ADMIN_USERNAME
 from moovitamix.management.processes import (
     COMPLETION_MARKER,
     SOURCE_PAGES,
@@ -36,22 +39,6 @@ SCENARIO: Final = "demo"
 SIMULATED: Final = "simulated"  # subfolder
 SIMULATED_DATABASE: Final = "rehearsal.db"
 DEFAULT_DAYS: Final = 60
-ADMIN_USERNAME: Final = "admin"
-FIND_LISTENER_SCRIPT: Final = """
-from ingestion.models import ListeningHistory
-print(ListeningHistory.objects.values_list("user_id", flat=True).first() or 1)
-"""
-CREATE_ADMIN_SCRIPT: Final = f"""
-import os
-from django.contrib.auth.models import User
-admin, _ = User.objects.update_or_create(
-    username={ADMIN_USERNAME!r},
-    defaults={{"email": "admin@example.org", "is_staff": True, "is_superuser": True}}
-)
-admin.set_password(os.environ["DEMO_PASSWORD"])
-admin.save()
-"""
-
 MORE_CHARTS: Final = (
     f"  full charts  python3 manage.py demo --weeks {WEEKS}  (simulates first, in some minutes)\n"
 )
@@ -132,19 +119,15 @@ class Command(GuidedCommand):
             # As in the simulated weeks.
             "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
         }  # fmt: skip
-        # The weeks may have been simulated by an earlier version.
-        self._manage(environment, "migrate", "--verbosity=0")
         self._print(
             f"2/3  Starting the demo source at {source}, with the songs and listeners of these weeks."
         )
         self._start_source(
             running, environment, folder, source, [f"--pages={folder / SOURCE_PAGES}"], options
         )
-        password = self._make_admin(environment, folder)
-        key = self._make_key(environment, folder)
+        installed = self._prepare("simulated", environment, folder)
         web = self._start_pages(running, environment, folder, options, "3/3")
-        request = self._request(environment, web, key)
-        self._print_summary(source, web, password, request, folder, SIMULATED_DATABASE)
+        self._print_summary(source, web, installed, folder, SIMULATED_DATABASE)
 
     def _run_imported(self, running: ExitStack, options: dict[str, Any]) -> None:
         options |= {name: options[name] or default for name, default in SOURCE_SIZE.items()}
@@ -160,20 +143,9 @@ class Command(GuidedCommand):
         sizes = [f"--{name}={options[name]}" for name in ("songs", "listeners", "days")]
         self._start_source(running, environment, folder, source, sizes, options)
 
-        self._print(f"2/6  Creating the tables in {folder / 'demo.db'}.")
-        # Makes all system checks first, and stops where one fails.
-        self._manage(environment, "migrate", "--verbosity=0")
-        password = self._make_admin(environment, folder)
-
-        self._print(
-            "3/6  Ingesting: reading every page, validating every row, checking that nothing is missing."
-        )
-        self._manage(environment, "runingest", may_fail=True)
-
-        key = self._train(environment, folder)
+        installed = self._prepare("imported", environment, folder)
         web = self._start_pages(running, environment, folder, options, "6/6")
-        request = self._request(environment, web, key)
-        self._print_summary(source, web, password, request, folder, "demo.db")
+        self._print_summary(source, web, installed, folder, "demo.db")
 
     def _simulate(self, folder: Path, options: dict[str, Any]) -> None:
         sizes = [f"--{name}={options[name]}" for name in SIMULATED_SIZE]
@@ -188,7 +160,7 @@ class Command(GuidedCommand):
             "simulate", f"--weeks={options['weeks']}", f"--scenario={SCENARIO}", f"--folder={folder}",
             "--to-today", *sizes,
         )  # fmt: skip
-        self._manage(dict(os.environ), *command, may_fail=True)
+        subprocess.run(management_command(*command), cwd=settings.CHECKOUT, check=False)  # noqa: S603
         if not (folder / COMPLETION_MARKER).exists():
             raise CommandError(f"The simulation did not finish; the reason is in {folder}.")
         made.write_text(simulated)
@@ -232,63 +204,33 @@ class Command(GuidedCommand):
         wait_for_url(f"{web}/admin/login/", server, folder / "web.log")
         return web
 
-    def _train(self, environment: dict[str, str], folder: Path) -> str | None:
-        self._print(
-            "4/6  Training: fit on all but the latest week, evaluate on that week, fit on everything."
-        )
-        self._manage(environment, "retrain", "--promote", may_fail=True)
-        self._print("5/6  Preparing a candidate list for each listener.")
-        self._manage(environment, "prepareshelves", may_fail=True)
-        return self._make_key(environment, folder)
+    def _prepare(self, kind: str, environment: dict[str, str], folder: Path) -> dict[str, Any]:
+        """Fill the database in a process of its own; what it found and created, see `DemoInstallation`.
 
-    def _make_admin(self, environment: dict[str, str], folder: Path) -> str | None:
-        """Password of a new admin user, shown once and not stored; None if the user exists."""
-        made = folder / "admin-made"
-        if made.exists():
-            return None
-        password = secrets.token_urlsafe(9)
-        self._manage(
-            {**environment, "DEMO_PASSWORD": password}, "shell", "--no-imports", "-c", CREATE_ADMIN_SCRIPT
-        )
-        self._print(
-            f"     Created the admin user {ADMIN_USERNAME} with the password {password}, "
-            "which is stored nowhere."
-        )
-        # Last, so that a person who interrupted the demo before seeing the password gets a new one next time.
-        made.touch()
-        return password
-
-    def _make_key(self, environment: dict[str, str], folder: Path) -> str | None:
-        made = folder / "key-made"
-        if made.exists():
-            return None
-        key = self._command_output(environment, "apikey", "demo", f"--user={ADMIN_USERNAME}", "--quiet")
-        self._print(f"     The API key, shown only this once: {key}")
-        made.touch()
-        return key
-
-    def _command_output(self, environment: dict[str, str], *arguments: str) -> str:
-        done = subprocess.run(  # noqa: S603
-            management_command(*arguments), env=environment, cwd=settings.CHECKOUT, check=True, text=True,
-            stdout=subprocess.PIPE,
-        )  # fmt: skip
-        return done.stdout.split()[-1]
-
-    def _manage(self, environment: dict[str, str], *arguments: str, may_fail: bool = False) -> None:
-        done = subprocess.run(  # noqa: S603
-            management_command(*arguments), env=environment, cwd=settings.CHECKOUT, check=False
-        )
-        if done.returncode and not may_fail:
-            raise CommandError(f"`manage.py {arguments[0]}` failed; see its output above.")
-
-    def _request(self, environment: dict[str, str], web: str, key: str | None) -> str:
-        listener = self._command_output(environment, "shell", "--no-imports", "-c", FIND_LISTENER_SCRIPT)
-        path = f"/api/v1/users/{listener}/recommendations/?n=20"
-        return f"curl -H 'Authorization: Bearer {key or 'KEY'}' '{web}{path}'"
+        Raises:
+            CommandError: it failed.
+        """
+        reader, writer = os.pipe()
+        command = [sys.executable, "-m", demo_installation.__name__, kind, str(folder), str(writer)]
+        with os.fdopen(reader) as pipe:
+            try:
+                done = subprocess.run(  # noqa: S603
+                    command, env=environment, cwd=settings.CHECKOUT, check=False, pass_fds=[writer]
+                )
+            finally:
+                os.close(writer)
+            if done.returncode:
+                raise CommandError("The demo can't be prepared; see the output above.")
+            installed: dict[str, Any] = json.load(pipe)
+        return installed
 
     def _print_summary(
-        self, source: str, web: str, password: str | None, request: str, folder: Path, database: str
+        self, source: str, web: str, installed: dict[str, Any], folder: Path, database: str
     ) -> None:
+        request = (
+            f"curl -H 'Authorization: Bearer {installed.get('key', 'KEY')}' "
+            f"'{web}/api/v1/users/{installed['listener']}/recommendations/?n=20'"
+        )
         self._print(
             f"\nReady. Look at these first:\n"
             f"  listeners    {web}/listen/  choose a listener: their songs, each with its reason\n"
@@ -296,7 +238,7 @@ class Command(GuidedCommand):
             f"  models       {web}/models/  the model that serves: does it beat the baselines?\n"
             f"\n"
             f"  web admin    {web}/admin/\n"
-            f"  log in as    {self._login(password)}\n"
+            f"  log in as    {self._login(installed.get('password'))}\n"
             f"  API          {web}/api/docs/ (quickstart in Python, JavaScript and curl)\n"
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"

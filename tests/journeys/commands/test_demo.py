@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ import requests
 from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
 from moovitamix.management import processes
-from moovitamix.management.commands.demo import Command
-from moovitamix.management.processes import build_demo_environment, child_process, wait_for_url
+from moovitamix.management.processes import child_process, wait_for_url
 from tests.support.project import ROOT, Project, wait_for_line
 
 SMALL = ("--weeks=0", "--songs=60", "--listeners=20", "--days=5")
@@ -105,12 +103,16 @@ def test_a_demo_that_was_stopped_before_it_showed_its_password_shows_another_one
         DATABASE_NAME=database, DJANGO_SUPERUSER_PASSWORD="never-seen",
     )  # fmt: skip
 
-    said = StringIO()
-    shown = Command(stdout=said)._make_admin(build_demo_environment(folder, "http://127.0.0.1:9"), folder)
+    create = (
+        "from pathlib import Path\n"
+        "from moovitamix.management.demo_installation import DemoInstallation\n"
+        f"made = DemoInstallation(Path({str(folder)!r}))\nmade.create_admin()\nprint(made.results['password'])"
+    )
+    said = sqlite_project.manage("shell", "--no-imports", "-c", create, DATABASE_NAME=database).stdout
 
-    password = re.search(r"user admin with the password (\S+),", said.getvalue())
+    password = re.search(r"user admin with the password (\S+),", said)
     assert password is not None
-    assert password[1] == shown
+    assert password[1] == said.splitlines()[-1]
     code = "from django.contrib.auth.models import User; print(User.objects.get().check_password('%s'))"
     who = sqlite_project.manage("shell", "--no-imports", "-c", code % password[1], DATABASE_NAME=database)
     assert who.stdout == "True\n"
