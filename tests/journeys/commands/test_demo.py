@@ -106,7 +106,8 @@ def test_a_demo_that_was_stopped_before_it_showed_its_password_shows_another_one
     create = (
         "from pathlib import Path\n"
         "from moovitamix.management.demo_installation import DemoInstallation\n"
-        f"made = DemoInstallation(Path({str(folder)!r}))\nmade.create_admin()\nprint(made.results['password'])"
+        f"made = DemoInstallation(Path({str(folder)!r}))\nmade.create_admin()\n"
+        "print(made.results['password'])"
     )
     said = sqlite_project.manage("shell", "--no-imports", "-c", create, DATABASE_NAME=database).stdout
 
