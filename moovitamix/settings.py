@@ -10,7 +10,6 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from kombu import Queue
 
-from moovitamix.dashboard.tabs import admin_tabs
 from moovitamix.environment import (
     LOOPBACK_HOSTS,
     Environment,
@@ -161,7 +160,7 @@ UNFOLD: dict[str, Any] = {
     "LOGIN": {"form": "moovitamix.security.login_protection.AuditedLoginForm"},
     "SITE_URL": reverse_lazy("home"),
     "DASHBOARD_CALLBACK": "moovitamix.dashboard.navigation.admin_index",
-    "TABS": admin_tabs(),
+    "TABS": "moovitamix.dashboard.tabs.admin_tabs",
     "SIDEBAR": {
         "show_search": False,
         "show_all_applications": False,

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from django.http import HttpRequest
-from django.urls import reverse, reverse_lazy
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -97,7 +97,8 @@ def _may_open(request: HttpRequest, page: str) -> bool:
 
 
 def _sidebar_entry(request: HttpRequest, name: str, icon: str, page: str) -> dict[str, Any]:
-    entry: dict[str, Any] = {"title": name, "icon": icon, "link": reverse_lazy(page)}
+    # A string: Unfold compares each link with each tab's, and would look a lazy one up every time.
+    entry: dict[str, Any] = {"title": name, "icon": icon, "link": reverse(page)}
     if page == "home":
         # Unfold marks an entry active if the path contains its link, and every path contains "/".
         entry["active"] = request.path == "/" or request.path.startswith("/runs/")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django.http import HttpRequest
-from django.urls import reverse_lazy
+from django.urls import reverse
 
 # The first list of each group is the menu's entry.
 GROUPS: Final = (
@@ -23,7 +23,7 @@ GROUPS: Final = (
 )  # fmt: skip
 
 
-def admin_tabs() -> list[dict[str, Any]]:
+def admin_tabs(_request: HttpRequest) -> list[dict[str, Any]]:
     """The tabs of all lists, for the setting UNFOLD["TABS"]."""
     return [
         {"models": [model for model, _title in group], "items": [_tab(*one) for one in group]}
@@ -33,7 +33,7 @@ def admin_tabs() -> list[dict[str, Any]]:
 
 def _tab(model: str, title: str) -> dict[str, Any]:
     app, name = model.split(".")
-    link = reverse_lazy(f"admin:{app}_{name}_changelist")
+    link = reverse(f"admin:{app}_{name}_changelist")
     return {"title": title, "link": link, "permission": _may_view(f"{app}.view_{name}")}
 
 
