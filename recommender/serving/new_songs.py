@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ingestion.models import Song, numeric_features
 from recommender.engine.data import NOT_IN_MODEL, Catalogue, NewSongRanker, NewSongs, Profiles
 from recommender.engine.identity.credits import ArtistCredits, artist_key
+from recommender.engine.identity.text import has_text
 from recommender.engine.song_identity import SongIdentity, identify_songs, join_identities
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.models import sql
@@ -149,21 +150,24 @@ def _read_arrived(model: ServingModel) -> list[Song]:
     ids = np.fromiter(Song.objects.order_by("pk").values_list("pk", flat=True).iterator(), dtype=np.int64)
     _, known = find_columns(model.song_ids, ids)
     arrived = Song.objects.filter(pk__in=sql.ids_as_one_parameter(ids[~known].tolist()), unavailable_at=None)
-    named = arrived.exclude(name="").exclude(artist="")
-    return sorted(named.order_by("-pk")[:MAX_ARRIVED], key=lambda song: song.pk)
+    newest = arrived.exclude(name="").exclude(artist="").order_by("-pk")[:MAX_ARRIVED]
+    named = [song for song in newest if has_text(song.name) and has_text(song.artist)]
+    return sorted(named, key=lambda song: song.pk)
 
 
 def _artist_codes(model: ServingModel, arrived: Sequence[Song]) -> NDArray[np.int32]:
     """Codes of lead artists; negative and distinct for artists that the model does not know."""
     credited = ArtistCredits(song.artist for song in arrived)
     leads = [credited.lead(song.artist) for song in arrived]
-    names = {*leads, *(song.artist for song in arrived)}
+    by_artist = [(lead, song.artist) for lead, song in zip(leads, arrived, strict=True) if lead]
+    names = {name for pair in by_artist for name in pair}
     codes: dict[str, int] = {}
     for pk, artist in Song.objects.filter(artist__in=names).values_list("pk", "artist"):
         column = model.column_of(pk)
         if column is not None:
             codes[artist_key(credited.lead(artist))] = int(model.scorer.artists[column])
-    keys = [artist_key(lead) for lead in leads]
+    # Songs without an artist have nothing in common.
+    keys = [artist_key(lead) or f"\0{song.pk}" for lead, song in zip(leads, arrived, strict=True)]
     for number, key in enumerate(dict.fromkeys(keys), 1):
         codes.setdefault(key, -number)
     return np.array([codes[key] for key in keys], dtype=np.int32)

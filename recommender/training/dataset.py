@@ -18,6 +18,7 @@ from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Catalogue, Interactions, TrainingSet
 from recommender.engine.evaluation.splitting import split_at, split_latest
 from recommender.engine.feedback_state import EventKind, FeedbackState, heard_threshold, reported_twice
+from recommender.engine.identity.text import has_text
 from recommender.engine.song_activity import measure_song_activity
 from recommender.listener_profiles import (
     DISLIKE_WEIGHT,
@@ -191,7 +192,7 @@ def read_catalogue() -> Catalogue:
     ids, artists, albums, writers, genres, years, durations, gone, titles = columns
     # A song that a list can't show is not recommended.
     servable = [
-        moment is None and bool(name.strip()) and bool(artist.strip())
+        moment is None and has_text(name) and has_text(artist)
         for moment, name, artist in zip(gone, titles, artists, strict=True)
     ]
     return Catalogue(

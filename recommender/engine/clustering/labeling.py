@@ -52,9 +52,6 @@ MOODS: Final[Mapping[str, tuple[str, str]]] = {
     "tempo": ("fast", "slow"),
     "loudness": ("loud", "quiet"),
 }
-NO_ARTISTS: Final = frozenset(
-    map(artist_key, ("Various Artists", "Various", "Unknown Artist", "Unknown", "[unknown]", "N/A", "VA"))
-)
 GENRES, ARTISTS, SOUND, KEPT, NO_NAME = "genres", "artists", "sound", "kept", "none"
 
 
@@ -325,7 +322,7 @@ def _leads_of_songs(catalogue: Catalogue) -> tuple[list[str], dict[str, str]]:
     for credit in catalogue.artists:
         lead = catalogue.credits.lead(credit)
         key = artist_key(lead) if lead else ""
-        keys.append("" if key in NO_ARTISTS else key)
+        keys.append(key)
         spellings[key][" ".join(lead.split())] += 1
     return keys, {key: max(sorted(found), key=found.__getitem__) for key, found in spellings.items()}
 

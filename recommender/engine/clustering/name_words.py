@@ -28,7 +28,7 @@ WORDS: Final = _words(
     "heard hear check checkout todo owned own wishlist discover discovered recommended "
     "recommendations playlist playlists library spotify lastfm youtube itunes mp3 wav vinyl tag tags "
     "rating ratings rated stars listeners scrobbled addicted addictive guilty pleasure pleasures "
-    "better than "
+    "better than tranny trannies kike kikes chink chinks spic spics coon coons dyke dykes gook gooks "
     # not a genre
     "misc miscellaneous unknown unclassifiable various unsorted undefined null none nan na other "
     "others genre untagged temp test"
@@ -37,7 +37,18 @@ WORDS: Final = _words(
 PROFANE_STEMS: Final = (
     "fuck", "shit", "cunt", "bitch", "nigg", "fagg", "whore", "slut", "wank", "asshol", "arsehol", "motherf",
     "piss", "porn", "pussy", "rapist", "retard", "twat", "bollock", "dickhead",
+    "puta", "mierda", "pendej", "cabron", "chinga", "merde", "putain", "salope", "connard", "encul",
+    "scheiss", "arschl", "fotze", "hurens", "kurw", "pierdol", "сука", "суки",
+    "бляд", "пизд", "\u0445\u0443\u0439",
+    "cazz", "stronz", "vaffan", "caralh", "buceta", "klootz", "vittu", "orospu",
 )  # fmt: skip
+# Digits and signs that stand for letters, as in "sh1t" and "a$$", and a sign for a vowel, as in "f*ck".
+LEET: Final = str.maketrans("01345@$!", "oieasasi")
+MASKED_STEMS: Final = re.compile(
+    "|".join(rf"\b{re.sub('[aeiou]', '[*#%_.-]', stem)}" for stem in PROFANE_STEMS if stem.isascii())
+)
+LONG_RUN: Final = re.compile(r"(.)\1{2,}")
+SPELLED_OUT: Final = re.compile(r"(?<!\S)\w(?: \w(?!\w))+")  # "f u c k"
 # A genre of only these words is not allowed: emotions, uses and words without a meaning of their own.
 WORDS_ALONE: Final = _words(
     "dope love sad sadness happy happiness angry anger melancholy melancholic melancholia romantic "
@@ -86,10 +97,18 @@ class NameWords:
         """Whether a text contains a word that is profane, personal or blocked by staff."""
         folded = fold_words(text)
         return (
-            any(word in WORDS or word.startswith(PROFANE_STEMS) for word in folded.split())
+            any(word in WORDS for word in folded.split())
+            or _is_profane(text, folded)
             or fold_key(text) in {fold_key(word) for word in self.blocked}
             or any(f" {word} " in f" {folded} " for word in self.blocked)
         )
+
+
+def _is_profane(text: str, folded: str) -> bool:
+    plain = LONG_RUN.sub(r"\1", fold_words(text.translate(LEET)))
+    joined = SPELLED_OUT.sub(lambda letters: letters[0].replace(" ", ""), folded)
+    words = [*folded.split(), *plain.split(), *joined.split()]
+    return any(word.startswith(PROFANE_STEMS) for word in words) or bool(MASKED_STEMS.search(text.casefold()))
 
 
 def name_key(name: str) -> str:

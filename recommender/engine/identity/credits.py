@@ -11,20 +11,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from recommender.engine.identity.text import fold_key
+from recommender.engine.identity.text import fold_key, unescape_entities
 
 # Brackets around it are dropped: "A (feat. B)".
 FEATURING: Final = re.compile(r"(?:\s+|\s*[(\[]\s*)(?:(?:feat(?:uring)?|ft)\b\.?|f/)\s*(?=\S)", re.IGNORECASE)
 OTHER_SEPARATORS: Final = re.compile(
-    r"\s*[;/|\u2022\u00b7\u3001\uff0c]\s*|\s*,\s*(?:(?:and|&)\s+)?|\s+(?:&|&amp;|\+|and|und|et|og|y|e|x|\u00d7"
+    r"\s*[;/|\u060c\u2022\u00b7\u3001\uff0c]\s*|\s*,\s*(?:(?:and|&)\s+)?|\s+(?:&|&amp;|\+|and|und|et|og|y|e|x|\u00d7"
     r"|(?:duet )?with|w/|con|avec|mit|meets|vs\.?|versus|pres(?:ents|\.)?|introducing|starring)\s+",
     re.IGNORECASE,
 )
 # Letters of stylised names, as in "P!nk", "Ke$ha" and "A$AP".
 STYLISED: Final = ((re.compile(r"(?<=\w)!(?=\w)"), "i"), (re.compile(r"\$(?=\w)|(?<=\w)\$"), "s"))
-INVERTED_ARTICLE: Final = re.compile(r"(.+), the$", re.IGNORECASE)
+INVERTED_ARTICLE: Final = re.compile(r"^(.+), the$", re.IGNORECASE)
 # These separate also artists without credits of their own, after an artist who has one: "Eminem / Dina Rae".
 STRONG_SEPARATOR: Final = re.compile(r"\s/\s|;")
+# A longer credit that can be split is not the name of one artist or group.
+MAX_LEAD_LENGTH: Final = 40
 ARTICLE: Final = re.compile(r"(?:the|his|her|their|los|las|les|die)\s", re.IGNORECASE)
 # Groups whose parts are also names of other artists.
 WHOLE_NAMES: Final = frozenset(
@@ -42,6 +44,18 @@ WHOLE_NAMES: Final = frozenset(
         "Tyler, the Creator", "Coheed and Cambria", "Ashford & Simpson", "Captain & Tennille",
         "Seals & Crofts",
         "The Bird and the Bee", "The Mamas & The Papas", "The Jesus and Mary Chain", "The Sea and Cake",
+    )
+)  # fmt: skip
+# Texts that sources write where no artist, or too many, could be named; see `_is_no_artist`.
+NO_ARTISTS: Final = frozenset(
+    fold_key(text)
+    for text in (
+        "Various Artists", "Various Artist", "Various", "Various Performers", "V.A.", "V/A",
+        "Unknown Artist", "Unknown Artists", "Unknown", "Artist Unknown", "No Artist", "N/A",
+        "Varios Artistas", "Artistas Varios", "Artista Desconocido", "Artistes Divers", "Artiste Inconnu",
+        "Artisti Vari", "Artista Sconosciuto", "Verschiedene Interpreten", "Diverse Interpreten",
+        "Verschiedene Künstler", "Unbekannter Künstler", "Diverse Artiesten", "Diverse Kunstnere",
+        "Diverse Artister", "Разные исполнители", "群星", "オムニバス",
     )
 )  # fmt: skip
 
@@ -70,13 +84,13 @@ class ArtistCredits:
         self._known = named | {key for key, count in parts.items() if count > 1}
 
     def artists(self, credit: str) -> tuple[str, ...]:
-        """The artists of a credit, the lead artist first, each once; () for an empty credit."""
+        """The artists of a credit, the lead artist first, each once; () if it names none."""
         if credit not in self._split:
             found: dict[str, str] = {}
             for section in _split_featuring(credit):
-                for artist in self._split_section(section):
+                for artist in () if _is_no_artist(section) else self._split_section(section):
                     found.setdefault(artist_key(artist), artist)
-            self._split[credit] = tuple(found.values())
+            self._split[credit] = tuple(one for one in found.values() if not _is_no_artist(one))
         return self._split[credit]
 
     def keys(self, credit: str) -> list[str]:
@@ -89,7 +103,7 @@ class ArtistCredits:
         parts = _split_others(section)
         if len(parts) < 2 or artist_key(section) in WHOLE_NAMES:
             return [section]
-        known = [artist_key(part) in self._known for part in parts]
+        known = [artist_key(part) in self._known or _is_no_artist(part) for part in parts]
         is_listed = STRONG_SEPARATOR.search(section) and artist_key(parts[0]) in self._named
         if all(known) or is_listed:
             return parts
@@ -116,9 +130,14 @@ class ArtistCredits:
         return is_named and (len(act.split()) > 1 or ARTICLE.match(group) is not None)
 
 
+def _is_no_artist(text: str) -> bool:
+    """Whether a text such as "Various Artists" stands where no artist is named."""
+    return artist_key(text) in NO_ARTISTS
+
+
 def _split_featuring(credit: str) -> list[str]:
     """Split a credit at "feat." and its variants; the first part is the lead artist's."""
-    parts = [part.strip(" \t,;-&") for part in FEATURING.split(credit)]
+    parts = [part.strip(" \t,;-\u2013\u2014&") for part in FEATURING.split(unescape_entities(credit))]
     # A bracket that opened before "feat." closes after the featured artists.
     closed = [part.rstrip(")] ") if at and part.count("(") < part.count(")") + part.count("]") else part
               for at, part in enumerate(parts)]  # fmt: skip
@@ -139,8 +158,22 @@ def possible_artists(credit: str) -> dict[str, str]:
     ]
     found: dict[str, str] = {}
     for text in texts:
-        found.setdefault(artist_key(text), text)
+        if not _is_no_artist(text):
+            found.setdefault(artist_key(text), text)
     return found
+
+
+def name_lead(credit: str) -> str:
+    """The lead artist of a credit for a sentence, split without the catalogue; '' if it names none.
+
+    "Drake / Kanye West / Eminem" gives "Drake"; "Jason Mraz & Colbie Caillat" may be a group's name.
+    """
+    lead = ArtistCredits([credit]).lead(credit)
+    if artist_key(lead) in WHOLE_NAMES:
+        return lead
+    first = STRONG_SEPARATOR.split(lead)[0].strip() or lead
+    parts = _split_others(first)
+    return parts[0] if len(first) > MAX_LEAD_LENGTH and parts else first
 
 
 def shared_artist(credit: str, other: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from recommender.engine.identity.text import fold_key, fold_words
+from recommender.engine.identity.text import INVISIBLE, fold_key, fold_words, unescape_entities
 
 
 def _words(text: str) -> frozenset[str]:
@@ -12,7 +12,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 SEPARATORS: Final = re.compile(
-    r"[,;/\\|>\n\t\u2022\u00b7\u2027\u2219\u25cf\u25e6\u30fb\uff0c\uff1b\uff0f\u3001]+"
+    r"(?:\s+(?=#)|[,;/\\|>\n\t\u00a6\u060c\u061b\u2022\u00b7\u2027\u2219\u25cf\u25e6\u30fb\uff0c\uff1b\uff0f\u3001])+"
 )
 # Around a genre, if the source sends a list as text, hashtags or exclamations.
 TRIMMED: Final = " []{}\"'\u201c\u201d`#.!-"
@@ -73,7 +73,8 @@ def split_genres(text: str) -> list[str]:
 
     Commas, semicolons, slashes, bars or bullets may separate genres. Values such as "unknown" are left out.
     """
-    whole = SLASHED.sub(lambda found: "-".join(part for part in found.groups() if part), text)
+    plain = INVISIBLE.sub("", unescape_entities(text))
+    whole = SLASHED.sub(lambda found: "-".join(part for part in found.groups() if part), plain)
     parts = [" ".join(part.split()).strip(TRIMMED) for part in SEPARATORS.split(whole)]
     found = {fold_key(part): part for part in reversed(parts)}
     return [part for key, part in reversed(found.items()) if key not in NO_GENRES]

@@ -8,7 +8,7 @@ from typing import Final
 from unicodedata import normalize
 
 from recommender.engine.identity.credits import FEATURING
-from recommender.engine.identity.text import fold_words
+from recommender.engine.identity.text import LEFT_OUT, fold_words, unescape_entities
 
 
 def _words(text: str) -> frozenset[str]:
@@ -46,7 +46,15 @@ COPY_PATTERN: Final = re.compile(
     r"(?:(?:19|20)\d\d )?(?:new )?(?:stereo )?mix"
     r"|from (?:the )?.*\b(?:soundtrack|motion picture|film|movie|series|musical|ost)\b.*"
     r"|(?:original )?(?:motion picture |television |film )?soundtrack|ost"
+    # "remaster" in Japanese and Russian, with or without "digital" and "edition"
+    r"|(?:(?:19|20)\d\d ?年? ?)?(?:デジタル ?)?リマスター?(?:リング)?(?: ?[版盤])?"
+    r"|ремастер\w*(?: (?:19|20)\d\d)?"
 )
+# "Song, Pt. 2", "Song (Part II)" and "Song - Part 2" are written alike before anything else.
+PART: Final = re.compile(
+    r"\s{0,3}[,:(\[-]{0,2}\s{0,3}\b(?:pts?|parts?)\b\.?\s*(?:(\d{1,2})|([ivx]{1,4}))\b[)\]]?", re.IGNORECASE
+)
+ROMAN_DIGITS: Final = {"i": 1, "v": 5, "x": 10}
 QUOTED_FILM: Final = re.compile(r"from [\"'\u201c\u2018].+", re.IGNORECASE)
 WITH_ARTIST: Final = re.compile(
     r"with (?!(?:a|an|the|my|your|you|me|him|her|us|them|love|or|no)\b)\S", re.IGNORECASE
@@ -67,7 +75,7 @@ def recording_key(title: str, lead_key: str, album: str = "") -> str:
         lead_key: `artist_key` of the lead artist.
         album: distinguishes live from studio albums, and titles such as "Intro" from each other.
     """
-    title = normalize("NFKC", title)
+    title = PART.sub(_write_part, normalize("NFKC", LEFT_OUT.sub("", unescape_entities(title))))
     if not title.strip() or not lead_key:
         return ""
     kept = [annotation for annotation in _annotations(title) if not _describes_release(annotation)]
@@ -99,5 +107,14 @@ def _describes_release(annotation: str) -> bool:
 
 def _without_featuring(title: str) -> str:
     """Cut off featured artists outside brackets: "Song feat. B" gives "Song"."""
-    found = re.search(r"\s(?:feat\.?|ft\.|featuring)\s", title, re.IGNORECASE)
+    found = re.search(r"\s(?:feat\.|feat(?!\s+of\b)|ft\.|featuring)\s", title, re.IGNORECASE)
     return title[: found.start()] if found and "(" not in title[: found.start()] else title
+
+
+def _write_part(found: re.Match[str]) -> str:
+    digits, roman = found.groups()
+    values = [ROMAN_DIGITS[digit] for digit in (roman or "").casefold()]
+    following = [*values, 0][1:]
+    # A smaller digit before a larger one is subtracted: IV is 4.
+    number = sum(-one if one < other else one for one, other in zip(values, following, strict=True))
+    return f" pt {digits or number} "

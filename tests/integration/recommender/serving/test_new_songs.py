@@ -7,6 +7,7 @@ import pytest
 
 from ingestion.models import ListeningHistory, Song
 from recommender.engine.sampling.candidate_codec import decode_candidates
+from recommender.listener_profiles import newest_finished_run
 from recommender.models import ServedList
 from recommender.registry import model_loader
 from recommender.serving import candidate_cache, new_songs, recommendations
@@ -161,3 +162,17 @@ def test_similar_songs_know_the_new_song_and_those_similar_to_it(options: Servin
     assert ARRIVED in [row["song"]["id"] for row in of_known]
     assert song.pk in [row["song"]["id"] for row in of_new]
     assert all(row["cluster"] for row in of_new)
+
+
+def test_new_songs_of_various_artists_have_no_artist_of_the_model(options: ServingOptions) -> None:
+    Song.objects.filter(pk=favourite_song().pk).update(artist="Various Artists")
+    import_song(name="One", artist="Various Artists")
+    import_song(ARRIVED + 1, name="Two", artist="Various Artists")
+    model = model_loader.current_model(options.storage).model
+    assert model is not None
+
+    found = new_songs.new_songs_of(model, newest_finished_run())
+
+    assert found is not None
+    codes = found.songs.artists[found.has_arrived].tolist()
+    assert codes == sorted({-1, -2}, reverse=True)

@@ -152,6 +152,21 @@ def test_genres_of_the_field_are_allowed(genre: str) -> None:
     assert NameWords().allows(genre)
 
 
+@pytest.mark.parametrize("tag", [
+    "f*ck rock", "sh1t", "f.u.c.k", "fuuuuck", "b!tch pop", "a$$hole", "puta madre", "merde", "scheiße",
+    "kurwa", "caralho",
+])  # fmt: skip
+def test_masked_and_foreign_profanity_is_no_name(tag: str) -> None:
+    assert not NameWords().allows(tag)
+
+
+@pytest.mark.parametrize(
+    "genre", ["8-bit", "2-step", "assamese folk", "spice rock", "cumbia", "r n b", "a cappella"]
+)
+def test_digits_and_stems_within_words_are_no_profanity(genre: str) -> None:
+    assert not NameWords().has_bad_word(genre)
+
+
 def test_staff_extend_the_word_list() -> None:
     catalogue = make_catalogue(["Polka, Rock"] * 10 + ["Live, Jazz"] * 10)
     words = NameWords.with_changes(blocked=["POLKA"], allowed=["live"])

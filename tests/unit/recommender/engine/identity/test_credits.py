@@ -2,7 +2,7 @@
 
 import pytest
 
-from recommender.engine.identity.credits import ArtistCredits, artist_key, shared_artist
+from recommender.engine.identity.credits import ArtistCredits, artist_key, name_lead, shared_artist
 
 
 @pytest.mark.parametrize(("credit", "artists"), [
@@ -12,7 +12,9 @@ from recommender.engine.identity.credits import ArtistCredits, artist_key, share
     ("Drake [ft. Rihanna]", ("Drake", "Rihanna")),
     ("Drake ft Rihanna", ("Drake", "Rihanna")),
     ("Drake", ("Drake",)),
-    ("", ()),
+    ("Drake \u2013 feat. Rihanna", ("Drake", "Rihanna")),
+    ("", ()), ("Various Artists", ()), ("[unknown]", ()), ("V.A.", ()),
+    ("Verschiedene Interpreten feat. Drake", ("Drake",)),
 ])  # fmt: skip
 def test_featured_artists_are_split_without_a_catalogue(credit: str, artists: tuple[str, ...]) -> None:
     assert ArtistCredits([credit]).artists(credit) == artists
@@ -25,6 +27,7 @@ def test_featured_artists_are_split_without_a_catalogue(credit: str, artists: tu
     "Daft Punk w/ Pharrell",
     "Daft Punk presents Pharrell", "Daft Punk pres. Pharrell", "Daft Punk con Pharrell",
     "Daft Punk &amp; Pharrell",
+    "Daft Punk\u060c Pharrell", "Various Artists, Daft Punk, Pharrell",
     "Daft Punk;Pharrell", "Daft Punk + Pharrell", "daft punk feat. Pharrell",
 ])  # fmt: skip
 def test_credits_of_known_artists_are_split(credit: str) -> None:
@@ -37,7 +40,7 @@ def test_credits_of_known_artists_are_split(credit: str) -> None:
 @pytest.mark.parametrize("name", [
     "Simon & Garfunkel", "Earth, Wind & Fire", "AC/DC", "Belle and Sebastian", "Hall & Oates", "Iron & Wine",
     "Crosby, Stills, Nash & Young", "The Good, the Bad & the Queen", "Above & Beyond",
-    "The Mamas & The Papas",
+    "The Mamas & The Papas", "Lil Nas X",
     "Malcolm X", "X", "The XX", "Brave Fearless Feat", "Blood Sweat and Tears", "Matt and Kim",
 ])  # fmt: skip
 def test_names_of_groups_stay_whole(name: str) -> None:
@@ -110,3 +113,14 @@ def test_the_shared_artist_of_two_credits_is_named_as_the_first_writes_it() -> N
     assert shared_artist("Rihanna & Drake", "Eminem feat. RIHANNA") == "Rihanna"
     assert shared_artist("The Beatles", "Beatles") == "The Beatles"
     assert shared_artist("Drake", "Muse") == ""
+
+
+@pytest.mark.parametrize(("credit", "lead"), [
+    ("Drake / Kanye West / Lil Wayne / Eminem", "Drake"), ("Eminem / Hailie Jade", "Eminem"),
+    ("Drake feat. Rihanna", "Drake"), ("AC/DC", "AC/DC"), ("Simon & Garfunkel", "Simon & Garfunkel"),
+    ("Jason Mraz & Colbie Caillat", "Jason Mraz & Colbie Caillat"), ("Various Artists", ""),
+    ("Simon &amp; Garfunkel", "Simon & Garfunkel"),
+    ("Barry Tuckwell/Academy of St Martin-in-the-Fields/Sir Neville Marriner", "Barry Tuckwell"),
+])  # fmt: skip
+def test_a_sentence_names_the_lead_artist_of_a_long_credit(credit: str, lead: str) -> None:
+    assert name_lead(credit) == lead

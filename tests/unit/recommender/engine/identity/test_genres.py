@@ -10,6 +10,7 @@ from recommender.engine.identity.text import fold_key
     "Rock, Pop", "Rock;Pop", "Rock / Pop", "Rock|Pop", "Rock \u2022 Pop", "Rock\u00b7Pop",
     "Rock\n Pop,, ", "Rock\uff0cPop", "['Rock', 'Pop']", '["Rock","Pop"]', "{Rock,Pop}", "Rock > Pop",
     "Rock \\ Pop", "#Rock, #Pop!", "Rock, N/A, Pop, unknown, None, -",
+    "#Rock #Pop", "Rock\u060c Pop", "Rock\u061b Pop", "Rock \u00a6 Pop", "Rock\u200b, Pop",
 ])  # fmt: skip
 def test_genres_are_split_at_every_separator(text: str) -> None:
     assert split_genres(text) == ["Rock", "Pop"]
@@ -34,7 +35,7 @@ def test_a_genre_in_two_spellings_counts_once() -> None:
 
 @pytest.mark.parametrize("spellings", [
     ("Hip-Hop", "Hip Hop", "hiphop", "HIP\u2010HOP", "\uff28\uff49\uff50 \uff28\uff4f\uff50"),
-    ("R&B", "RnB", "r & b", "R'n'B", "R and B", "r n b", "R+B"),
+    ("R&B", "R&amp;B", "RnB", "r & b", "R'n'B", "R and B", "r n b", "R+B"),
     ("Drum & Bass", "drum and bass", "Drum'n'Bass", "drum n bass", "DRUM + BASS"),
     ("M\u00fasica Popular", "musica popular", "Mu\u0301sica-Popular"),
     ("K-Pop", "kpop", "K Pop", "k\u2013pop"),

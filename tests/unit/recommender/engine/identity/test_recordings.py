@@ -22,6 +22,10 @@ def key(title: str, album: str = "") -> str:
     "Starlight (Original Motion Picture Soundtrack)", "Starlight / Remastered 2009", "Starlight - 2015 Mix",
     "Starlight\uff08Remastered\uff09", "Starlight (Official Video)", "Starlight (Japanese Bonus Track)",
     "Starlight (Edit)", "Starlight (1993 Digital Remaster)", "Starlight - Single Version - 2011 Remaster",
+    "Starlight\uff08\u30ea\u30de\u30b9\u30bf\u30fc\uff09",
+    "Starlight (2019\u30ea\u30de\u30b9\u30bf\u30fc\u7248)",
+    "Starlight (\u0420\u0435\u043c\u0430\u0441\u0442\u0435\u0440\u0438\u043d\u0433 2010)",
+    "Star\u200blight", "Starlight (Mono Version / Remastered 2002)",
 ])  # fmt: skip
 def test_copies_have_the_key_of_the_recording(title: str) -> None:
     assert key(title, "Greatest Hits") == key("Starlight", "Black Holes")
@@ -61,3 +65,18 @@ def test_brackets_are_part_of_a_title_if_they_do_not_name_a_copy() -> None:
 def test_without_a_title_or_an_artist_there_is_no_key() -> None:
     assert recording_key("", "muse") == recording_key("Starlight", "") == ""
     assert recording_key("!!!", "muse") != recording_key("???", "muse")
+
+
+def test_the_number_of_a_part_is_compared_in_any_spelling() -> None:
+    spellings = ["The Wall, Pt. 2", "The Wall (Part 2)", "The Wall Part II", "The Wall - Pt. II (Remastered)"]
+
+    assert len({key(title) for title in spellings}) == 1
+    assert len({key(f"The Wall (Pt. {number})") for number in ("I", "II", "IV", "VI", "IX", "XI")}) == 6
+
+
+def test_feat_is_also_a_word_of_a_title() -> None:
+    assert key("A Feat of Love") != key("A Feat of Hate")
+
+
+def test_titles_that_differ_by_marks_of_their_script_are_different_recordings() -> None:
+    assert len({key(title) for title in ("\u0926\u093f\u0932", "\u0926\u0942\u0932", "\u0926\u0932")}) == 3
