@@ -183,6 +183,14 @@ class ScoredSongs(NamedTuple):
     scores: NDArray[np.float32]
 
 
+class NearestPlays(NamedTuple):
+    """Pairs of a song and a song near it that the listener has played; shape (m,) each."""
+
+    songs: NDArray[np.int32]
+    played: NDArray[np.int32]
+    nearness: NDArray[np.float32]  # above 0; higher is nearer, comparable among the pairs of one song
+
+
 class ServableModel(Protocol):
     """The part of a model that serving calls; every profile holds one listener."""
 
@@ -212,6 +220,9 @@ class ServableModel(Protocol):
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
         """At most n other songs, the most similar first."""
+
+    def nearest_plays(self, profile: Profiles, songs: NDArray[np.int32]) -> NearestPlays:
+        """The played songs that are near the songs, in any order; none for songs with nothing near."""
 
     @property
     def new_song_ranker(self) -> "NewSongRanker | None":

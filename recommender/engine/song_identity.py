@@ -71,7 +71,7 @@ def identify_songs(catalogue: Catalogue) -> SongIdentity:
         if credit not in keys_by_credit:
             keys_by_credit[credit] = catalogue.credits.keys(credit)
         keys = keys_by_credit[credit]
-        codes += [artist_code(key) for key in keys] or [artist_code(f"\0{song}")]
+        codes += [artist_code(key) for key in keys] or [code_without_artist(song)]
         starts.append(len(codes))
         recordings.append(recording_code(recording_key(title, keys[0] if keys else "", album), song))
     return SongIdentity(
@@ -84,6 +84,10 @@ def identify_songs(catalogue: Catalogue) -> SongIdentity:
 def artist_code(key: str) -> int:
     """The code of an artist's key, not negative, 31 bits."""
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "big") >> 1
+
+
+def code_without_artist(song: int) -> int:
+    return artist_code(f"\0{song}")
 
 
 def recording_code(key: str, song: int) -> int:

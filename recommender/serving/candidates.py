@@ -181,7 +181,7 @@ def _with_rerecommended(
         affinities=model.cluster_affinities(row),
         last_played_at=profile.last_plays_of(song_ids[is_old | is_heard]),
         further_codes=_further_codes(model, columns),
-        played_by_artist=played_songs.by_artist_of(columns[is_familiar]),
+        related=played_songs.related_to(columns, is_familiar, row),
         played_in_cluster=played_songs.in_clusters(),
         favourites=dict(zip(model.song_ids[loved].tolist(), love_scores.tolist(), strict=True)),
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ingestion.models import Song
 from recommender.engine.identity.credits import ArtistCredits, artist_key
 from recommender.engine.identity.recordings import recording_key
+from recommender.engine.identity.text import has_text
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.engine.sampling.favourites import favourite_scores
@@ -39,7 +40,11 @@ def cold_start_candidates(
     """
     closed = profile.excluded | profile.excluded_clusters.keys()
     played = profile.last_plays_of(profile.songs)
-    allowed = [row for row in most_played_then_new_songs(now) if row.song not in closed]
+    allowed = [
+        row
+        for row in most_played_then_new_songs(now)
+        if row.song not in closed and has_text(row.name) and has_text(row.artist)
+    ]
     known = _known_songs(profile)
     split = ArtistCredits([*(row.artist for row in allowed), *(song.artist for song in known)])
     rows = _without_copies([row for row in allowed if row.song not in played], split, known)
@@ -62,9 +67,9 @@ def cold_start_candidates(
     room = MAX_CANDIDATES - len(best)
     heard = [row for place, row in enumerate(heard) if place < room or row.song in favourites]
     chosen = [*best, *heard]
-    played_artists = {key for song in known if song.was_played for key in split.keys(song.artist)}
+    related = _played_by_artists(profile, known, split, chosen)
     is_heard = np.arange(len(chosen)) >= len(best)
-    familiar = np.array([not played_artists.isdisjoint(split.keys(row.artist)) for row in chosen], np.bool_)
+    familiar = np.array([row.song in related for row in chosen], np.bool_)
     unplayed = np.array([row.listeners == 0 for row in chosen], np.bool_)
     flags = COLD_START | (FAMILIAR * familiar) | (HEARD * is_heard) | (UNPLAYED * unplayed)
     songs = np.array([row.song for row in chosen], dtype=np.int64)
@@ -82,6 +87,7 @@ def cold_start_candidates(
         affinities={},
         last_played_at={row.song: played[row.song] for row in heard},
         favourites=favourites,
+        related=related,
         further_codes={
             row.song: tuple(map(artist_code, keys[1:]))
             for row in chosen
@@ -113,6 +119,20 @@ def _known_songs(profile: ListenerProfile) -> list[_KnownSong]:
         _KnownSong(*row, was_played=row[0] in played)
         for row in rows.values_list("pk", "name", "artist", "album")
     ]
+
+
+def _played_by_artists(
+    profile: ListenerProfile, known: Sequence[_KnownSong], split: ArtistCredits, rows: Sequence[PopularSong]
+) -> dict[int, tuple[int, ...]]:
+    """Map each song by a played artist to the song of that artist that the listener plays most."""
+    plays = dict(zip(profile.songs.tolist(), profile.play_counts.tolist(), strict=True))
+    played = sorted((song for song in known if song.was_played), key=lambda one: (-plays[one.song], one.song))
+    best: dict[str, int] = {}
+    for song in played:
+        for key in split.keys(song.artist):
+            best.setdefault(key, song.song)
+    found = {row.song: [best[key] for key in split.keys(row.artist) if key in best] for row in rows}
+    return {song: tuple(songs[:1]) for song, songs in found.items() if songs}
 
 
 def _without_copies(

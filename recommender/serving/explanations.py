@@ -9,8 +9,8 @@ import numpy as np
 
 from ingestion.models import Listener
 from recommender import listener_profiles
-from recommender.engine.identity.credits import ArtistCredits, artist_key, shared_artist
-from recommender.engine.identity.genres import genre_keys
+from recommender.engine.identity.credits import artist_key, name_lead, shared_artist
+from recommender.engine.identity.genres import genre_keys, genre_words
 from recommender.engine.identity.text import fold_key
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
@@ -84,15 +84,21 @@ class ReasonContext:
         self._now = now
         self._profile = profile
         self._last_played_at = {song: at for one in candidates for song, at in one.last_played_at.items()}
-        self._by_artist = {song: at for one in candidates for song, at in one.played_by_artist.items()}
+        self._related = {song: by for one in candidates for song, by in one.related.items()}
         self._in_cluster = {key: songs for one in candidates for key, songs in one.played_in_cluster.items()}
         self._favorite_genres: str | None = profile.genres if profile else None
         self._played_cards: Mapping[int, SongCard] = {}
 
     def named_songs(self, picks: Sequence[PickedSong]) -> set[int]:
-        by_artist = {self._by_artist[pick.song] for pick in picks if pick.song in self._by_artist}
         clusters = {pick.cluster for pick in picks if pick.cluster is not None}
-        return by_artist.union(*(self._in_cluster.get(cluster, ()) for cluster in clusters))
+        return {
+            song
+            for songs in (
+                *(self._related.get(pick.song, ()) for pick in picks),
+                *(self._in_cluster.get(cluster, ()) for cluster in clusters),
+            )
+            for song in songs
+        }
 
     def use_cards(self, cards: Mapping[int, SongCard]) -> None:
         self._played_cards = cards
@@ -103,15 +109,16 @@ class ReasonContext:
         if pick.new_song:
             return new_song_reason(familiar=pick.familiar)
         if pick.cold_start:
-            genres = known_genre_names().normalise(card.genres)
-            return popularity_reason(shared_genre(genres, self._favorites()), is_played=not pick.unplayed)
+            genre = shared_genre(known_genre_names().normalise(card.genres), self._favorites())
+            artists = self._artists_behind(pick, card, ()) if pick.familiar and not genre else []
+            return (
+                artist_reason(artists) if artists else popularity_reason(genre, is_played=not pick.unplayed)
+            )
         played = self._cards_in_cluster(pick)
         if pick.affinity >= MIN_SHOWN_SHARE and self._shares_genre(card, cluster_name, played):
             return cluster_reason(cluster_name, pick.affinity, counts_likes=pick.counts_likes)
-        artists = [artist] if (artist := self._played_artist(pick, card)) else lead_artists(played)
-        if artists and (pick.familiar or pick.affinity >= MIN_SHOWN_SHARE):
-            return artist_reason(artists)
-        return Reason(ReasonCode.DIFFERENT)
+        artists = self._artists_behind(pick, card, played)
+        return artist_reason(artists) if artists else Reason(ReasonCode.DIFFERENT)
 
     def _heard_reason(self, pick: PickedSong) -> Reason | None:
         played_at = self._last_played(pick.song) if pick.rerecommended else None
@@ -133,10 +140,22 @@ class ReasonContext:
         # Candidate lists stored before format 4 do not say what the listener plays.
         return bool(shared & heard) if played else bool(shared) and not self._in_cluster
 
-    def _played_artist(self, pick: PickedSong, card: SongCard) -> str:
-        song = self._by_artist.get(pick.song)
-        played = None if song is None else self._played_cards.get(song)
-        return shared_artist(card.artist, played.artist) if played else ""
+    def _artists_behind(self, pick: PickedSong, card: SongCard, in_cluster: Sequence[SongCard]) -> list[str]:
+        """Played artists for whom the song was picked: its own, else those of songs near it."""
+        related = [self._played_cards[one] for one in self._related.get(pick.song, ())
+                   if one in self._played_cards]  # fmt: skip
+        if pick.familiar:
+            shared = [artist for one in related if (artist := shared_artist(card.artist, one.artist))]
+            return shared[:1] or lead_artists(in_cluster)
+        if near := lead_artists(related):
+            return near
+        names = known_genre_names()
+        genres = set(genre_words(names.normalise(card.genres)))
+        # Without genres nothing tells whether the song is like what the listener plays in its cluster.
+        if pick.affinity < MIN_SHOWN_SHARE or not genres:
+            return []
+        alike = [one for one in in_cluster if genres.intersection(genre_words(names.normalise(one.genres)))]
+        return lead_artists(alike or in_cluster)
 
     def _favorites(self) -> str:
         if self._favorite_genres is None:
@@ -159,7 +178,7 @@ def name_keys(cluster_name: str) -> set[str]:
 
 
 def lead_artists(cards: Sequence[SongCard]) -> list[str]:
-    leads = [ArtistCredits([card.artist]).lead(card.artist) for card in cards]
+    leads = [name_lead(card.artist) for card in cards]
     return list({artist_key(lead): lead for lead in leads if lead}.values())
 
 

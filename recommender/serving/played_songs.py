@@ -5,12 +5,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.engine.data import Profiles
+from recommender.engine.song_identity import code_without_artist
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
+from recommender.serving.reasons import MAX_ARTISTS
 
 # Only the most played songs, because a reason should name what the listener plays a lot.
 MAX_NAMED_SONGS: Final = 2_000
 SONGS_PER_CLUSTER: Final = 2
+# A second artist is named if it is at least so near as the first.
+SECOND_ARTIST: Final = 0.5
 
 
 class PlayedSongs:
@@ -23,7 +28,14 @@ class PlayedSongs:
         self._columns = columns[played[order]]
         self._model = model
 
-    def by_artist_of(self, columns: NDArray[np.integer]) -> dict[int, int]:
+    def related_to(
+        self, columns: NDArray[np.int32], is_familiar: NDArray[np.bool_], row: Profiles
+    ) -> dict[int, tuple[int, ...]]:
+        """Map candidates' song ids to the played songs that their reasons name, see `CandidateArrays`."""
+        familiar = self._by_artist_of(columns[is_familiar])
+        return self._nearest_to(columns[~is_familiar], row) | {song: (by,) for song, by in familiar.items()}
+
+    def _by_artist_of(self, columns: NDArray[np.integer]) -> dict[int, int]:
         """Map each familiar candidate's song id to the most played song by one of its artists."""
         identity, song_ids = self._model.identity, self._model.song_ids
         best: dict[int, int] = {}
@@ -37,6 +49,33 @@ class PlayedSongs:
                 found[int(song_ids[column])] = known[0]
         return found
 
+    def _nearest_to(self, columns: NDArray[np.int32], row: Profiles) -> dict[int, tuple[int, ...]]:
+        """Map candidates' song ids to at most two played songs near them, each by another lead artist."""
+        identity, song_ids = self._model.identity, self._model.song_ids
+        near = self._model.scorer.nearest_plays(row, columns)
+        kept = np.isin(near.played, self._columns)
+        songs, played, nearness = near.songs[kept], near.played[kept], near.nearness[kept]
+        # An artist is as near as all of their played songs together. The artist is named by the song with
+        # the fewest credits.
+        pairs = songs.astype(np.int64) << 32 | identity.leads(played)
+        groups, group_of = np.unique(pairs, return_inverse=True)
+        sums = np.bincount(group_of, nearness, len(groups))
+        n_credits = np.diff(identity.artist_starts)[played]
+        order = np.lexsort((-nearness, n_credits, group_of))
+        named = played[order[np.unique(group_of[order], return_index=True)[1]]]
+        found: dict[int, list[tuple[int, float]]] = {}
+        for group in np.lexsort((-sums, groups >> 32)).tolist():
+            song, total = int(song_ids[groups[group] >> 32]), float(sums[group])
+            artists = found.setdefault(song, [])
+            is_near = not artists or total >= SECOND_ARTIST * artists[0][1]
+            if is_near and len(artists) < MAX_ARTISTS and self._has_artist(int(named[group])):
+                artists.append((int(song_ids[named[group]]), total))
+        return {song: tuple(by for by, _ in artists) for song, artists in found.items() if artists}
+
+    def _has_artist(self, column: int) -> bool:
+        codes = self._model.identity.artists_of(column)
+        return codes != [code_without_artist(int(self._model.song_ids[column]))]
+
     def in_clusters(self) -> dict[int, tuple[int, ...]]:
         """Map each cluster number to its most played songs, each by another lead artist."""
         model, found = self._model, dict[int, list[int]]()
@@ -45,7 +84,9 @@ class PlayedSongs:
         leads = model.identity.leads(self._columns).tolist()
         for column, number, lead in zip(self._columns.tolist(), numbers, leads, strict=True):
             songs = found.setdefault(number, [])
-            if len(songs) < SONGS_PER_CLUSTER and (number, lead) not in named:
+            if len(songs) >= SONGS_PER_CLUSTER or (number, lead) in named:
+                continue
+            if self._has_artist(column):
                 songs.append(int(model.song_ids[column]))
                 named.add((number, lead))
         return {number: tuple(songs) for number, songs in found.items()}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recommender.engine.algorithms.base import expand_ranges, slice_profiles
 from recommender.engine.clustering.affinities import cluster_affinities
-from recommender.engine.data import Profiles, ScoredSongs
+from recommender.engine.data import NearestPlays, Profiles, ScoredSongs
 from recommender.engine.features import fold_stored_words, genre_matrix
 
 ARRAY_NAMES: Final = (
@@ -90,6 +90,14 @@ class ClassicModel:
         distances = np.sqrt(((self.points[songs] - self.points[song]) ** 2).sum(axis=1))
         nearest = np.argsort(distances, kind="stable")[:n]
         return ScoredSongs(songs[nearest], (1 / (1 + distances[nearest])).astype(np.float32))
+
+    def nearest_plays(self, profile: Profiles, songs: NDArray[np.int32]) -> NearestPlays:
+        """The played songs of each song's cluster, by 1 / (1 + distance)."""
+        played = profile.plays.indices
+        here, there = self.points[songs], self.points[played]
+        squares = (here**2).sum(axis=1)[:, np.newaxis] + (there**2).sum(axis=1) - 2 * here @ there.T
+        at, by = np.nonzero(self.labels[songs][:, np.newaxis] == self.labels[played])
+        return NearestPlays(songs[at], played[by], 1 / (1 + np.sqrt(np.maximum(0, squares[at, by]))))
 
     @property
     def new_song_ranker(self) -> None:

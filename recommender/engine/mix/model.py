@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.engine.algorithms.base import recommend_in_blocks, slice_profiles
-from recommender.engine.data import Profiles, ScoredSongs
+from recommender.engine.data import NearestPlays, Profiles, ScoredSongs
 from recommender.engine.features import SPACE_PREFIX, fold_stored_words
 from recommender.engine.mix.components import MixComponents
+from recommender.engine.mix.nearest_plays import find_nearest_plays
 from recommender.engine.mix.new_songs import MixNewSongRanker
 from recommender.engine.mix.scoring import (
     batch_terms,
@@ -28,6 +29,7 @@ from recommender.engine.mix.terms import (
     ListenerFeatures,
     blend_scores,
     build_listener_features,
+    build_profile_weights,
     one_song_profile,
 )
 
@@ -160,6 +162,9 @@ class OnlineMixModel:
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
         return self.candidates(one_song_profile(song, self.mix.n_songs), n=n)
+
+    def nearest_plays(self, profile: Profiles, songs: NDArray[np.int32]) -> NearestPlays:
+        return find_nearest_plays(self.mix.components, build_profile_weights(profile), songs)
 
     @cached_property
     def new_song_ranker(self) -> MixNewSongRanker:

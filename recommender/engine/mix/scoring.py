@@ -110,7 +110,7 @@ def sum_neighbour_votes(
 ) -> NeighbourVotes:
     plain, weighted = features.profile_weights.plain, features.profile_weights.weighted
     reached = {
-        name: _take_sparse_rows(matrix, plain.indices) for name, matrix in components.neighbours.items()
+        name: take_sparse_rows(matrix, plain.indices) for name, matrix in components.neighbours.items()
     }
     mask = np.zeros(components.n_songs, dtype=np.bool_)
     for entries in reached.values():
@@ -151,17 +151,17 @@ def _sum_by_place(
     return sums[:n_songs]
 
 
-class _SparseRows(NamedTuple):
+class SparseRows(NamedTuple):
     columns: NDArray[np.int32]
     values: NDArray[np.float32]
     widths: NDArray[np.int64]
 
 
-def _take_sparse_rows(matrix: csr_array, rows: NDArray[np.integer[Any]]) -> _SparseRows:
+def take_sparse_rows(matrix: csr_array, rows: NDArray[np.integer[Any]]) -> SparseRows:
     starts, stops = matrix.indptr[rows], matrix.indptr[rows + 1]
     widths = (stops - starts).astype(np.int64)
     entries = expand_ranges(starts, widths)
-    return _SparseRows(matrix.indices[entries], matrix.data[entries], widths)
+    return SparseRows(matrix.indices[entries], matrix.data[entries], widths)
 
 
 def preselect_songs(
@@ -296,7 +296,7 @@ def _genre_matches(
         return np.zeros(len(songs), dtype=np.float32)
     word_weights = np.zeros(components.genres.shape[1], dtype=np.float32)
     word_weights[features.favourite_genres.indices] = features.favourite_genres.data
-    entries = _take_sparse_rows(components.genres, songs)
+    entries = take_sparse_rows(components.genres, songs)
     rows = np.repeat(np.arange(len(songs)), entries.widths)
     matches = np.bincount(rows, weights=word_weights[entries.columns], minlength=len(songs))
     return matches.astype(np.float32)

@@ -52,8 +52,9 @@ class CandidateArrays:
     last_played_at: dict[int, float] = field(default_factory=dict)
     # Song id: codes of its other artists, which also count for the cap, and, negative, of its recording.
     further_codes: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    # Song id: the song by one of its artists that the listener plays most; only for familiar artists.
-    played_by_artist: dict[int, int] = field(default_factory=dict)
+    # Song id: the played songs behind its reason. Of a familiar artist: the most played song; of others: the
+    # nearest songs. Processes of earlier releases read one song, and name its artist if both songs share it.
+    related: dict[int, tuple[int, ...]] = field(default_factory=dict)
     # Cluster number: the songs of the cluster that the listener plays most, each by another artist.
     played_in_cluster: dict[int, tuple[int, ...]] = field(default_factory=dict)
     # Song id: how much the listener loves a played song; higher is more. They are among `songs`.
@@ -70,11 +71,11 @@ def encode_candidates(candidates: CandidateArrays) -> bytes:
     last_plays = np.array(sorted(candidates.last_played_at.items()), dtype=LAST_PLAY_DTYPE)
     sections = [last_plays]
     if candidates.format >= FIRST_WITH_EXTENT:
-        related = np.array(sorted(candidates.played_by_artist.items()), dtype=RELATED_DTYPE)
-        codes, cluster_plays = (
+        codes, related, cluster_plays = (
             np.array([(key, one) for key, several in sorted(by_key.items()) for one in several], dtype=dtype)
             for by_key, dtype in (
-                (candidates.further_codes, CODE_DTYPE), (candidates.played_in_cluster, CLUSTER_PLAY_DTYPE),
+                (candidates.further_codes, CODE_DTYPE), (candidates.related, RELATED_DTYPE),
+                (candidates.played_in_cluster, CLUSTER_PLAY_DTYPE),
             )
         )  # fmt: skip
         favourites = np.array(sorted(candidates.favourites.items()), dtype=FAVOURITE_DTYPE)
@@ -107,7 +108,7 @@ def decode_candidates(encoded: bytes) -> CandidateArrays:
     shares = zip(affinities["cluster"].tolist(), affinities["share"].tolist(), strict=True)
     return CandidateArrays(
         songs["song"], songs["value"], songs["cluster"], songs["artist"], songs["flags"], dict(shares),
-        version, dict(last_plays.tolist()), _group(codes.tolist()), dict(related.tolist()),
+        version, dict(last_plays.tolist()), _group(codes.tolist()), _group(related.tolist()),
         _group(cluster_plays.tolist()), dict(favourites.tolist()),
     )  # fmt: skip
 

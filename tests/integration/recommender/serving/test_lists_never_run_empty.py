@@ -121,3 +121,33 @@ def test_a_player_that_excludes_what_it_has_shown_gets_other_songs(no_model: Ser
     assert not set(candidates) & set(song_ids(served))
     # The list for this one request is not used again.
     assert set(song_ids(usual)) <= set(candidates)
+
+
+def test_a_new_song_by_a_played_artist_names_the_artist(no_model: ServingOptions) -> None:
+    make_song(1, artist="Xenon", genres="")
+    make_song(2, artist="Xenon feat. Argon", genres="")
+    heard([1], days_ago=2)
+
+    item = recommend_small(no_model).items[0]
+
+    assert (item["song"], item["familiar"], item["reason"]) == (2, True, "Because you play Xenon")
+
+
+def test_songs_of_various_artists_have_no_artist_in_common(no_model: ServingOptions) -> None:
+    for pk in range(40):
+        make_song(pk, artist="Various Artists")
+    heard([0], days_ago=2)
+
+    served = recommend_small(no_model)
+
+    assert serialize_list(served)["relaxed"] == []
+    assert len(served.items) == 20
+    assert not any(item["familiar"] for item in served.items)
+
+
+def test_a_song_whose_name_or_artist_shows_nothing_is_not_listed(no_model: ServingOptions) -> None:
+    make_song(1)
+    make_song(2, artist="\u200b")
+    make_song(3, name=" \u202e")
+
+    assert song_ids(recommend_small(no_model)) == [1]

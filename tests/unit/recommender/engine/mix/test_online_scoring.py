@@ -135,3 +135,26 @@ def test_the_best_are_in_order_and_ties_by_index(n: int) -> None:
     places = top_places(scores, n).tolist()
 
     assert places == sorted(range(100), key=lambda place: (-scores[place], place))[:n]
+
+
+def test_songs_are_near_played_songs_by_common_listeners(training: TrainingSet, mix: MixModel) -> None:
+    profile = listener(training, 8)
+    songs = np.setdiff1d(np.arange(SONGS), profile.plays.indices).astype(np.int32)
+    listeners = (training.plays.toarray() > 0).astype(int)
+
+    near = OnlineMixModel(mix).nearest_plays(profile, songs)
+
+    common = (listeners[:, near.songs] * listeners[:, near.played]).sum(axis=0)
+    assert len(near.songs) > 100
+    assert common.min() >= 3
+    assert (near.songs % STYLES == near.played % STYLES).mean() > 0.9
+    assert set(near.played.tolist()) <= set(profile.plays.indices.tolist())
+
+
+def test_without_common_listeners_or_in_an_earlier_artifact_no_song_is_near(mix: MixModel) -> None:
+    old = replace(mix, components=replace(mix.components, neighbourhood=None))
+    played = Profiles(csr_array(([np.float32(1)], ([0], [STYLES])), shape=(1, SONGS)))
+    others = np.array([1, 2, 3], dtype=np.int32)  # of other styles
+
+    assert len(OnlineMixModel(mix).nearest_plays(played, others).songs) == 0
+    assert len(OnlineMixModel(old).nearest_plays(played, np.arange(60, dtype=np.int32)).songs) == 0

@@ -16,7 +16,7 @@ SHELF = CandidateArrays(
     songs=np.array([33100, 7]), values=np.array([1.0, -0.25], np.float32),
     clusters=np.array([3, -1], np.int32),
     artists=np.array([1, 2], np.int32), flags=np.array([1, 2], np.uint8), affinities={3: 0.5, 9: 0.25},
-    last_played_at={7: 1_700_000_000.5}, further_codes={7: (5, -(2**40))}, played_by_artist={33100: 9},
+    last_played_at={7: 1_700_000_000.5}, further_codes={7: (5, -(2**40))}, related={33100: (9, 8), 7: (7,)},
     played_in_cluster={3: (9, 8), -1: (7,)},
 )  # fmt: skip
 
@@ -29,7 +29,7 @@ def test_decoded_candidates_equal_the_encoded_ones() -> None:
     assert again.affinities == {3: 0.5, 9: 0.25}
     assert again.last_played_at == {7: 1_700_000_000.5}
     assert again.further_codes == {7: (5, -(2**40))}
-    assert again.played_by_artist == {33100: 9}
+    assert again.related == {33100: (9, 8), 7: (7,)}
     assert again.played_in_cluster == {3: (9, 8), -1: (7,)}
     assert again.format == 4
 
@@ -38,7 +38,7 @@ def test_a_list_of_format_3_has_last_plays_and_no_songs_for_reasons() -> None:
     again = decode_candidates(encode_candidates(replace(SHELF, format=3)))
 
     assert (again.format, again.last_played_at) == (3, {7: 1_700_000_000.5})
-    assert (again.further_codes, again.played_by_artist, again.played_in_cluster) == ({}, {}, {})
+    assert (again.further_codes, again.related, again.played_in_cluster) == ({}, {}, {})
 
 
 @pytest.mark.parametrize("old_format", [1, 2, 3])

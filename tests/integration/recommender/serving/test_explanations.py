@@ -1,0 +1,50 @@
+"""Whom a reason names for songs that share no genre with what the listener plays."""
+
+import numpy as np
+import pytest
+
+from recommender.engine.sampling.candidate_codec import CandidateArrays
+from recommender.models.served import SongCard
+from recommender.serving.explanations import ReasonContext
+from recommender.serving.list_sampler import PickedSong
+from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT
+
+pytestmark = pytest.mark.django_db
+
+CLUSTER = 3
+
+
+def card(song: int, artist: str, genres: str = "") -> SongCard:
+    return SongCard(song, f"Song {song}", artist, "", genres, 200, True)
+
+
+# The listener plays Muse most in the cluster, but songs by Keane and Beck are near song 1.
+PLAYED = {7: card(7, "Muse", "rock"), 8: card(8, "Keane / Someone"), 9: card(9, "Beck"), 6: card(6, "")}
+
+
+def reason(song: SongCard, *, affinity: float = 0.3, familiar: bool = False) -> str:
+    one = np.array([1])
+    candidates = CandidateArrays(
+        one, one.astype(np.float32), one, one, one.astype(np.uint8), {CLUSTER: affinity},
+        related={1: (8, 9), 2: (7,)}, played_in_cluster={CLUSTER: (7, 6)},
+    )  # fmt: skip
+    context = ReasonContext(LISTENER, RECOMMENDED_AT, [candidates])
+    context.use_cards(PLAYED)
+    pick = PickedSong(song.id, CLUSTER, affinity, 0.1, familiar, rerecommended=False, cold_start=False)
+    return context.reason_for(pick, song, "Muse and Queen").english
+
+
+def test_a_song_by_a_new_artist_names_artists_of_songs_near_it() -> None:
+    assert reason(card(1, "Gnarls")) == "Because you play Keane and Beck"
+    assert reason(card(1, "Gnarls"), affinity=0.0) == "Because you play Keane and Beck"
+
+
+def test_what_the_listener_plays_in_the_cluster_is_named_only_if_genres_are_known() -> None:
+    assert reason(card(4, "Enya")) == "Something different to try"
+    assert reason(card(4, "Enya"), affinity=0.0) == "Something different to try"
+    assert reason(card(4, "Placebo", "Indie Rock")) == "Because you play Muse"
+    assert reason(card(4, "Placebo", "Indie Rock"), affinity=0.0) == "Something different to try"
+
+
+def test_a_song_by_a_played_artist_names_this_artist() -> None:
+    assert reason(card(2, "Muse feat. Beck"), familiar=True) == "Because you play Muse"
