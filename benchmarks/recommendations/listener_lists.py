@@ -41,6 +41,8 @@ DISCOVERIES: Final = (0.0, 0.3, 0.7, 0.9, 1.0)
 DAYS: Final = 7  # consecutive daily lists, all ignored by the listener
 REPEATED: Final = (0.0, 0.3)
 TIMED_LISTS: Final = 5
+# Of a song by a new artist and a played song whose artist its reason names, unless they share a genre.
+COMMON_LISTENERS: Final = 3
 
 
 class Library:
@@ -54,7 +56,9 @@ class Library:
         self.genres = {row["pk"]: set(genre_keys(names.normalise(row["genres"]))) for row in rows}
         heard = ListeningHistory.objects.values_list("user", "items")
         pairs = {(user, song) for user, items in heard for song in items}
-        self.listeners = Counter(song for _, song in pairs)
+        self.listeners_of: defaultdict[int, set[int]] = defaultdict(set)
+        for user, song in pairs:
+            self.listeners_of[song].add(user)
         self.recordings = {
             row["pk"]: recording_key(row["name"], artist_key(split.lead(row["artist"])), row["album"])
             or str(row["pk"])
@@ -109,8 +113,17 @@ class Checker:
         return "" if percent == f"{100 * item['affinity']:.0f}" else "another share"
 
     def _check_artists(self, item: dict[str, Any], artists: str) -> str:
-        known = {key for one in self.heard for key in possible_artists(self.library.credits[one])}
-        return "" if known.intersection(possible_artists(artists)) else "artist not played"
+        named = set(possible_artists(artists))
+        played = [one for one in self.heard if named & set(possible_artists(self.library.credits[one]))]
+        if not played or item["familiar"]:
+            return "" if played else "artist not played"
+        return "" if any(self._is_near(item["song"], one) for one in played) else "artist not near the song"
+
+    def _is_near(self, song: int, played: int) -> bool:
+        """Whether the songs share a genre or several listeners."""
+        ours, theirs = self.library.genres[song], self.library.genres[played]
+        share_listeners = self.library.listeners_of[song] & self.library.listeners_of[played]
+        return bool(ours & theirs) or len(share_listeners) >= COMMON_LISTENERS
 
     def _check_month(self, item: dict[str, Any], month: str) -> str:
         at = self.last_played.get(item["song"])
@@ -121,7 +134,7 @@ class Checker:
         return "" if fold_key(genre) in shared else "no favourite genre"
 
     def _check_new(self, item: dict[str, Any]) -> str:
-        return "" if self.library.listeners[item["song"]] < FEWEST_LISTENERS else "not new"
+        return "" if len(self.library.listeners_of[item["song"]]) < FEWEST_LISTENERS else "not new"
 
     def _check_new_by_artist(self, item: dict[str, Any]) -> str:
         is_played = bool(self.library.artists[item["song"]] & self.artists)

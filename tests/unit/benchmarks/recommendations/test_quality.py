@@ -10,9 +10,17 @@ from scipy.sparse import csr_array
 
 from benchmarks.__main__ import MUST_BE_MET, exit_code
 from benchmarks.recommendations.listening_data import read_dataset
-from benchmarks.recommendations.quality import fit_best_knn, fit_best_rp3beta, share_changed
+from benchmarks.recommendations.quality import (
+    build_findings,
+    draw_week,
+    fit_best_knn,
+    fit_best_rp3beta,
+    share_changed,
+    share_shown,
+)
 from benchmarks.report import Finding, Report
 from recommender.engine.data import Catalogue, Interactions, TrainingSet
+from recommender.engine.mix.fit import fit_mix
 
 
 def make_training(plays: csr_array, tuning: csr_array | None = None) -> TrainingSet:
@@ -115,6 +123,32 @@ def test_lists_that_share_three_of_four_songs_have_changed_by_a_quarter() -> Non
 
     assert share_changed(first, first) == 0
     assert share_changed(first, second) == 0.25
+
+
+def test_a_week_of_ignored_lists_shows_more_songs_than_one_list() -> None:
+    draw = np.random.default_rng(0)
+    plays = csr_array((draw.random((40, 120)) < 0.1).astype(np.float32))
+    training = make_training(plays)
+    profiles = replace(training.profiles(), keys=np.arange(40))
+
+    week = draw_week(fit_mix(training), profiles)
+
+    assert [lists.shape for lists in week] == [(40, 20)] * 7
+    assert np.mean([len(set(week[0][row]) & set(week[1][row])) for row in range(40)]) < 14
+    assert share_shown(week[:1], 120) < share_shown(week, 120) <= 1
+
+
+def test_the_songs_shown_in_a_week_are_compared_with_the_chart_on_dated_sets() -> None:
+    names = ("random", "popularity", "ease", "mix", "mix_t01", "mix_t02")
+    rows = {name: {"ndcg": 0.1, "week": 0.5} for name in names}
+    rows["mix_t01"]["week"] = 0.9
+    dated = {**rows, "trending": {"ndcg": 0.1, "week": 0.01}, "mix_undated": {"ndcg": 0.1, "week": 0.5}}
+
+    undated, with_chart = build_findings(rows, "set")[-1], build_findings(dated, "set")[-1]
+
+    assert (undated.measure, undated.ratio) == ("set: mix_t01 / ease, songs shown in a week", "1.800")
+    assert with_chart.measure == "set: mix_t01 / trending, songs shown in a week"
+    assert with_chart.ratio == "90.000"
 
 
 def test_a_missed_target_of_the_ranking_quality_is_exit_code_1() -> None:
