@@ -58,11 +58,12 @@ PRELOADED: Final = """
     scipy.sparse.linalg scipy.special scipy.stats sklearn.cluster smtplib threadpoolctl tqdm
     uritemplate whitenoise.base xml.etree.ElementTree yaml
 """.split()  # noqa: SIM905
-# With Django set up. Not the routes and pages, which most commands do not load.
+# With Django set up. The routes, with all pages, because links of incidents and messages need them.
 PRELOADED_AFTER_SETUP: Final = """
-    django_celery_beat.schedulers django_celery_results.backends drf_spectacular.views rest_framework.generics
-    moovitamix.background.beat_scheduler moovitamix.background.measured_task moovitamix.simulation.simulator
-    moovitamix.tasks ingestion.services ingestion.tasks recommender.services recommender.tasks unfold.admin
+    django_celery_beat.schedulers django_celery_results.backends drf_spectacular.views
+    rest_framework.generics moovitamix.background.beat_scheduler moovitamix.background.measured_task
+    moovitamix.simulation.simulator moovitamix.tasks moovitamix.urls ingestion.services ingestion.tasks
+    recommender.services recommender.tasks unfold.admin
 """.split()  # noqa: SIM905
 # Packages of MoovitaMix, all their modules.
 PRELOADED_PACKAGES: Final = ("recommender.engine", "ingestion.source", "ingestion.demo")
