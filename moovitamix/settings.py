@@ -93,6 +93,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+    "moovitamix.security.null_characters.null_character_middleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "moovitamix.security.two_factor.two_factor_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",

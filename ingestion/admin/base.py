@@ -5,7 +5,8 @@ from functools import wraps
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
@@ -38,21 +39,32 @@ ROWS_PER_PAGE = 25
 
 
 class ListedLookups:
-    """Allows only the query parameters of the page's own filters and links.
+    """Allows only the query parameters of the page's own filters and links, and possible ids of rows.
 
     Django allows every lookup of the model's own fields: `?email__gte=` could read e-mail addresses letter by
-    letter, and `?email__regex=` could keep SQLite busy for hours.
+    letter, and `?email__regex=` could keep SQLite busy for hours. It answers 500 to an action on a row whose
+    id can't be one.
 
     Attributes:
         link_lookups: lookups in links from other pages to this list.
     """
 
     link_lookups: ClassVar[tuple[str, ...]] = ()
+    model: Any
     list_filter: ClassVar[Any]
     get_list_filter: Any
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in self.link_lookups or lookup in self._filter_lookups(request)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        try:
+            for row in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                self.model._meta.pk.clean(row, None)
+        except ValidationError:
+            raise BadRequest("A selected row has an impossible id.") from None
+        answer: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
+        return answer
 
     def _filter_lookups(self, request: HttpRequest | None) -> set[str]:
         filters = self.list_filter if request is None else self.get_list_filter(request)

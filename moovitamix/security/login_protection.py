@@ -9,6 +9,7 @@ from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator
 from django.db.models import Max, Sum
 from django.http import HttpRequest
 from unfold.forms import AuthenticationForm
@@ -67,6 +68,13 @@ class AuditedLoginForm(AuthenticationForm):
 
     code = CodeField(label="Code", required=False, help_text="Only if you have set up an authenticator app.")
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Django gives the limit to browsers only. A longer name has no user, and would not fit into the
+        # tables of failed logins.
+        name = self.fields["username"]
+        name.validators.append(MaxLengthValidator(name.max_length))  # type: ignore[attr-defined]
+
     def clean(self) -> Any:
         name = self.cleaned_data.get("username") or ""
         address = login_address(self.request) if self.request is not None else None
@@ -77,7 +85,9 @@ class AuditedLoginForm(AuthenticationForm):
             logger.warning("login_failed user=%r address=%s", name, address)
             record_audit(Action.LOGIN_FAILED, name, address=address)
             raise
-        record_audit(Action.LOGIN, name, address=address)
+        # Without a name, or with a code that can't be read, nobody is logged in.
+        if not self.errors:
+            record_audit(Action.LOGIN, name, address=address)
         return cleaned
 
     def _require_code(self, name: str) -> None:

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
+from django.core.exceptions import BadRequest
 from django.test import Client, RequestFactory
 from django.urls import get_resolver
 
@@ -40,3 +41,24 @@ def test_personal_data_can_not_be_guessed_letter_by_letter(client: Client, query
 
     assert answer.status_code == 400
     assert client.get("/admin/ingestion/listener/?availability=missing").status_code == 200
+
+
+def test_no_admin_action_takes_a_row_whose_id_is_impossible(rf: RequestFactory) -> None:
+    assert get_resolver().url_patterns  # discovers the admins
+    for page in admin.site._registry.values():
+        # Celery's results have texts as ids.
+        impossible = "x" * 10_000 if page.model._meta.pk.get_internal_type() == "CharField" else "9" * 20
+        request = rf.post("/", {"action": "delete_selected", "_selected_action": impossible, "index": "0"})
+        with pytest.raises(BadRequest):
+            page.response_action(request, page.model.objects.none())
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "path", ["/admin/ingestion/song/?q=%00", "/admin/ingestion/rejection/?resource__exact=a%00", "/?%00=1"]
+)
+def test_pages_refuse_null_characters_in_parameters(client: Client, path: str) -> None:
+    client.force_login(User.objects.create_superuser("ada"))
+
+    assert client.get(path).status_code == 400
+    assert client.post("/admin/login/", {"username": "a\0", "password": "x"}).status_code == 400

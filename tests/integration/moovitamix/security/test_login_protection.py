@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from ingestion.alerts.incidents import open_incidents
+from ingestion.models import AuditEntry
 from moovitamix.security.login_protection import locked_logins
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +71,19 @@ def test_a_login_whose_address_cannot_be_read_works_and_guesses_are_counted() ->
 
     assert guess(settings.AXES_FAILURE_LIMIT, address="unknown")[-1] == 429
     assert log_in("ada", PASSWORD, "unknown") == 429
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"username": "x" * 10_000, "password": PASSWORD},
+        {"username": "", "password": PASSWORD},
+        {"username": "ada", "password": PASSWORD, "code": "1" * 13},
+    ],
+)
+def test_a_login_form_that_is_not_valid_is_shown_again_and_recorded_as_no_login(form: dict[str, str]) -> None:
+    assert Client().post(LOGIN, form).status_code == 200
+    assert not AuditEntry.objects.exists()
 
 
 def test_passwords_have_twelve_characters_and_sessions_last_a_working_day() -> None:
