@@ -57,13 +57,17 @@ class ListedLookups:
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in self.link_lookups or lookup in self._filter_lookups(request)
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *rest: Any, **options: Any
+    ) -> HttpResponse | None:
         try:
             for row in request.POST.getlist(ACTION_CHECKBOX_NAME):
                 self.model._meta.pk.clean(row, None)
         except ValidationError:
             raise BadRequest("A selected row has an impossible id.") from None
-        answer: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]
+        answer: HttpResponse | None = super().response_action(  # type: ignore[misc]
+            request, queryset, *rest, **options
+        )
         return answer
 
     def _filter_lookups(self, request: HttpRequest | None) -> set[str]:

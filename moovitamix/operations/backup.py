@@ -5,13 +5,14 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import file_digest, sha256
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from django.apps import apps
@@ -35,6 +36,9 @@ BATCH: Final = 1_000
 # A connection of its own, whose transaction sees one state of the database while others write.
 SNAPSHOT_ALIAS: Final = "snapshot"
 MAX_VALUES: Final = 30_000
+UNFINISHED: Final = ".{}.unfinished"
+# No backup takes so long: its process was killed.
+ABANDONED_AFTER: Final = 86_400  # seconds
 # Made again by `migrate`, with other numbers; users and groups name permissions by their names.
 LEFT_OUT: Final = {"contenttypes.contenttype", "auth.permission", "sessions.session", "admin.logentry"}
 
@@ -58,20 +62,24 @@ class BackupResult:
 def make_backup(folder: Path, storage: Path, now: datetime) -> BackupResult:
     """Write a backup into a new folder below `folder`, while the service runs; it appears when complete."""
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%S}Z"
-    target, unfinished = folder / name, folder / f".{name}.unfinished"
+    target, unfinished = folder / name, folder / UNFINISHED.format(name)
     (unfinished / TABLES).mkdir(parents=True)
-    with _snapshot() as alias:
-        tables = {model._meta.label_lower: _dump(model, alias, unfinished) for model in _models()}
-        migrations = _migrations(alias)
-    # After the tables: artifacts are written before their version's row, and never changed.
-    files = _copy_models(storage, unfinished / MODELS)
-    manifest = {
-        "format": FORMAT, "made_at": now.isoformat(), "migrations": migrations, "tables": tables,
-        "files": files,
-    }  # fmt: skip
-    (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    _sync(unfinished)
-    unfinished.rename(target)
+    try:
+        with _snapshot() as alias:
+            tables = {model._meta.label_lower: _dump(model, alias, unfinished) for model in _models()}
+            migrations = _migrations(alias)
+        # After the tables: artifacts are written before their version's row, and never changed.
+        files = _copy_models(storage, unfinished / MODELS)
+        manifest = {
+            "format": FORMAT, "made_at": now.isoformat(), "migrations": migrations, "tables": tables,
+            "files": files,
+        }  # fmt: skip
+        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        _sync(unfinished)
+        unfinished.rename(target)
+    finally:
+        # What a full disk interrupts must not keep it full.
+        shutil.rmtree(unfinished, ignore_errors=True)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     rows = sum(table["rows"] for table in tables.values())
     logger.info("backup_made folder=%s rows=%s files=%s bytes=%s", target, rows, len(files), size)
@@ -85,11 +93,17 @@ def verify_backup(folder: Path) -> dict[str, Any]:
         BackupDamaged: a file is missing or differs.
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        manifest = _read_manifest(folder)
     except (OSError, ValueError) as error:
         raise BackupDamaged(f"{folder} is not a complete backup: {error}") from None
     if manifest.get("format") != FORMAT:
         raise BackupDamaged(f"{folder} has the format {manifest.get('format')}, and not {FORMAT}.")
+    if missing := {"tables", "files", "migrations"} - set(manifest):
+        raise BackupDamaged(f"The manifest of {folder} lacks {', '.join(sorted(missing))}.")
+    # A manifest made by somebody else must not write outside the folder of models.
+    for name in manifest["files"]:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise BackupDamaged(f"The manifest names {name}, which is outside the backup.")
     for label, table in manifest["tables"].items():
         _require_hash(folder / TABLES / f"{label}.jsonl.gz", table["file_sha256"])
     for name, digest in manifest["files"].items():
@@ -107,6 +121,21 @@ def restore_backup(folder: Path, storage: Path) -> BackupResult:
     manifest = verify_backup(folder)
     _require_same_migrations(manifest)
     _require_empty(storage)
+    try:
+        # Before the tables: without the disk space for its models, a database stays empty.
+        for name in manifest["files"]:
+            (storage / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / MODELS / name, storage / name)
+        _restore_tables(folder, manifest)
+    except BaseException:
+        _remove_content(storage)
+        raise
+    rows = sum(table["rows"] for table in manifest["tables"].values())
+    logger.info("backup_restored folder=%s rows=%s files=%s", folder, rows, len(manifest["files"]))
+    return BackupResult(folder, rows, len(manifest["files"]), 0)
+
+
+def _restore_tables(folder: Path, manifest: dict[str, Any]) -> None:
     with transaction.atomic():
         for model in _models():
             # Groups that the migrations made, which the backup has too.
@@ -115,32 +144,47 @@ def restore_backup(folder: Path, storage: Path) -> BackupResult:
             _load(model, folder / TABLES / f"{model._meta.label_lower}.jsonl.gz")
         _reset_sequences()
         _compare(manifest)
-    for name in manifest["files"]:
-        (storage / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / MODELS / name, storage / name)
-    rows = sum(table["rows"] for table in manifest["tables"].values())
-    logger.info("backup_restored folder=%s rows=%s files=%s", folder, rows, len(manifest["files"]))
-    return BackupResult(folder, rows, len(manifest["files"]), 0)
+
+
+def _remove_content(storage: Path) -> None:
+    """Remove the models of a failed restore from a folder that was empty before."""
+    for path in storage.iterdir() if storage.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def newest_backup(folder: Path) -> datetime | None:
     """When the newest complete backup was made; its hashes are not compared."""
     times = []
-    for manifest in folder.glob(f"*/{MANIFEST}"):
+    for manifest in folder.glob(f"[!.]*/{MANIFEST}"):
         try:
-            times.append(datetime.fromisoformat(json.loads(manifest.read_text())["made_at"]))
-        except (OSError, ValueError, KeyError):
+            # An aware time, whatever the manifest says.
+            times.append(datetime.fromisoformat(_read_manifest(manifest.parent)["made_at"]).astimezone(UTC))
+        except (OSError, ValueError, TypeError, KeyError):
             logger.warning("backup_not_readable folder=%s", manifest.parent)
     return max(times, default=None)
 
 
 def delete_old_backups(folder: Path, keep: int) -> list[Path]:
     """Delete all but the newest backups, and what interrupted ones have left."""
-    complete = sorted(manifest.parent for manifest in folder.glob(f"*/{MANIFEST}"))
-    old = complete[:-keep] if keep else []
+    complete = sorted(manifest.parent for manifest in folder.glob(f"[!.]*/{MANIFEST}"))
+    abandoned = [
+        path for path in folder.glob(UNFINISHED.format("*"))
+        if time.time() - path.stat().st_mtime > ABANDONED_AFTER
+    ]  # fmt: skip
+    old = [*(complete[:-keep] if keep else []), *abandoned]
     for path in old:
         shutil.rmtree(path)
     return old
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    if not isinstance(manifest, dict):
+        raise ValueError("The manifest is no JSON object.")  # noqa: TRY004
+    return manifest
 
 
 def _models() -> list[type[Model]]:

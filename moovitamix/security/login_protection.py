@@ -73,7 +73,7 @@ class AuditedLoginForm(AuthenticationForm):
         # Django gives the limit to browsers only. A longer name has no user, and would not fit into the
         # tables of failed logins.
         name = self.fields["username"]
-        name.validators.append(MaxLengthValidator(name.max_length))  # type: ignore[attr-defined]
+        name.validators.append(MaxLengthValidator(name.max_length))
 
     def clean(self) -> Any:
         name = self.cleaned_data.get("username") or ""

@@ -53,7 +53,10 @@ class Command(GuidedCommand):
         if folder is None:
             raise CommandError("Name a folder, or set BACKUP_DIR: python manage.py backup FOLDER")
         require_migrations()
-        made = make_backup(folder.resolve(), Path(settings.MODEL_STORAGE), timezone.now())
+        try:
+            made = make_backup(folder.resolve(), Path(settings.MODEL_STORAGE), timezone.now())
+        except OSError as error:
+            raise CommandError(f"No backup was made: {error}") from None
         self.stdout.write(
             f"{made.folder}: {made.rows} rows, {made.files} model files, {made.bytes / 1e6:.1f} MB."
         )

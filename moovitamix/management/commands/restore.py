@@ -37,6 +37,8 @@ class Command(GuidedCommand):
             done = restore_backup(options["backup"].resolve(), Path(settings.MODEL_STORAGE))
         except (BackupDamaged, NotEmpty) as problem:
             raise CommandError(str(problem)) from None
+        except OSError as error:
+            raise CommandError(f"Nothing was restored: {error}") from None
         self.stdout.write(
             f"{done.rows} rows and {done.files} model files are restored; every table equals the backup."
         )

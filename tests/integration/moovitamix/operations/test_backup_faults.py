@@ -1,0 +1,84 @@
+"""Backups that fail leave nothing behind, and manifests that others wrote are refused."""
+
+import json
+import os
+import time
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from moovitamix.operations import backup
+
+pytestmark = pytest.mark.django_db
+NOW = datetime(2026, 11, 29, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A backup of an empty database and one model."""
+    # A test may use no further connection; test_backup.py makes backups with one.
+    monkeypatch.setattr(backup, "_snapshot", lambda: nullcontext("default"))
+    storage = tmp_path / "models"
+    (storage / "2026w48.1").mkdir(parents=True)
+    (storage / "2026w48.1" / "centers.npy").write_bytes(b"a model")
+    return backup.make_backup(tmp_path / "backups", storage, NOW).folder
+
+
+def change_manifest(made: Path, **changes: Any) -> None:
+    file = made / backup.MANIFEST
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_a_backup_that_fails_leaves_no_files(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="not empty"):
+        backup.make_backup(made.parent, tmp_path / "models", NOW)
+
+    assert list(made.parent.iterdir()) == [made]
+
+
+def test_what_a_killed_backup_left_is_deleted_after_a_day_and_never_counts(made: Path) -> None:
+    killed, running = (
+        made.parent / ".20261128T030000Z.unfinished",
+        made.parent / ".20261129T030001Z.unfinished",
+    )
+    for folder in (killed, running):
+        folder.mkdir()
+        (folder / backup.MANIFEST).write_text(json.dumps({"made_at": "2026-11-29T09:00:00+00:00"}))
+    os.utime(killed, (time.time() - 90_000,) * 2)
+
+    assert backup.newest_backup(made.parent) == NOW
+    assert backup.delete_old_backups(made.parent, 5) == [killed]
+    assert set(made.parent.iterdir()) == {made, running}
+
+
+@pytest.mark.parametrize("name", ["../outside.npy", "/outside.npy", "a/../../outside.npy"])
+def test_a_manifest_can_not_write_outside_the_folder_of_models(made: Path, tmp_path: Path, name: str) -> None:
+    change_manifest(made, files={name: "0" * 64})
+
+    with pytest.raises(backup.BackupDamaged, match="outside the backup"):
+        backup.restore_backup(made, tmp_path / "restored")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{", '{"format": 1}'])
+def test_a_manifest_of_another_form_is_refused_and_no_newest_backup(made: Path, text: str) -> None:
+    (made / backup.MANIFEST).write_text(text)
+
+    with pytest.raises(backup.BackupDamaged):
+        backup.verify_backup(made)
+    assert backup.newest_backup(made.parent) is None
+
+
+def test_a_restore_that_fails_leaves_no_models(made: Path, tmp_path: Path) -> None:
+    tables = json.loads((made / backup.MANIFEST).read_text())["tables"]
+    tables["ingestion.song"]["rows"] += 1
+    change_manifest(made, tables=tables)
+
+    with pytest.raises(backup.BackupDamaged, match=r"ingestion\.song has 0 rows"):
+        backup.restore_backup(made, tmp_path / "restored")
+
+    assert list((tmp_path / "restored").iterdir()) == []
+    assert not User.objects.exists()
