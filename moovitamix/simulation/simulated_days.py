@@ -44,9 +44,8 @@ class SimulatedClock:
         return self._moment + timedelta(seconds=time.monotonic() - self._since)
 
     def move_to(self, moment: datetime) -> None:
-        """Move forward, never back, and clear the cache of running experiments."""
+        """Move forward, never back."""
         self._moment, self._since = max(moment, self()), time.monotonic()
-        assignment.RUNNING_EXPERIMENTS.invalidate()
 
     @contextmanager
     def replace_system_time(self) -> Iterator[None]:

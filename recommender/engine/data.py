@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,8 @@ class Profiles:
     keys: NDArray[np.int64] | None = None  # listener ids, which seed each listener's random draws
     # Shape (n, n_songs), further songs that may not be recommended; None: none.
     excluded: csr_array | None = None
+    # What a model computed from these histories, for its next calls; freed with this object.
+    memo: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def n(self) -> int:

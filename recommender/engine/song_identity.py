@@ -30,20 +30,24 @@ class SongIdentity:
         codes: list[int] = self.artists[self.artist_starts[song] : self.artist_starts[song + 1]].tolist()
         return codes
 
+    def have_several_artists(self, songs: NDArray[np.integer]) -> NDArray[np.bool_]:
+        return np.asarray(self.artist_starts[np.asarray(songs) + 1] - self.artist_starts[songs] > 1)
+
     def have_artist(self, songs: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
-        found, places = self._flat_artists(songs)
+        found, places = self.flat_artists(songs)
         counts = np.bincount(places, weights=np.isin(found, codes), minlength=len(songs))
         return np.asarray(counts > 0)
 
     def all_artists_of(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
-        return np.unique(self._flat_artists(songs)[0])
+        return np.unique(self.flat_artists(songs)[0])
 
     def select(self, songs: NDArray[np.integer]) -> Self:
-        artists, places = self._flat_artists(songs)
+        artists, places = self.flat_artists(songs)
         starts = np.concatenate([[0], np.cumsum(np.bincount(places, minlength=len(songs)))])
         return type(self)(artists, starts.astype(np.int64), np.asarray(self.recordings[songs]))
 
-    def _flat_artists(self, songs: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    def flat_artists(self, songs: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+        """Artist codes of song 0, lead first, then of song 1, ...; and each code's index in `songs`."""
         starts = self.artist_starts[songs]
         widths = self.artist_starts[np.asarray(songs) + 1] - starts
         places = np.repeat(np.arange(len(songs)), widths)

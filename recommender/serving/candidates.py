@@ -190,8 +190,10 @@ def _with_rerecommended(
 def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[int, tuple[int, ...]]:
     """Codes of further credited artists and, negative, of recordings that have copies, by song id."""
     found = {}
-    has_copies = model.has_copies[columns].tolist()
-    for column, copied in zip(columns.tolist(), has_copies, strict=True):
+    has_copies = model.has_copies[columns]
+    # Most songs have neither.
+    wanted = has_copies | model.identity.have_several_artists(columns)
+    for column, copied in zip(columns[wanted].tolist(), has_copies[wanted].tolist(), strict=True):
         credited = model.identity.artists_of(column)[1:]
         recording = [-1 - int(model.identity.recordings[column])] if copied else []
         if credited or recording:

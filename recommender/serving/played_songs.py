@@ -38,16 +38,16 @@ class PlayedSongs:
     def _by_artist_of(self, columns: NDArray[np.integer]) -> dict[int, int]:
         """Map each familiar candidate's song id to the most played song by one of its artists."""
         identity, song_ids = self._model.identity, self._model.song_ids
-        best: dict[int, int] = {}
-        for column in self._columns.tolist():
-            for code in identity.artists_of(column):
-                best.setdefault(code, int(song_ids[column]))
-        found = {}
-        for column in columns.tolist():
-            known = [best[code] for code in identity.artists_of(column) if code in best]
-            if known:
-                found[int(song_ids[column])] = known[0]
-        return found
+        played_codes, played = identity.flat_artists(self._columns)
+        if not len(played_codes):
+            return {}
+        # The first of each artist's songs is the most played, the first of a candidate's artists its lead.
+        codes, first = np.unique(played_codes, return_index=True)
+        asked_codes, asked = identity.flat_artists(columns)
+        places, is_known = find_columns(codes, asked_codes)
+        candidates, lead = np.unique(asked[is_known], return_index=True)
+        songs = self._columns[played[first[places[is_known][lead]]]]
+        return dict(zip(song_ids[columns[candidates]].tolist(), song_ids[songs].tolist(), strict=True))
 
     def _nearest_to(self, columns: NDArray[np.int32], row: Profiles) -> dict[int, tuple[int, ...]]:
         """Map candidates' song ids to at most two played songs near them, each by another lead artist."""

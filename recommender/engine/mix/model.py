@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.nearest_plays import find_nearest_plays
 from recommender.engine.mix.new_songs import MixNewSongRanker
 from recommender.engine.mix.scoring import (
+    NeighbourVotes,
     batch_terms,
     online_terms,
     preselect_songs,
@@ -105,6 +106,12 @@ class MixModel:
         )
 
 
+class _ScoredListener(NamedTuple):
+    model: MixModel
+    features: ListenerFeatures
+    votes: NeighbourVotes
+
+
 @dataclass(frozen=True)
 class OnlineMixModel:
     """A `ServableModel`; its scores equal those of `MixModel.scores` up to rounding."""
@@ -135,8 +142,7 @@ class OnlineMixModel:
         budget = budget or int(
             min(MOST_PRESELECTED, max(FEWEST_PRESELECTED, PRESELECTED_SHARE * mix.n_songs))
         )
-        features = mix.listener_features(profile)
-        votes = sum_neighbour_votes(mix.components, features, profile)
+        _, features, votes = self._scored_listener(profile)
         songs = preselect_songs(mix.components, mix.weights, features, profile, votes, budget)
         while len(songs) < n and budget < mix.n_songs:
             budget *= 4
@@ -145,15 +151,13 @@ class OnlineMixModel:
         best = top_places(scores, n)
         return ScoredSongs(songs[best].astype(np.int32), scores[best])
 
-    def score(
-        self, profile: Profiles, songs: NDArray[np.int32], features: ListenerFeatures | None = None
-    ) -> NDArray[np.float32]:
-        features = features or self.mix.listener_features(profile)
+    def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
+        features = self._features(profile)
         return self._blend(features, self._terms(features, profile, songs), songs)
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """Each term's contribution to the songs' scores; the contributions add up to `score`."""
-        features = self.mix.listener_features(profile)
+        features = self._features(profile)
         terms = self._terms(features, profile, songs)
         scale = self.mix.weights.astype(np.float32) * (1 - features.cold_start_weight[0])
         contributions = terms * scale[:, np.newaxis]
@@ -169,12 +173,24 @@ class OnlineMixModel:
     @cached_property
     def new_song_ranker(self) -> MixNewSongRanker:
         mix = self.mix
-        return MixNewSongRanker(mix.components, mix.listener_features, self.score, self.space_arrays)
+        return MixNewSongRanker(mix.components, self._features, self.score, self.space_arrays)
+
+    def _features(self, profile: Profiles) -> ListenerFeatures:
+        return self._scored_listener(profile).features
+
+    def _scored_listener(self, profile: Profiles) -> "_ScoredListener":
+        """The listener's features and votes, computed once for two or three calls."""
+        scored: _ScoredListener | None = profile.memo.get("mix")
+        if scored is None or scored.model is not self.mix:
+            features = self.mix.listener_features(profile)
+            votes = sum_neighbour_votes(self.mix.components, features, profile)
+            scored = profile.memo["mix"] = _ScoredListener(self.mix, features, votes)
+        return scored
 
     def _terms(
         self, features: ListenerFeatures, profile: Profiles, songs: NDArray[np.int32]
     ) -> NDArray[np.float32]:
-        votes = sum_neighbour_votes(self.mix.components, features, profile)
+        votes = self._scored_listener(profile).votes
         return online_terms(self.mix.components, features, profile, votes, songs)
 
     def _blend(

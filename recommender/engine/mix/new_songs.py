@@ -6,7 +6,7 @@ The blend ranks them below all others, so lists give them places of their own (s
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,20 +28,13 @@ LEAST_SIMILARITY: Final = 0.1  # a cosine; songs that share a genre alone are ab
 BLOCK_CELLS: Final = 2_000_000  # similarities in memory at a time: 8 MB
 
 
-class ScoreSongs(Protocol):
-    def __call__(
-        self, profile: Profiles, songs: NDArray[np.int32], features: ListenerFeatures | None = None
-    ) -> NDArray[np.float32]:
-        """Scores of these songs; `features`: the profile's, if they are known."""
-
-
 @dataclass(frozen=True)
 class MixNewSongRanker:
     """Ranks new songs by the content features and scores of a `mix` model."""
 
     components: MixComponents
     listener_features: Callable[[Profiles], ListenerFeatures]
-    score: ScoreSongs
+    score: Callable[[Profiles, NDArray[np.int32]], NDArray[np.float32]]
     space_arrays: Mapping[str, NDArray[Any]]  # of the feature space; {} in artifacts without one
 
     @cached_property
@@ -76,7 +69,7 @@ class MixNewSongRanker:
             return values
         shortlist = top_places(artist + cosine, SHORTLIST)
         known, inverse = np.unique(chosen.nearest[shortlist], return_inverse=True)
-        scores = self.score(profile, known.astype(np.int32), features)[inverse.reshape(len(shortlist), -1)]
+        scores = self.score(profile, known.astype(np.int32))[inverse.reshape(len(shortlist), -1)]
         mean = standardise_rows(scores.mean(axis=1)[np.newaxis])[0]
         values[places[shortlist]] = mean + artist[shortlist] + np.float32(COSINE_WEIGHT) * cosine[shortlist]
         return values
