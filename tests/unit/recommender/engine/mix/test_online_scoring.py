@@ -120,6 +120,20 @@ def test_given_songs_are_scored_like_in_the_batch(training: TrainingSet, mix: Mi
     np.testing.assert_allclose(found, mix.scores(profile)[0][songs], rtol=1e-3, atol=1e-4)
 
 
+def test_what_one_model_kept_of_a_listener_does_not_reach_another_model(
+    training: TrainingSet, mix: MixModel
+) -> None:
+    profile, same = listener(training, 5), listener(training, 5)
+    songs = np.setdiff1d(np.arange(60), profile.plays.indices).astype(np.int32)
+    other = OnlineMixModel(replace(mix, components=replace(mix.components, neighbours={})))
+
+    first = OnlineMixModel(mix).score(profile, songs)
+    after, alone = other.score(profile, songs), other.score(same, songs)
+
+    np.testing.assert_array_equal(after, alone)
+    assert not np.allclose(first, after)
+
+
 def test_a_listener_who_has_played_every_song_has_no_candidates(training: TrainingSet, mix: MixModel) -> None:
     profile = Profiles(csr_array(np.ones((1, SONGS), dtype=np.float32)))
 
