@@ -184,6 +184,12 @@ def _refresh_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:
         "F1 slow burn (equal for 4 days, then -10) promoted, 60 listeners",
         promoted(replace(few, effect=-0.1, novelty=0.1, novelty_days=4)), 0.05,
     )  # fmt: skip
+    for group in (few, many):
+        bots = group.listeners // 10
+        yield _at_most(
+            f"F5 refresh of -10 points with {bots} bots of {group.listeners} promoted",
+            promoted(replace(group, effect=-0.1, fans=bots)), 0.2,
+        )  # fmt: skip
     for group in (replace(few, effect=-0.1), replace(many, effect=-0.05)):
         name = (
             f"refresh {group.effect * 100:+.0f} points rejected or rolled back, {group.listeners} listeners"
@@ -382,6 +388,7 @@ def _loop_rows(decide: DecisionRule) -> Iterator[tuple[str, Callable[[int, int],
     yield "F4 change +3 promoted", planted(change, effect=0.03)
     yield "F5 a tenth bots, the others at 0: change promoted", planted(change, fans=0.1)
     yield "F5 a twentieth fans, the others at -5: change promoted", planted(change, fans=0.05, effect=-0.05)
+    yield "F5 a tenth bots, the others at -10: refresh promoted", planted(refresh, fans=0.1, effect=-0.1)
     yield "F8 broken for one listener in ten: stopped on day 1", _breaks_for_a_tenth
     yield "F3 refreshes .5 points worse each: incident by week 12", _ratchet_opens_incident
     yield "F3 equal refreshes: incident by week 12", partial(_ratchet_opens_incident, step=0.0)

@@ -43,7 +43,7 @@ DECISION_MODULES: Final = (
 )  # fmt: skip
 # A test compares it with the modules. If they change, and stored decisions still get the same verdicts, the
 # digest of the last release joins those below.
-CODE_OF_THIS_VERSION: Final = "d3959546301954986ffa54ee38e1db5fcba284f6ded55979d9aa9ae908bd4a17"
+CODE_OF_THIS_VERSION: Final = "820bf78aa6f054ef38ad93b53413b6104bb8b2224dc962bdb1db7d99cd869b88"
 # Code of earlier releases, whose rules are kept by version.
 CODE_OF_EARLIER_VERSIONS: Final = frozenset(
     {

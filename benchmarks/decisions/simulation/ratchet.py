@@ -117,5 +117,6 @@ def _refresh_evidence(
     z = (2 * wins - rounds) / math.sqrt(rounds)
     return ExperimentEvidence(
         kind=ExperimentKind.REFRESH, days=rules.refresh_days + rules.extra_days(unproven), wins=round(wins),
-        losses=round(rounds - wins), listeners=listeners, z=float(z), gate=True, unproven=unproven,
+        losses=round(rounds - wins), capped_balance=float(2 * wins - rounds), listeners=listeners, z=float(z),
+        gate=True, unproven=unproven,
     )  # fmt: skip

@@ -99,7 +99,8 @@ def _decide_refresh(evidence: ExperimentEvidence, rules: DecisionRules) -> Outco
             f"{evidence.open_lists} lists of {days} wait for their 48 hours of listening: {score}."
         )
     if evidence.listeners >= rules.fewest_listeners and rounds >= rules.fewest_rounds:
-        behind = 0.5 - evidence.wins / rounds
+        capped = -evidence.capped_balance / (2 * rounds)
+        behind = capped if rules.capped_share else 0.5 - evidence.wins / rounds
         z = f"z = {evidence.z:.2f}"
         least = rules.unproven_share if extra else rules.refresh_share
         lowest = rules.lowest_z(evidence.unproven)

@@ -3,6 +3,7 @@
 Stored with every decision: a new threshold needs a default that earlier versions of the rules had.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -52,6 +53,8 @@ class DecisionRules:
     preference_z: float = 0.0
     preference_cap: float = 1.0  # standard deviations of a listener's balance that are a full preference
     recent_days: int = 0  # a change must not lose the lists of these last closed days
+    # A refresh's share of the rounds is computed from limited balances too, whose limit grows with the test.
+    capped_share: bool = False
 
     def extra_days(self, unproven: int) -> int:
         """Days by which a refresh is tested longer, after `unproven` refreshes in a row without a win."""
@@ -61,6 +64,13 @@ class DecisionRules:
         """The mean preference from which a change is promoted on a day; `error` is its standard error."""
         # Of thirty daily checks one may pass by chance, so those with fewer rounds must be surer.
         return self.tolerated_share + self.preference_z * error * self.deadline / max(1, day)
+
+    def balance_cap(self, unproven: int) -> float:
+        """The largest balance of wins and losses that one listener counts with in a refresh."""
+        days = self.refresh_until - self.refresh_from + 1
+        # In four times the days, chance makes twice the balance.
+        growth = math.sqrt((days + self.extra_days(unproven)) / days) if self.capped_share else 1.0
+        return self.refresh_cap * growth
 
     def lowest_z(self, unproven: int) -> float:
         """The z below which a refresh may be rejected, after `unproven` refreshes in a row without a win."""
@@ -98,4 +108,5 @@ DEFAULT_RULES: Final = replace(
     preference_z=1.3,
     preference_cap=0.7,
     recent_days=7,
+    capped_share=True,
 )

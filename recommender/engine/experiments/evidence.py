@@ -97,6 +97,9 @@ class ExperimentEvidence:
     preference_error: float = 0.0  # its standard error
     recent_wins: int = 0  # rounds of the last closed days
     recent_losses: int = 0
+    capped_balance: float = (
+        0.0  # sum of the listeners' limited balances, from which a refresh's z is computed
+    )
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

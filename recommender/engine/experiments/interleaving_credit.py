@@ -132,7 +132,8 @@ def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unprove
     decided = wins + losses > 0
     balances = (wins - losses)[decided]
     if kind == ExperimentKind.REFRESH:
-        balances = np.clip(balances, -rules.refresh_cap, rules.refresh_cap)
+        cap = rules.balance_cap(unproven)
+        balances = np.clip(balances, -cap, cap)
     has_preference = wins + losses >= ROUNDS_OF_A_PREFERENCE
     # Ties of activity are decided by the listener's id, so that a recount gives the same thirds.
     by_activity = np.lexsort((people, -(wins + losses)))[: int(decided.sum())]
@@ -155,10 +156,14 @@ def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unprove
     }  # fmt: skip
     if rules.recent_days:
         counts |= _mean_preference(wins[has_preference], losses[has_preference], rules.preference_cap)
-        recent = lists.days > lists.days.max(initial=0) - rules.recent_days
-        counts["recent_wins"] = int(lists.wins[recent].sum())
-        counts["recent_losses"] = int(lists.losses[recent].sum())
+        counts |= _count_recent_rounds(lists, rules.recent_days)
+        counts["capped_balance"] = float(balances.sum())
     return counts
+
+
+def _count_recent_rounds(lists: ClosedLists, days: int) -> dict[str, int]:
+    recent = lists.days > lists.days.max(initial=0) - days
+    return {"recent_wins": int(lists.wins[recent].sum()), "recent_losses": int(lists.losses[recent].sum())}
 
 
 def _mean_preference(wins: NDArray[np.int64], losses: NDArray[np.int64], cap: float) -> dict[str, float]:

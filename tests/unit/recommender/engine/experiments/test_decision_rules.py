@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,9 @@ WORSE = GuardrailDifference("Engagement", -0.3, -0.5, -0.1, challengers=30, cham
 
 def refresh(**numbers: object) -> ExperimentEvidence:
     usual = {"days": 13, "wins": 20, "losses": 20, "listeners": 25, "z": 0.0, "gate": True}
-    return ExperimentEvidence("refresh", **{**usual, **numbers})  # type: ignore[arg-type]
+    known: dict[str, Any] = {**usual, **numbers}
+    known.setdefault("capped_balance", float(known["wins"] - known["losses"]))
+    return ExperimentEvidence("refresh", **known)
 
 
 def change(**numbers: object) -> ExperimentEvidence:
@@ -66,6 +69,8 @@ def change(**numbers: object) -> ExperimentEvidence:
         (refresh(days=34, unproven=2, wins=97, losses=103, z=-0.29), DecisionOutcome.PROMOTE),
         (refresh(days=13, unproven=1, wins=97, losses=103, z=-0.42), DecisionOutcome.PROMOTE),
         (refresh(days=13, unproven=1), DecisionOutcome.PROMOTE),
+        # Bots win most rounds, the others lose theirs.
+        (refresh(wins=30, losses=20, capped_balance=-8.0, z=-2.0), DecisionOutcome.REJECT),
     ],
 )
 def test_a_refresh_is_promoted_unless_it_is_worse(

@@ -123,6 +123,13 @@ def test_one_listener_moves_the_balance_of_a_refresh_by_four_rounds_at_most() ->
     )
 
 
+def test_the_limit_of_a_listeners_balance_grows_with_the_test() -> None:
+    lists = closed(*[(1, day, 3, 0) for day in range(4, 32)], *[(other, 4, 0, 2) for other in range(2, 12)])
+
+    assert count_rounds(lists, "refresh", DEFAULT_RULES, unproven=1)["capped_balance"] == 4 - 20
+    assert count_rounds(lists, "refresh", DEFAULT_RULES, unproven=2)["capped_balance"] == 8 - 20
+
+
 def test_listeners_with_two_decisive_rounds_have_a_preference() -> None:
     lists = closed((1, 4, 2, 0), (2, 4, 0, 2), (3, 4, 1, 1), (4, 4, 1, 0), (5, 4, 0, 0), (6, 4, 3, 0))
 
