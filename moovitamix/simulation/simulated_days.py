@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 SUNDAY, MONDAY = 6, 0
 TESTED: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
-SIMULATION_ACTOR: Final = "the rehearsal"
+SIMULATION_ACTOR: Final = "the simulation"
 # The corrupted arrays are shifted by this share of the songs, so each song gets another song's values.
 SHIFT_SHARE: Final = 0.5
 # The arrays that determine which songs listeners get; the clusters stay unchanged.

@@ -5,7 +5,10 @@
   const SCALES = { zero: { beginAtZero: true }, ratio: { type: "logarithmic" }, share: { suggestedMin: 40, suggestedMax: 60 } };
   const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   // A canvas does not resolve CSS variables.
-  const colour = (value) => (/^var\(/.test(value || "") ? style(value.slice(4, -1)) || "#7c3aed" : value);
+  const colour = (value) => {
+    if (Array.isArray(value)) return value.map(colour);
+    return /^var\(/.test(value || "") ? style(value.slice(4, -1)) || "#7c3aed" : value;
+  };
 
   // The names of the largest bubbles.
   const LABELS = {
@@ -13,7 +16,11 @@
     afterDatasetsDraw(chart) {
       const { ctx, chartArea } = chart;
       ctx.save();
-      ctx.fillStyle = style("--mm-muted") || "#64748b";
+      ctx.fillStyle = getComputedStyle(chart.canvas).color;
+      // Keeps a name legible on its bubble.
+      ctx.strokeStyle = style("--mm-surface") || "#fff";
+      ctx.lineWidth = 3;
+      ctx.lineJoin = "round";
       ctx.font = "12px sans-serif";
       const drawn = [];
       chart.getDatasetMeta(0).data.forEach((bubble, index) => {
@@ -25,6 +32,7 @@
         if (drawn.some((one) => Math.abs(one.y - bubble.y) < 14 && Math.abs(one.x - x) < one.half + half)) return;
         drawn.push({ x, y: bubble.y, half });
         ctx.textAlign = "center";
+        ctx.strokeText(label, x, bubble.y + 4);
         ctx.fillText(label, x, bubble.y + 4);
       });
       ctx.restore();

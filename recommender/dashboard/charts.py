@@ -43,6 +43,9 @@ SMALL_POINT, LARGE_POINT = 2, 5
 THIRD_COLOUR: Final = "#0d9488"
 MAX_EXAMPLES: Final = 3
 MAX_MAP_LABELS: Final = 10  # more would cover each other
+# In hexadecimal, because a variable of the style sheet can't get an opacity.
+MAP_COLOURS: Final = ("#7c3aed", *SERIES_COLOURS[1:])
+MAP_OPACITY: Final = "88"  # bubbles cover each other
 NO_MODEL_HINT: Final = "There is no model yet. Train one: python manage.py retrain"
 BASELINE_NAMES: Final = {"popularity": "popular songs", "rp3beta": "RP3beta"}
 NO_MEASURE_HINT: Final = "No version has been evaluated yet; the next training evaluates its version."
@@ -254,8 +257,8 @@ def map_plot(version: ModelVersion | None) -> Plot:
         for cluster in placed
     ]  # fmt: skip
     families = sorted({_family_name(cluster) for cluster in placed})
-    hues = {name: SERIES_COLOURS[place % len(SERIES_COLOURS)] for place, name in enumerate(families)}
-    colours = [f"{hues[_family_name(cluster)]}88" for cluster in placed]
+    hues = {name: MAP_COLOURS[place % len(MAP_COLOURS)] for place, name in enumerate(families)}
+    colours = [f"{hues[_family_name(cluster)]}{MAP_OPACITY}" for cluster in placed]
     data = json.dumps({"datasets": [{"label": "Clusters", "data": bubbles, "backgroundColor": colours}]})
     return Plot(
         "Clusters",

@@ -1,5 +1,6 @@
 """The models page and its neighbours in a browser: light, dark, phone, screen reader; empty and filled."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -90,7 +91,14 @@ def test_every_chart_of_the_models_page_is_drawn(
 
     staff.wait_for_function("[...document.querySelectorAll('canvas')].every(one => Chart.getChart(one))")
 
+    colours = staff.evaluate(
+        "[...document.querySelectorAll('canvas')].map(one => Chart.getChart(one))"
+        ".find(one => one.config.type === 'bubble').data.datasets[0].backgroundColor"
+    )
     assert staff.locator("canvas").count() == 5
+    # One for each cluster, by its style family.
+    assert isinstance(colours, list)
+    assert all(re.fullmatch(r"#[0-9a-f]{8}", colour) for colour in colours)
 
 
 def test_an_empty_models_page_has_no_serious_accessibility_fault(
