@@ -42,9 +42,9 @@ class PlayedSongs:
         if not len(played_codes):
             return {}
         # The first of each artist's songs is the most played, the first of a candidate's artists its lead.
-        codes, first = np.unique(played_codes, return_index=True)
+        codes, first = np.unique(played_codes.astype(np.int64), return_index=True)
         asked_codes, asked = identity.flat_artists(columns)
-        places, is_known = find_columns(codes, asked_codes)
+        places, is_known = find_columns(codes, asked_codes.astype(np.int64))
         candidates, lead = np.unique(asked[is_known], return_index=True)
         songs = self._columns[played[first[places[is_known][lead]]]]
         return dict(zip(song_ids[columns[candidates]].tolist(), song_ids[songs].tolist(), strict=True))
