@@ -370,6 +370,8 @@ CELERY_WORKER_MAX_MEMORY_PER_CHILD = 500_000
 TRAINING_PROCESSES = env.integer("TRAINING_PROCESSES", 0, minimum=0, maximum=1_000)
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "moovitamix.background.beat_scheduler:TimetableScheduler"
+# When an entry was sent is written at once: another Beat that takes over must not send it again.
+CELERY_BEAT_SYNC_EVERY = 1
 
 # --- Alerts ----------------------------------------------------------------------------------------
 ALERT_EMAILS = env.string_list("ALERT_EMAILS")

@@ -2,9 +2,12 @@
 
 import secrets
 from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from ingestion.jobs.lock import is_process_alive, lock_owner
 from ingestion.models import Lease
 
 
@@ -21,13 +24,39 @@ class HeldLease:
 
 
 def take_lease(name: str, now: datetime, duration: timedelta) -> HeldLease | None:
-    """Take a lease, also an expired one of a process that died; None if another process holds it."""
-    holder = secrets.token_hex(16)
-    if Lease.objects.filter(name=name, until__lte=now).update(holder=holder, until=now + duration):
-        return HeldLease(name, holder)
-    try:
-        with transaction.atomic():
-            Lease.objects.create(name=name, holder=holder, until=now + duration)
-    except IntegrityError:
+    """Take a lease that is free, has expired, or belongs to a process of this host that has ended.
+
+    Returns:
+        None if another process holds it.
+    """
+    taken: dict[str, Any] = {"holder": _new_holder(), "until": now + duration}
+    found = Lease.objects.filter(name=name).first()
+    if found is None:
+        try:
+            with transaction.atomic():
+                Lease.objects.create(name=name, **taken)
+        except IntegrityError:
+            return None
+        return HeldLease(name, taken["holder"])
+    if found.until > now and _is_holder_alive(found.holder):
         return None
-    return HeldLease(name, holder)
+    # Of two processes that found the same row, one changes it.
+    if not Lease.objects.filter(name=name, holder=found.holder, until=found.until).update(**taken):
+        return None
+    return HeldLease(name, taken["holder"])
+
+
+def _new_holder() -> str:
+    owner = lock_owner()
+    # Random too: a process that lost its lease to another of its threads must notice.
+    return f"{secrets.token_hex(8)} {owner['pid']} {owner['process_started']:.2f} {owner['host']}"[:120]
+
+
+def _is_holder_alive(holder: str) -> bool:
+    """False only if its process was on this host and has ended."""
+    try:
+        _, pid, started, host = holder.split(" ", 3)
+        process = SimpleNamespace(host=host, pid=int(pid), process_started=float(started))
+    except ValueError:  # of an earlier release
+        return True
+    return is_process_alive(process)

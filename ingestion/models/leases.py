@@ -9,7 +9,9 @@ class Lease(models.Model):
     """A lease that a process holds; the row is deleted when the work ends."""
 
     name = models.CharField(max_length=60, primary_key=True)
-    holder = models.CharField(max_length=32, help_text="Random, so that a process that lost the lease knows.")
+    holder = models.CharField(
+        max_length=120, help_text="A random word, and the process: its number, start and host."
+    )
     until = models.DateTimeField(help_text="From then on another process may take the work over.")
 
     class Meta:

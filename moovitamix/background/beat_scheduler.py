@@ -2,17 +2,19 @@
 
 import logging
 import time
+from datetime import timedelta
 from typing import Any, Final
 
 from celery.exceptions import ImproperlyConfigured
 from celery.schedules import schedstate
 from django.conf import settings
-from django.db import Error
+from django.db import Error, close_old_connections
 from django.utils import timezone
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from ingestion import schedules as ingestion_schedules
 from ingestion.jobs.heartbeats import record_heartbeat
+from ingestion.jobs.leases import HeldLease, take_lease
 from ingestion.models import Heartbeat
 from ingestion.monitoring.checks.infrastructure import report_missing_watchdog
 from ingestion.services import alert_on_database_outage
@@ -25,6 +27,12 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_INTERVAL: Final = 30.0  # seconds
 # An entry without a next due time is checked again after this time.
 RETRY_INTERVAL: Final = 300.0  # seconds
+LEASE: Final = "beat"
+# So long after the last sign of a Beat on another host the next one takes over.
+LEASE_DURATION: Final = timedelta(seconds=60)
+LEASE_RENEWAL: Final = 15.0  # seconds
+# A Beat that waits for the lease asks again after this time.
+STANDBY_INTERVAL: Final = 5.0  # seconds
 
 
 class TimetableEntry(ModelEntry):
@@ -46,10 +54,15 @@ class TimetableEntry(ModelEntry):
 
 
 class TimetableScheduler(DatabaseScheduler):
-    """django-celery-beat's scheduler; also creates the product's entries and records heartbeats."""
+    """django-celery-beat's scheduler; also creates the product's entries and records heartbeats.
+
+    Of several Beats, the one that holds the lease sends tasks; the others wait, and one of them takes over.
+    """
 
     Entry = TimetableEntry
     _last_heartbeat = 0.0
+    _lease: HeldLease | None = None
+    _lease_renewed = 0.0
 
     def setup_schedule(self) -> None:
         super().setup_schedule()
@@ -58,9 +71,56 @@ class TimetableScheduler(DatabaseScheduler):
         schedules.sync_timetable(settings.TIME_ZONE)
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._holds_lease():
+            return STANDBY_INTERVAL
         if not self._last_heartbeat or time.monotonic() - self._last_heartbeat >= HEARTBEAT_INTERVAL:
             self._send_heartbeat()
         return super().tick(*args, **kwargs)
+
+    def close(self) -> None:
+        super().close()
+        if self._lease is not None:
+            try:
+                self._lease.release()
+            except Error as error:
+                # It expires by itself.
+                logger.warning("beat_lease_not_released reason=%s", type(error).__name__)
+            self._lease = None
+
+    def _holds_lease(self) -> bool:
+        if self._lease is not None and time.monotonic() - self._lease_renewed < LEASE_RENEWAL:
+            return True
+        try:
+            close_old_connections()
+            return self._renew_lease() or self._take_lease()
+        except Error as error:
+            logger.warning("beat_lease_not_renewed reason=%s", type(error).__name__)
+            # While the database is away nobody else can take the lease; the tick reports the outage.
+            return self._lease is not None
+
+    def _renew_lease(self) -> bool:
+        if self._lease is None:
+            return False
+        if not self._lease.renew(timezone.now() + LEASE_DURATION):
+            # This process stood still for longer than the lease lasts, and another Beat took over.
+            logger.warning("beat_lease_lost")
+            self._lease = None
+            # What this Beat remembers of its entries is older than what the other one has written.
+            self._dirty.clear()
+            return False
+        self._lease_renewed = time.monotonic()
+        return True
+
+    def _take_lease(self) -> bool:
+        self._lease = take_lease(LEASE, timezone.now(), LEASE_DURATION)
+        if self._lease is None:
+            return False
+        self._lease_renewed = time.monotonic()
+        logger.info("beat_lease_taken")
+        # The Beat before this one has sent entries since this one read them.
+        self._schedule = self.all_as_schedule()
+        self._heap = None
+        return True
 
     def _send_heartbeat(self) -> None:
         self._last_heartbeat = time.monotonic()

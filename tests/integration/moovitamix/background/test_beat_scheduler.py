@@ -1,9 +1,20 @@
-"""Beat goes on with its other entries if the schedule of one can't be computed."""
+"""Beat goes on if the schedule of one entry can't be computed, and of several Beats one sends tasks."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from unittest.mock import patch
+
+import psutil
 import pytest
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
+from ingestion.jobs.lock import lock_owner
+from ingestion.models import Heartbeat, Lease
 from ingestion.schedules import CATCH_UP_ENTRY
+from moovitamix.background import beat_scheduler
 from moovitamix.background.beat_scheduler import TimetableEntry, TimetableScheduler
 from moovitamix.celery import app
 
@@ -44,3 +55,95 @@ def test_a_solar_entry_does_not_stop_beat() -> None:
     make_entry("sunset", solar=sunset)
 
     assert CATCH_UP_ENTRY in TimetableScheduler(app=app).schedule
+
+
+class Beat(TimetableScheduler):
+    """A scheduler with one entry, which is due; notes what it sends instead of passing it to a broker."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        super().__init__(app=app)
+
+    def enabled_models_qs(self) -> object:
+        return PeriodicTask.objects.filter(name="daily")
+
+    def install_default_entries(self, data: object) -> None:
+        pass
+
+    def setup_schedule(self) -> None:
+        assert list(self.schedule) == ["daily"]
+
+    def apply_entry(self, entry: TimetableEntry, producer: object = None) -> None:
+        self.sent.append(entry.name)
+        self._tasks_since_sync += 1
+        if self.should_sync():
+            self._do_sync()
+
+    def tick_until_idle(self) -> bool:
+        """Whether it holds the lease."""
+        while not self.tick():
+            pass
+        return self._lease is not None
+
+
+@pytest.fixture
+def beats() -> Iterator[tuple[Beat, Beat]]:
+    daily = make_entry("daily", interval=IntervalSchedule.objects.create(every=1, period="days"))
+    PeriodicTask.objects.filter(pk=daily.pk).update(last_run_at=timezone.now() - timedelta(days=2))
+    first, second = Beat(), Beat()
+    yield first, second
+    for beat in (first, second):
+        beat._finalize.cancel()
+
+
+def expire_lease(beat: Beat) -> None:
+    Lease.objects.update(until=timezone.now() - timedelta(seconds=1))
+    beat._lease_renewed -= 2 * beat_scheduler.LEASE_RENEWAL
+
+
+def test_of_two_beats_one_sends_what_is_due_and_reports_that_it_lives(beats: tuple[Beat, Beat]) -> None:
+    first, second = beats
+
+    first.tick_until_idle()
+    Heartbeat.objects.all().delete()
+    is_second_active = second.tick_until_idle()
+
+    assert (first.sent, second.sent, is_second_active) == (["daily"], [], False)
+    assert not Heartbeat.objects.exists()
+
+
+def test_a_beat_that_takes_over_sends_nothing_again_and_the_other_one_waits(
+    beats: tuple[Beat, Beat],
+) -> None:
+    first, second = beats
+    first.tick_until_idle()
+    expire_lease(first)
+
+    is_active = second.tick_until_idle(), first.tick_until_idle()
+
+    assert (first.sent, second.sent) == (["daily"], [])
+    assert is_active == (True, False)
+
+
+def test_the_next_beat_need_not_wait_for_one_that_was_stopped(beats: tuple[Beat, Beat]) -> None:
+    first, second = beats
+    first.tick_until_idle()
+
+    first.close()
+
+    assert second.tick_until_idle()
+
+
+def test_the_next_beat_need_not_wait_for_a_killed_one_of_this_host(beats: tuple[Beat, Beat]) -> None:
+    first, second = beats
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = psutil.Process(process.pid).create_time()
+    owner = {**lock_owner(), "pid": process.pid, "process_started": started}
+    with patch("ingestion.jobs.leases.lock_owner", return_value=owner):
+        first.tick_until_idle()
+    is_active_before = second.tick_until_idle()
+
+    process.kill()
+    process.communicate()
+
+    assert (is_active_before, second.tick_until_idle()) == (False, True)
