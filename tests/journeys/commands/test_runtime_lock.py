@@ -1,16 +1,17 @@
 """The service as it is deployed: `serve` and `work` with the packages of the runtime lock and no others."""
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sysconfig
+import threading
 import venv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
 from tests.support.project import ROOT, Project, wait_for_line
 
+Process = subprocess.Popen[str]
 # The daily entry as if its time had passed, and a look every second instead of every minute.
 MAKE_DUE = """
 from datetime import time, timedelta
@@ -29,12 +31,12 @@ from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from ingestion.schedules import CATCH_UP_ENTRY, DAILY_ENTRY, sync_timetable
 from recommender.api.authentication import issue_key
-due = timezone.now() - timedelta(minutes=90)
+due = timezone.now() - timedelta(minutes={minutes})
 sync_timetable(time(due.hour, due.minute), "UTC")
 PeriodicTask.objects.filter(name=DAILY_ENTRY).update(start_time=due - timedelta(days=2))
 every_second, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
 PeriodicTask.objects.filter(name=CATCH_UP_ENTRY).update(interval=every_second)
-print(f"{due:%H:%M}", issue_key("app", User.objects.create_user("app"))[1])
+print(due.strftime("%H:%M"), issue_key("app", User.objects.get_or_create(username="app")[0])[1])
 """
 # A line of the lock: name, version and, for some, a condition.
 PIN = re.compile(r"^([A-Za-z0-9].*?) \\$", re.MULTILINE)
@@ -56,61 +58,119 @@ def runtime_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "bin" / "python")
 
 
-@contextmanager
-def running_service(project: Project, python: str, **variables: Any) -> Iterator[tuple[str, Any]]:
-    """The web server's address and the worker; both must end by themselves when they are asked to."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    manage = (python, str(ROOT / "manage.py"))
-    web = project.start(*manage, "serve", f"--port={port}", **variables)
-    worker = project.start(*manage, "work", **variables)
-    wait_for_line(web, "Listening at")
-    yield f"http://127.0.0.1:{port}", worker
-    for process in (web, worker):
-        process.send_signal(signal.SIGTERM)
-    for process in (web, worker):
-        process.communicate(timeout=600)
-        assert process.returncode == 0
+class Fleet:
+    """Web servers and workers with Beat, and what the workers print."""
+
+    def __init__(self, project: Project, python: str, variables: dict[str, Any]) -> None:
+        self._project = project
+        self._manage = (python, str(ROOT / "manage.py"))
+        self._variables = variables
+        self._lines: Queue[tuple[Process, str]] = Queue()
+        self.webs: dict[str, Process] = {}
+        self.workers: list[Process] = []
+
+    def start(self, size: int) -> None:
+        for _ in range(size):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            web = self._project.start(*self._manage, "serve", f"--port={port}", **self._variables)
+            worker = self._project.start(*self._manage, "work", **self._variables)
+            threading.Thread(target=self._read, args=[worker], daemon=True).start()
+            wait_for_line(web, "Listening at")
+            self.webs[f"http://127.0.0.1:{port}"] = web
+            self.workers.append(worker)
+
+    def wait_for_worker(self, text: str) -> Process:
+        """The worker that prints this line next."""
+        while True:
+            worker, line = self._lines.get(timeout=600)
+            if text in line:
+                return worker
+
+    def kill(self, web: str, worker: Process) -> None:
+        """As a machine that loses its power: with all their processes."""
+        for process in (self.webs.pop(web), worker):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.workers.remove(worker)
+
+    def stop(self) -> None:
+        """Each must end by itself when it is asked to."""
+        processes = [*self.webs.values(), *self.workers]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait(timeout=600)
+        assert [process.returncode for process in processes] == [0] * len(processes)
+
+    def _read(self, worker: Process) -> None:
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            self._lines.put((worker, line))
 
 
-def live_a_day(project: Project, world: World, python: str, **variables: Any) -> dict[str, Any]:
-    """An import and a training by the worker, then a list and feedback through the API."""
-    due, key = project.shell(MAKE_DUE).split()
-    wanted = {"SCHEDULED_TIME": due, "EXPECTED_PARTS": "beat,worker,watchdog", **variables}
-    with DemoServer(world) as source, requests.Session() as session:
-        session.headers["Authorization"] = f"Bearer {key}"
-        with running_service(project, python, BASE_URL=source.url, **wanted) as (web, worker):
-            wait_for_line(worker, "run_finished")
-            train = "from recommender.tasks import train_weekly; train_weekly.delay()"
-            project.manage("shell", "--no-imports", "-c", train, **variables)
-            wait_for_line(worker, "training_finished")
-            users = f"{web}/api/v1/users/"
-            listener = session.get(users, timeout=120).json()["results"][0]["id"]
-            answer = session.get(f"{users}{listener}/recommendations/", timeout=120)
-            served = answer.json()
-            event = {
-                "event_id": "a", "user_id": listener, "kind": "like",
-                "song_id": served["items"][0]["song"]["id"],
-                "recommendation_id": served["recommendation_id"],
-            }  # fmt: skip
-            sent = session.post(f"{web}/api/v1/feedback/", json=event, timeout=120)
-            ready = session.get(f"{web}/health/ready/", timeout=120)
-    return {
-        "arm": served["arm"], "feedback": sent.status_code, "ready": ready.json(),
-        "runs": json.loads(project.shell(
-            "import json; from ingestion.models import *; "
-            "print(json.dumps(list(IngestionRun.objects.values_list('status', 'trigger'))))"
-        )),
+COUNT = """
+import json
+from ingestion.models import IngestionRun, ListeningHistory
+from recommender.models import Feedback, TrainingRun
+runs = IngestionRun.objects.order_by("id")
+print(json.dumps({
+    "runs": list(runs.values_list("status", "trigger")), "slots": runs.values("slot").distinct().count(),
+    "sessions": ListeningHistory.objects.count(), "trainings": TrainingRun.objects.count(),
+    "feedback": Feedback.objects.count(),
+}))
+"""
+
+
+def like_a_song(session: requests.Session, web: str, listener: int, event_id: str) -> int:
+    """The status of the answer, from a list for this listener."""
+    served = session.get(f"{web}/api/v1/users/{listener}/recommendations/", timeout=120).json()
+    event = {
+        "event_id": event_id, "user_id": listener, "kind": "like",
+        "song_id": served["items"][0]["song"]["id"], "recommendation_id": served["recommendation_id"],
     }  # fmt: skip
+    assert served["arm"] == "champion"
+    # Sent twice, as an app does that got no answer.
+    url = f"{web}/api/v1/feedback/"
+    return max(session.post(url, json=event, timeout=120).status_code for _ in range(2))
 
 
-def test_a_day_on_postgresql_with_redis(
+def test_two_servers_and_two_workers_of_which_one_each_is_killed_lose_and_double_nothing(
     postgres_project: Project, world: World, runtime_python: str, redis_url: str
 ) -> None:
-    found = live_a_day(postgres_project, world, runtime_python, REDIS_URL=redis_url)
+    due, key = postgres_project.shell(MAKE_DUE.format(minutes=90)).split()
+    variables: dict[str, Any] = {
+        "REDIS_URL": redis_url,
+        "SCHEDULED_TIME": due,
+        "EXPECTED_PARTS": "beat,worker,watchdog",
+    }
+    with DemoServer(world) as source, requests.Session() as session:
+        session.headers["Authorization"] = f"Bearer {key}"
+        fleet = Fleet(postgres_project, runtime_python, {**variables, "BASE_URL": source.url})
 
-    assert found["ready"]["status"] == "ok"
-    assert (found["runs"], found["arm"], found["feedback"]) == ([["succeeded", "schedule"]], "champion", 201)
+        fleet.start(2)
+        active = fleet.wait_for_worker("beat_lease_taken")
+        fleet.wait_for_worker("run_finished")
+        train = "from recommender.tasks import train_weekly; train_weekly.delay()"
+        postgres_project.manage("shell", "--no-imports", "-c", train, **variables)
+        fleet.wait_for_worker("training_finished")
+        first, second = fleet.webs
+        listener = session.get(f"{first}/api/v1/users/", timeout=120).json()["results"][0]["id"]
+        sent = [like_a_song(session, first, listener, "a")]
+
+        fleet.kill(first, active)
+        postgres_project.shell(MAKE_DUE.format(minutes=60))
+        fleet.wait_for_worker("run_finished")
+        sent.append(like_a_song(session, second, listener, "b"))
+        ready = session.get(f"{second}/health/ready/", timeout=120).json()
+        fleet.stop()
+
+    assert sent == [201, 201]
+    assert ready["status"] == "ok"
+    assert json.loads(postgres_project.shell(COUNT)) == {
+        "runs": [["succeeded", "schedule"]] * 2, "slots": 2, "trainings": 1, "feedback": 2,
+        "sessions": len(world.rows("listen_history")),
+    }  # fmt: skip
 
 
 def test_sqlite_and_a_broker_of_files_need_no_other_package(
