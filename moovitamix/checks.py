@@ -165,7 +165,7 @@ def check_cache_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 
 def check_original_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """A warning if `DATABASE_NAME` is a database of the original project, which stays unchanged."""
+    """A warning if `DATABASE_NAME` is the original project's database: MoovitaMix uses a file beside it."""
     if settings.ORIGINAL_DATABASE is None:
         return []
     new = settings.DATABASES["default"]["NAME"]

@@ -82,7 +82,7 @@ class _History:
 
 @dataclass(frozen=True)
 class _Events:
-    """A listener's feedback as columns, with which of it counts."""
+    """A listener's feedback events as columns, and which of the events count."""
 
     songs: Ids
     kinds: NDArray[np.int8]
@@ -246,12 +246,15 @@ def newest_finished_run() -> int:
 
 
 def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None, songs: int) -> str:
-    """A text that changes whenever the history does: by late, longer, withdrawn or returned sessions.
+    """A string that changes whenever the listener's available sessions change.
+
+    They change if a session arrives late, gets longer, becomes unavailable or becomes available again.
 
     Args:
+        sessions: number of available sessions.
         newest: id of the newest session.
-        changed_at: the newest change of any session; None: no sessions.
-        songs: plays in all sessions.
+        changed_at: time of the newest change to a session; None if there are no sessions.
+        songs: number of plays in all sessions.
     """
     return f"{sessions}.{newest}.{changed_at.timestamp():.0f}.{songs}" if changed_at else EMPTY_HISTORY
 
@@ -362,7 +365,7 @@ def _excluded_songs(events: _Events, now: datetime) -> frozenset[int]:
 def _aggregate_plays(
     history: _History, events: _Events, now: datetime
 ) -> tuple[Ids, Values, Values, Values, Values, NDArray[np.float64]]:
-    """The values of PLAY_COLUMNS. A play that app and session report counts once."""
+    """The values of PLAY_COLUMNS. A play that both the app and a session report counts once."""
     sessions, older = history.sessions, history.older_plays
     counts = [len(session.items) for session in sessions]
     items = chain(chain.from_iterable(session.items for session in sessions), (row.song for row in older))

@@ -20,7 +20,7 @@ def choose_anchors(pages: int) -> list[int]:
 
 
 class AnchorTracker:
-    """Remembers how many rows each page had, and which rows each anchor had; the latest response counts.
+    """Stores the number of rows of each page, and the row keys of each anchor, from the latest response.
 
     Args:
         key: identifies a row, with an equal value each time the row is read.
@@ -96,11 +96,11 @@ class AnchorTracker:
         return [self._key_of(row) for row in answer.rows]
 
     def compare(self, answer: PageResponse) -> tuple[bool, bool]:
-        """Compare a second response for an anchor with the first one.
+        """Compare the second response for an anchor page with the first one.
 
         Returns:
-            Whether all remembered rows are still in the same places, and whether the page is identical. They
-            differ only on the last page, to which new rows can be appended.
+            Whether the rows of the first response are still in the same places, and whether the page is
+            identical. The two values differ only if rows were appended to the last page.
         """
         before, after = self._anchor_keys[answer.number], self.keys_of(answer)
         overlap = after[: len(before)] if answer.number == self.pages else after

@@ -124,7 +124,10 @@ def _judge_fad(planted: PlantedEvent) -> JudgedReaction:
 
 
 def _judge_late_history(planted: PlantedEvent) -> JudgedReaction:
-    """Check that late sessions decide no experiment, and that a waiting experiment opens an incident."""
+    """Check that no experiment is decided while sessions arrive late, and that an incident reports the wait.
+
+    The incident is required only if an experiment was running all the time.
+    """
     # Lists whose sessions came in time may still be decided on the first morning.
     tested = Experiment.objects.filter(kind__in=TESTED_KINDS)
     decided = tested.filter(

@@ -144,7 +144,7 @@ def break_challengers(share: float) -> Iterator[None]:
 
 
 def _spoil(array: NDArray[Any], strength: float) -> NDArray[Any]:
-    """A copy in which the first songs, a share of `strength`, have each other's values."""
+    """A copy in which the first songs exchange their values; `strength` is the share of these songs."""
     mixed = round(strength * len(array))
     return np.concatenate([np.roll(array[:mixed], round(SHIFT_SHARE * mixed), axis=0), array[mixed:]])
 

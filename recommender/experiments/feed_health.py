@@ -1,4 +1,4 @@
-"""Checks whether the listening that scores lists is imported, and what is wrong with it."""
+"""Checks whether the listening history, from which lists are scored, is complete and looks normal."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -72,7 +72,10 @@ def _open_at(now: datetime) -> QuerySet[ScoredList]:
 
 
 def _why_engagement_fell(now: datetime) -> str:
-    """The reason why lists with a decisive round are far fewer than usual; empty if they are not."""
+    """A sentence if far fewer lists than usual have a decisive round, as a share; otherwise empty.
+
+    The last seven days are compared with the four weeks before.
+    """
     today = now.date()
     decisive = Count("pk", filter=Q(wins__gt=0) | Q(losses__gt=0))
     closed = ScoredList.objects.filter(closed_at__lte=now)

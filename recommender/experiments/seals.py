@@ -1,4 +1,4 @@
-"""Seals ended experiments: keeps what their rows counted when the rows are deleted."""
+"""Seals ended experiments: stores the sums of their rows, which retention may delete afterwards."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -48,7 +48,7 @@ def is_intact(seal: ExperimentSeal) -> bool:
 
 
 def sealed_decision(seal: ExperimentSeal, decision: Decision) -> DecisionCount | None:
-    """What the seal counted for the decision; None if it does not know the decision."""
+    """The evidence and the data hash that the seal stores for the decision; None if it stores none."""
     found = orjson.loads(seal.sums)["decisions"].get(str(decision.pk))
     if found is None:
         return None

@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 WINDOW: Final = timedelta(minutes=15)
 MIN_REQUESTS: Final = 50
 MAX_ERROR_SHARE: Final = 0.01
-# e-value at which more requests fail than that, however few they are and however often they are checked. A
-# share of 2 % of 50 requests in 15 minutes never stopped a small site's challenger.
+# The e-value from which on too many requests fail; it is valid for few requests and for repeated checks. The
+# limit of an earlier release, 2 % of 50 requests in 15 minutes, never stopped a small site's challenger.
 TOO_MANY_ERRORS: Final = 20.0
 MAX_LATENCY_RATIO: Final = 2.0  # challenger's 95th percentile over that of the rest of the request
 ACCEPTABLE_MILLISECONDS: Final = 300.0  # listeners do not notice a shorter delay
@@ -69,7 +69,7 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
 
 
 def _why_trial_failed(experiment: Experiment) -> str:
-    """The reason why the last hourly trial failed, by that trial's e-value alone; empty if not."""
+    """The reason to stop because the last hourly trial alone failed; empty if it passed."""
     failures, listeners = experiment.failed_listeners, experiment.tried_listeners
     if not _is_too_many(failures, listeners):
         return ""
@@ -86,7 +86,10 @@ def _is_too_many(failures: int, requests: int) -> bool:
 
 
 def _why_too_many_errors(experiment: Experiment, now: datetime) -> str:
-    """The reason, if too many requests since the start failed, by an e-value against `MAX_ERROR_SHARE`."""
+    """The reason to stop because requests failed since the experiment started; empty if too few failed.
+
+    An empty list counts as a failure. An e-value tests that at most `MAX_ERROR_SHARE` of the requests fail.
+    """
     errors = ServingError.objects.filter(
         experiment=experiment, kind=ServingError.Kind.ERROR, at__lte=now
     ).count()

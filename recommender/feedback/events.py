@@ -35,9 +35,9 @@ class RecordedEvent(NamedTuple):
 
 
 class UnknownIds(ValueError):
-    """The events have unknown ids, or a list of another listener. Nothing was recorded.
+    """The events name unknown ids, or a list of another listener. No event of the request was recorded.
 
-    `fields` has these ids by name, ascending.
+    `fields` maps a field's name to its unknown ids, ascending.
     """
 
     def __init__(self, fields: dict[str, list[Any]]) -> None:
@@ -47,7 +47,10 @@ class UnknownIds(ValueError):
 
 
 class ConflictingEvents(ValueError):
-    """The key used these ids (`event_ids`, ascending) for other events. Nothing was recorded."""
+    """The API key has already sent other events with these ids (`event_ids`, ascending).
+
+    No event of the request was recorded.
+    """
 
     def __init__(self, event_ids: Iterable[str]) -> None:
         self.event_ids = sorted(event_ids)
@@ -57,7 +60,7 @@ class ConflictingEvents(ValueError):
 
 
 class UnknownEvent(LookupError):
-    """The key has sent no event with this id."""
+    """The API key has sent no event with this id, or has withdrawn it."""
 
     def __init__(self, event_id: str) -> None:
         super().__init__(f"This key has sent no event {event_id}.")
@@ -75,7 +78,7 @@ def record_events(
 
     Raises:
         UnknownIds: a listener, song or list is unknown, or the list is another listener's.
-        ConflictingEvents: the key used an id before, for another event.
+        ConflictingEvents: the API key has already sent another event with one of the ids.
     """
     _require_known(events)
     known = _stored_events({event.event_id for event in events}, key_id)

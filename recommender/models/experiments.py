@@ -199,7 +199,7 @@ class Decision(models.Model):
 
 
 class ExperimentSeal(models.Model):
-    """The counts of an ended experiment's rows, which retention may then delete."""
+    """The sums of an ended experiment, from which its report and replays work after its rows are deleted."""
 
     experiment = models.OneToOneField(Experiment, models.CASCADE, related_name="seal")
     sealed_at = models.DateTimeField()

@@ -79,8 +79,8 @@ def load_fresh(
 
     Args:
         store: whether new candidates are stored for later requests.
-        request_renewal: if given, a list that lacks only the feedback of the last minute serves on, without
-            its songs, until it is renewed.
+        request_renewal: asks a worker for a new list. If given, a list that lacks only feedback of the last
+            minute is used until it is renewed, without the songs of that feedback.
     """
     newest = _find_newest(listener_id, loaded.version_id)
     if (cached := _serve_if_fresh(newest, loaded, now)) is not None:
@@ -174,7 +174,7 @@ def _serve_if_fresh(
 def _serve_until_renewed(
     newest: NewestList | None, loaded: LoadedModel, now: datetime
 ) -> ServingCandidates | None:
-    """The newest list, if it lacks nothing but feedback that began within the last minute."""
+    """The newest list if it lacks only feedback, none of it older than `RENEWED_WITHIN`; else None."""
     if newest is None or not _knows_all_else(newest, loaded, now):
         return None
     unknown = Feedback.objects.filter(listener_id=newest.row.listener_id, pk__gt=newest.row.feedback_id)
@@ -301,11 +301,13 @@ def prepare_lists(
     on_progress: Callable[[int], object] = lambda done: None,
     may_continue: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Generate a list for each listener and prune replaced ones; return how many.
+    """Store a new candidate list for each listener, and return the number of new lists.
+
+    Lists that were replaced long enough ago are deleted. A listener for whom the model fails gets no list.
 
     Args:
-        on_progress: called after each batch with its number of listeners.
-        may_continue: called after each batch; False stops.
+        on_progress: called after each batch with the number of its listeners.
+        may_continue: called after each batch; if it returns False, no further batch is prepared.
     """
     batches = LocalEngine().map_rows(lambda ids: generate_rows(ids, loaded, now), listener_ids, BATCH_SIZE)
     return store_batches(batches, now, on_progress, may_continue)
@@ -324,7 +326,7 @@ def store_batches(
     on_progress: Callable[[int], object],
     may_continue: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Store new lists, each batch with its listeners, and prune replaced ones; see `prepare_lists`."""
+    """Store the new candidate lists of each batch of listeners; otherwise as `prepare_lists`."""
     count = 0
     for batch, rows in batches:
         sql.insert_rows(CandidateList, rows)

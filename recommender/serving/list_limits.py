@@ -35,15 +35,15 @@ MIN_PER_KIND: Final = 120
 
 
 class Mode(StrEnum):
-    """What a list is for."""
+    """The kinds of lists that a request can ask for."""
 
     DISCOVER = "discover"  # songs that the listener has never heard
-    MIX = "mix"  # songs never heard, and the asked share of favourites that have rested
-    FAVOURITES = "favourites"  # songs that the listener plays, rested ones first
+    MIX = "mix"  # songs never heard, and the requested share of favourites
+    FAVOURITES = "favourites"  # songs that the listener plays; songs of the last three days come later
 
 
 class Limit(StrEnum):
-    """Limits that a list relaxes, in this order, rather than end early."""
+    """Limits that are relaxed, in this order, if a list would otherwise get too few songs."""
 
     HEARD = "heard"  # played songs are left out
     ARTIST_CAP = "artist_cap"  # at most so many songs by one artist

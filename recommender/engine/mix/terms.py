@@ -98,7 +98,10 @@ def blend_scores(
     songs: NDArray[np.integer[Any]] | slice,
     genres: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Weighted terms blended with popularity among favourite genres, shape (n, n_asked)."""
+    """The scores of `songs`, shape (n, number of songs): weighted terms blended with the cold-start score.
+
+    The cold-start score is the popularity, raised for favourite genres.
+    """
     cold = features.cold_start_weight[:, np.newaxis]
     popularity = np.log(components.current_listeners[songs] + np.float32(0.5))
     return np.asarray(
@@ -275,7 +278,7 @@ def affinities_with_genre_prior(
 def time_terms(
     components: MixComponents, songs: NDArray[np.integer[Any]] | slice
 ) -> dict[str, NDArray[np.float32]]:
-    """The terms that depend on times, by name, shape (n_asked,) each; {} without times."""
+    """The songs' trends and age (TIME_TERMS) by name, one value per song; {} if plays have no times."""
     activity = components.activity
     if activity is None:
         return {}

@@ -185,7 +185,11 @@ def build_pool(
     holdout: csr_array,
     rows: NDArray[np.int64],
 ) -> TuningPool:
-    """Score the listeners `rows` and keep the songs that `weights` rank best (SONGS_PER_RANKING)."""
+    """Compute the terms of each listener's best songs, for the listeners `rows`.
+
+    The best songs are the SONGS_PER_RANKING with the highest scores by `weights`, and as many with the
+    highest value of each term of POOLED_TERMS.
+    """
     profiles = _training_profiles(training, rows)
     score_rows = _batch_rows if components.n_songs <= MOST_BATCH_SONGS else _online_rows
 

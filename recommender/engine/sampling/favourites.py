@@ -1,4 +1,4 @@
-"""Values of songs that a listener plays again and again; rested songs come first."""
+"""Values of songs that a listener plays again and again; songs played in the last days rank lower."""
 
 from typing import Final
 
