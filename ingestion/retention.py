@@ -35,7 +35,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
     """Delete expired rows in batches; return how many by table.
 
     Args:
-        runs: age limit of runs, with their reports and anomaly checks, of task usage and audit entries.
+        runs: age limit of runs (with their reports and anomaly checks), task usage and audit entries.
         settled: age limit of resolved rejections and incidents, finished notifications and task results;
             also of webhook deliveries, which are kept for at least three days.
     """

@@ -58,7 +58,10 @@ def expiry_time(now: datetime, keep: timedelta) -> datetime:
 
 
 def seal_ended_experiments(before: datetime, now: datetime) -> int:
-    """Seal ended experiments that began before this time, whose rows are to be deleted; return how many."""
+    """Seal ended experiments that began before this time; return how many were sealed.
+
+    Their rows can be deleted afterwards.
+    """
     ended = Experiment.objects.filter(status=Experiment.Status.ENDED, started_at__lt=before, seal=None)
     experiments = list(ended.order_by("pk"))
     for experiment in experiments:

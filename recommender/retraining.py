@@ -91,7 +91,10 @@ def run_cycle(options: TrainingOptions, now: datetime, verify: Verify) -> CycleR
 
 
 def _resume_untested(training: TrainingRun) -> TrainingRun:
-    """Return this training or, if it found nothing new, the newest automatic one without an experiment."""
+    """Return this training; if it found no new data, that of the newest version, unless it was tested.
+
+    Only a scheduled training of the newest version is returned.
+    """
     # A cycle that was killed between training and proposal leaves such a version. No later training would
     # replace the version, because nothing is new. A version that failed validation fails again.
     if training.error_kind != NothingNew.__name__:

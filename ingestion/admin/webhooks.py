@@ -55,7 +55,7 @@ class WebhookAdmin(ListedLookups, ModelAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        """Django would refuse, because nobody may delete a delivery by itself."""
+        """Allow to delete a webhook with its deliveries, though nobody may delete a single delivery."""
         to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
         perms_needed = perms_needed - {str(WebhookDelivery._meta.verbose_name)}
         return to_delete, counts, perms_needed, protected

@@ -38,8 +38,9 @@ class Condition:
 def open_or_update(condition: Condition, now: datetime) -> Incident:
     """Open an incident for the condition, or update the open one with the same key.
 
-    A warning can become critical, which removes its acknowledgement, but not the reverse. A notice stays
-    or becomes one, so that incidents of earlier releases stop their reminders.
+    A warning can become critical, which removes its acknowledgement; a critical incident stays critical.
+    If the condition is a notice, the open incident becomes a notice, too: an earlier release may have
+    opened it as a warning, with reminders.
     """
     for _ in range(MAX_ATTEMPTS):
         incident = _update_open(condition, now) or _create(condition, now)

@@ -1,4 +1,4 @@
-"""Addresses of other programs that want to know of events, and what was sent to them."""
+"""Webhooks: addresses of other programs to which events are sent, and the deliveries."""
 
 import secrets
 from datetime import timedelta

@@ -58,7 +58,7 @@ def is_scheduler_alive(scheduler: Heartbeat | None, now: datetime) -> bool:
 
 
 def _is_in_use(heartbeats: Mapping[str, Heartbeat], now: datetime) -> bool:
-    """Whether a component or run started so long ago that every component should have."""
+    """Whether the service has run for so long that every component should have started."""
     limit = now - SILENT_AFTER
     if any(heartbeat.since <= limit for heartbeat in heartbeats.values()):
         return True

@@ -200,7 +200,10 @@ def _doubts(one: ResourceAssessment, limits: QualityLimits, *, accept_reset: boo
 
 
 def _history_gone(one: ResourceAssessment, limits: QualityLimits) -> list[tuple[str, str]]:
-    """Why the run counts as incomplete, if too many known sessions are missing, which proves no reset."""
+    """The reason why the run is incomplete, with its code, if too many known sessions are missing; else [].
+
+    Missing sessions do not prove that the source was reset.
+    """
     expected = one.available - one.explained
     gone = expected - one.seen_again
     if gone - one.unrecognised <= limits.missing * expected:
@@ -269,5 +272,5 @@ def _most_edits(one: ResourceAssessment, limits: QualityLimits) -> float:
 
 
 def _was_replaced(time: str, one: ResourceAssessment) -> bool:
-    """Whether rows took this time from their other time, because the source sends no readable one."""
+    """Whether this time of some rows was unreadable and was replaced by their other time."""
     return any(what.startswith(time) and TAKEN_FROM in what for what in one.corrections)

@@ -97,7 +97,7 @@ def replay_open(zone: tzinfo, guard: Callable[[], None] = lambda: None) -> dict[
     """Validate the open rejections again, oldest first, and import the rows that are valid now.
 
     Args:
-        zone: of times that have none.
+        zone: time zone of source times that have none.
         guard: called first in every transaction.
 
     Returns:
@@ -165,7 +165,7 @@ def _newer_than_stored(table: MirroredTable, records: list[Record]) -> list[Reco
 
 
 def _sessions_not_stored(table: MirroredTable, records: list[Record]) -> list[Record]:
-    """The new sessions, numbered, without those not newer than a stored one of the listener and time."""
+    """The sessions that are newer than all stored ones of the same listener and time, with their numbers."""
     width, updated = table.schema.source_key_length, table.schema.column_index("updated_at")
     stored = read_stored_groups(table, list({record[:width] for record in records}))
     wanted: dict[Key, dict[int, Record]] = {}

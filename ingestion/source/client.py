@@ -46,7 +46,7 @@ class SourceClient:
             attempts: failed requests for one page before giving up; None: as many as the patience allows.
                 A response 429 is not a failed request.
             patience: seconds to wait for an unreachable source, for all lists together.
-            max_response_bytes: of one body, decompressed.
+            max_response_bytes: the largest allowed size of one body, decompressed.
             ca_file: certificates to trust instead of the usual authorities: a PEM file or a folder.
             proxy: address of an HTTP proxy; may hold a user and password.
             sleep: replaces the built-in wait, which ends at once if the paginator is closed.

@@ -58,8 +58,8 @@ class AttemptFailed(Exception):
 
     Attributes:
         retry_after: the wait in seconds that the source asked for.
-        status: of the response; 0 if none came.
-        is_odd: the status is one that another attempt rarely changes.
+        status: the response's status; 0 if there was no response.
+        is_odd: True if another attempt rarely gets another status.
     """
 
     def __init__(

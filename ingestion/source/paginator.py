@@ -232,7 +232,7 @@ class Paginator:
         yield from self._read_anchors(self._anchors.unread_anchors())
 
     def _start_past_end(self) -> int | None:
-        """The page behind which a list continues; None if its reported end is right.
+        """The reported last page if the list continues after it; None if the reported end is right.
 
         A total that is too low hides rows behind a full last page.
         """

@@ -39,8 +39,8 @@ def _read_integer(digits: str) -> int | float:
 def to_utf8(body: bytes, content_type: str) -> bytes:
     """The body in UTF-8, decoded with the charset that the response declares.
 
-    It is ignored if it does not exist or fit, because JSON is UTF-8 by its standard, and for UTF-8 text,
-    because many servers and proxies add ISO-8859-1 to all responses.
+    The charset is ignored if it is unknown or does not fit the body, because JSON is UTF-8 by its standard.
+    It is also ignored if the body is valid UTF-8, because many servers add ISO-8859-1 to all responses.
     """
     header = Message()
     header["Content-Type"] = content_type

@@ -34,7 +34,7 @@ class RetryPolicy:
 class Patience:
     """Seconds that one run waits for an unreachable source; shared by its lists and threads.
 
-    Only pages that are given up count, because several threads wait for the same outage.
+    Only the wait for a page that is given up is spent: several threads wait during the same outage.
     """
 
     def __init__(self, seconds: float) -> None:

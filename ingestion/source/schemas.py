@@ -144,7 +144,7 @@ def clean_name(name: object) -> str:
 
 
 def limit_names(names: Counter[str]) -> Counter[str]:
-    """Counts of the most frequent names; the others are added up under one name."""
+    """Counts of the most frequent names; the counts of all others are summed under one name."""
     if len(names) <= MAX_NAMES:
         return names
     kept = Counter(dict(names.most_common(MAX_NAMES)))
@@ -263,7 +263,7 @@ class RowValidator:
         """Validate rows; returns one record or rejected row for each, in order.
 
         Args:
-            corrections: updated with the number of rows by repair.
+            corrections: counter that is updated with the number of rows by repair.
         """
         try:
             return [valid.to_record(self._time_text) for valid in self._list_adapter.validate_python(rows)]

@@ -198,7 +198,7 @@ def _models() -> list[type[Model]]:
 
 @contextmanager
 def _snapshot() -> Iterator[str]:
-    """A connection whose transaction sees one state of the database, and locks out nobody."""
+    """A connection whose transaction sees one state of the database, and blocks no other process."""
     settings = connections[DEFAULT_DB_ALIAS].settings_dict
     options = dict(settings["OPTIONS"])
     if connections[DEFAULT_DB_ALIAS].vendor == "postgresql":

@@ -270,7 +270,7 @@ ALWAYS_EXPLAINED: Final = frozenset({"refreshes_unproven"})
 
 @dataclass(frozen=True)
 class UnplannedFinding:
-    """A finding that may not happen without a planted cause."""
+    """A kind of finding that is an error unless a planted event explains it."""
 
     name: str
     found: list[str]  # a phrase each; empty if all is well
@@ -331,7 +331,7 @@ def judge_unplanned(events: list[PlantedEvent]) -> list[UnplannedFinding]:
 
 
 def _is_explained(kind: str, at: datetime, events: list[PlantedEvent]) -> bool:
-    """Whether a planted event that had begun by then may cause this; an alarm before its drift is false."""
+    """Whether a planted event may have caused this; an alarm before the event began counts as false."""
     return any(
         kind in kinds and event.since <= at < event.until + after
         for event in events

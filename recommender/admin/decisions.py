@@ -214,7 +214,7 @@ def _preference_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> lis
 
 
 def _sign_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
-    """What decided until version 3 of the rules."""
+    """The sign test over listeners, by which rules up to version 3 decided."""
     z = sign_z_score(evidence.winners, evidence.losers, evidence.ties)
     return [
         DecisionFact(

@@ -296,7 +296,7 @@ class SongEvidenceAdmin(ReadOnlyAdmin):
 
 
 def song_evidence_for(song: int) -> list[SongEvidence]:
-    """Feedback on the song in its latest versions, newest first; sets `explanation` on each."""
+    """The latest versions' evidence on the song, newest first, each row with the attribute `explanation`."""
     rows = SongEvidence.objects.filter(song=song).select_related("version").order_by("-version_id")
     found = list(_with_cluster_names(rows)[:MAX_VERSIONS_SHOWN])
     for evidence in found:

@@ -48,7 +48,7 @@ def read_token(text: str) -> tuple[int, int]:
     """The ids of the key and the listener in a token.
 
     Raises:
-        InvalidToken
+        InvalidToken: it was not made here, was changed, or has expired.
     """
     try:
         values: Any = signing.loads(text.removeprefix(PREFIX), salt=SALT, max_age=MAX_SECONDS)

@@ -372,7 +372,7 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
 
 
 def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
-    """Counts of rounds by day, oldest first; `won` are the tested model's, in a holdback the champion's."""
+    """Counts of rounds by day, oldest first; `won` counts the challenger's, in a holdback the champion's."""
     ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.HOLDBACK else ("wins", "losses")
     seal = ExperimentSeal.objects.filter(experiment=experiment).first()
     counted = seals.count_days(experiment) if seal is None else seals.sealed_days(seal)

@@ -63,7 +63,7 @@ def read_arrays(folder: Path, sha256: str) -> tuple[dict[str, NDArray[Any]], dic
     """The verified arrays as read-only memory maps, and the facts.
 
     Raises:
-        ArtifactError
+        ArtifactError: a file is missing, unreadable or changed.
     """
     manifest = verify_files(folder, sha256)
     arrays = {name.removesuffix(".npy"): _load(folder / name) for name in manifest["files"]}
@@ -74,7 +74,7 @@ def verify_files(folder: Path, sha256: str) -> dict[str, Any]:
     """Compare every file with its checksum and return the manifest.
 
     Raises:
-        ArtifactError
+        ArtifactError: a file is missing, unreadable or changed.
     """
     try:
         text = (folder / MANIFEST).read_bytes()

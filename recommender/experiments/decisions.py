@@ -164,7 +164,7 @@ def replay_decision(decision: Decision) -> DecisionReplay:
 
 
 def _find_contradictions(decision: Decision) -> Iterator[str]:
-    """What the decision's own columns, its experiment and its promotion say otherwise than its verdict."""
+    """Yield a sentence for each column, experiment or promotion that contradicts the decision's verdict."""
     decided = decision.verdict.get("outcome")
     if decision.outcome != decided:
         yield f"outcome: the decision is listed as {decision.outcome}, but its verdict is {decided}."

@@ -143,9 +143,10 @@ def running_experiment() -> Experiment | None:
 
 
 def renew_holdback(now: datetime) -> Experiment | None:
-    """The running holdback; after 28 days, a new one against the champion of then.
+    """Return the running holdback; after its 28 days, end it and start the next one.
 
-    None if that version does not exist, is still champion or can't serve.
+    The next one tests the version that was champion 28 days ago. None if there was none, if it is still
+    champion, or if it can't serve.
     """
     with registry.role_lock():
         current = Experiment.objects.filter(

@@ -85,8 +85,8 @@ def detectable_changes(
 
     Args:
         list_share: share of all lists that belong to the experiment.
-        closed_days_and_rounds: its days with closed lists, and their decisive rounds.
-        recent_engagement: of the last weeks.
+        closed_days_and_rounds: the number of its days with closed lists, and of their decisive rounds.
+        recent_engagement: daily engagement in the last weeks.
     """
     days, rounds = closed_days_and_rounds
     if days and rounds:

@@ -35,8 +35,9 @@ def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> li
 def why_frozen(now: datetime) -> str:
     """The reason why no refresh is tested; empty if refreshes are tested.
 
-    After two returns to the holdback in a quarter or a lost lead over RP3beta, until a full retrain
-    succeeds or a person promotes, rolls back or starts an experiment.
+    Refreshes are frozen if the holdback's version was restored twice in a quarter, or if new versions lost
+    their lead over RP3beta. The freeze ends when a full retrain succeeds, or when a person promotes a
+    version, rolls back or starts an experiment.
     """
     since = _released_at(now)
     fallen = Incident.objects.filter(kind="yardstick_fell", opened_at__gt=since, opened_at__lte=now).first()

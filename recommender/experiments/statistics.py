@@ -92,7 +92,7 @@ def count_unproven_refreshes(experiment: Experiment, rules: DecisionRules) -> in
 
 
 def _count_open_lists(experiment: Experiment, now: datetime, rules: DecisionRules, unproven: int) -> int:
-    """The number of lists, of the days that decide a refresh, whose score is not closed yet."""
+    """The number of lists with an open score on the days that decide a refresh; 0 for other experiments."""
     if experiment.kind != Experiment.Kind.REFRESH or experiment.started_at is None:
         return 0
     first = experiment.started_at.astimezone(UTC).date()

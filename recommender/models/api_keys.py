@@ -22,7 +22,7 @@ def default_scopes() -> list[str]:
 
 
 def all_scopes() -> list[str]:
-    """Scopes of keys of earlier releases, which had none."""
+    """All scopes, which keys from releases without scopes have."""
     return list(Scope.values)
 
 

@@ -154,7 +154,7 @@ def _cohesion_condition(version: ModelVersion, value: float, mean: float, low: f
 def check_yardstick(now: datetime) -> list[Incident]:
     """Open an incident while new versions lead RP3beta by far less than earlier ones did.
 
-    Compared are versions on the current catalogue, from the last full training on.
+    Only versions trained on the current catalogue since the last full training are compared.
     """
     # Trained versions, not champions: a version is measured on the week before its training ends.
     rows = catalogue_generation.trained_on_current(ModelVersion.objects.filter(
@@ -228,7 +228,7 @@ def check_experiments(now: datetime) -> None:
 
 
 def check_refreshes(now: datetime) -> None:
-    """Open incidents while refreshes are frozen, and while the last ones were promoted unproven."""
+    """Open incidents while refreshes are frozen, and while the latest ones were promoted without a win."""
     link = reverse("admin:recommender_experiment_changelist")
     reason = refresh_limits.why_frozen(now)
     frozen = [Condition("refreshes_frozen", "refreshes_frozen", WARNING, {"reason": reason}, link=link)]
@@ -301,8 +301,8 @@ def find_feature_fault(new_values: Sequence[float | None], old_values: Sequence[
     """What is wrong with a feature's new values, beyond chance; "" if nothing.
 
     Args:
-        new_values: of songs added or changed lately; None if missing.
-        old_values: of all other songs.
+        new_values: the feature's values in songs added or changed lately; None for a missing value.
+        old_values: the feature's values in all other songs.
     """
     new, old = [v for v in new_values if v is not None], [v for v in old_values if v is not None]
     if not new_values or len(old) < MIN_SONGS:

@@ -1,4 +1,4 @@
-"""Stores weekly drift reports, and finds that of the week before."""
+"""Stores weekly drift reports, and finds the report of the week before."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -19,7 +19,7 @@ def week_start(week: date) -> datetime:
 
 
 def previous_report(kind: str, week: date) -> DriftReport | None:
-    """The report of the week before, for any version: most weeks bring a new one."""
+    """The report of the week before, for any version: most weeks bring a new version."""
     return DriftReport.objects.filter(kind=kind, week=week - WEEK).order_by("-pk").first()
 
 

@@ -31,7 +31,7 @@ def next_free_label(storage: Path, now: datetime) -> str:
 
 
 def training_signature(run: TrainingRun) -> str:
-    """A text that identifies a training among all databases that share the storage."""
+    """A string that identifies a training among all databases that share the storage."""
     return f"{run.pk} {run.started_at.isoformat()} {run.host} {run.pid}"
 
 
@@ -57,9 +57,10 @@ def prepare_storage(storage: Path) -> None:
 
 
 def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
-    """Delete files of versions that never became champion; return how many. Their rows stay.
+    """Delete the files of versions that never became champion; return the number of these versions.
 
-    Files of withdrawn versions, of the newest `keep` and of unfinished experiments stay, too.
+    The versions' rows stay. Files of withdrawn versions, of the newest `keep` versions and of versions in
+    unfinished experiments stay, too.
     """
     promoted = Promotion.objects.filter(promoted=OuterRef("pk"))
     unfinished = Experiment.objects.exclude(status=Experiment.Status.ENDED).filter(

@@ -56,6 +56,6 @@ def apply_name_rules(number: int) -> None:
 
 
 def naming_state() -> str:
-    """A text that changes whenever staff change a name."""
+    """A string that changes whenever staff change a name."""
     found = ClusterNameRule.objects.aggregate(n=Count("pk"), at=Max("changed_at"))
     return f"{found['n']}.{found['at']}"

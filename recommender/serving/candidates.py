@@ -188,7 +188,7 @@ def _with_rerecommended(
 
 
 def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[int, tuple[int, ...]]:
-    """Codes of further credited artists and, negative, of recordings that have copies, by song id."""
+    """By song id: codes of further credited artists and, as a negative number, of a copied recording."""
     found = {}
     has_copies = model.has_copies[columns]
     # Most songs have neither.

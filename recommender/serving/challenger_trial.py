@@ -22,7 +22,7 @@ TRIED_KINDS: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
 
 
 def try_challengers(champion: LoadedModel, storage: Path, now: datetime) -> list[Experiment]:
-    """Try challengers whose last trial is an hour old; store results, return experiments.
+    """Run a trial of each challenger whose last trial is an hour old, and return their experiments.
 
     Args:
         champion: the serving model. Nothing is tried if there is none or it is degraded.

@@ -41,7 +41,7 @@ NO_CLUSTER: Final = -1  # the cluster of songs that the model does not know
 
 
 class DrawStep(NamedTuple):
-    """Songs that a step adds if the steps before have not filled the page."""
+    """A step of filling a page: the songs that may be added if earlier steps have left places."""
 
     heard: bool = False  # played songs, the one played longest ago first; otherwise unplayed songs
     is_capped: bool = True  # whether the artist cap applies
@@ -146,7 +146,7 @@ class DrawOptions:
     impressions: Mapping[int, float] = field(default_factory=dict)
     mode: Mode = Mode.MIX
     repeats: float = 0.0  # the share of favourites in a mix
-    drawn_at: float = 0.0  # seconds since 1970; tells which favourites have rested
+    drawn_at: float = 0.0  # seconds since 1970; favourites played shortly before rank lower
 
     @property
     def share_of_favourites(self) -> float:
@@ -349,7 +349,7 @@ def _is_in(songs: NDArray[np.int64], wanted: tuple[int, ...]) -> NDArray[np.bool
 
 
 def new_song_places(discovery: float) -> int:
-    """How many of twenty places are for new songs; none in the ranking itself."""
+    """The number of places for new songs in every twenty; 0 at discovery 0, which keeps the ranking."""
     if discovery <= 0:
         return 0
     above = max(0.0, discovery - sampler.NEUTRAL_DISCOVERY) / (1 - sampler.NEUTRAL_DISCOVERY)

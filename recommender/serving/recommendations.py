@@ -109,11 +109,11 @@ def recommend(
         discovery: share of new artists, 0 to 1; at 0 the list is the ranking itself, without chance.
         repeats: share of favourites in a mix, 0 to 1; the other modes ignore it.
         exclude: song ids; unknown ones are ignored.
-        asked_by: stored with the list.
-        store: False: nothing is stored, and the listener takes part in no experiment.
+        asked_by: who asked for the list; stored with it.
+        store: if False, nothing is stored, and the listener takes part in no experiment.
 
     Raises:
-        UnknownListener
+        UnknownListener: there is no listener with this id.
     """
     now = now or timezone.now()
     candidates = _load_candidates(listener_id, options, now, store=store)
@@ -139,10 +139,10 @@ def preview_list(
 def continue_list(list_id: UUID, *, upto: int, options: ServingOptions) -> ServedList:
     """Extend a list to at least `upto` songs, if enough are eligible; songs served before stay.
 
-    Two requests for the same page get the same page. While nothing can be stored, `is_stored` is False.
+    Two requests for the same page get the same page. `is_stored` is False if the database can't store it.
 
     Raises:
-        UnknownList
+        UnknownList: there is no list with this id.
     """
     try:
         with transaction.atomic():
@@ -187,7 +187,7 @@ def next_song(
     Songs returned in the last two hours are left out as long as others remain.
 
     Raises:
-        UnknownListener
+        UnknownListener: there is no listener with this id.
         UnknownSong: no song has the id `after`.
     """
     now = now or timezone.now()
@@ -211,7 +211,7 @@ def replay_list(list_id: UUID) -> ListReplay:
     """Draw a served list again from its stored candidates; later events do not change the result.
 
     Raises:
-        UnknownList
+        UnknownList: there is no list with this id.
     """
     served = (
         ServedList.objects.select_related("candidate_list", "challenger_candidate_list")
@@ -237,7 +237,7 @@ def listener_affinities(
     """A listener's cluster affinities, highest first; empty without a model or plays.
 
     Raises:
-        UnknownListener
+        UnknownListener: there is no listener with this id.
     """
     profile = None
     if is_possible_id(listener_id):
@@ -263,7 +263,7 @@ def similar_songs(song_id: int, *, n: int = LIST_LENGTH, options: ServingOptions
     """Available songs similar to a song, best first, with rank, song, cluster and score.
 
     Raises:
-        UnknownSong
+        UnknownSong: there is no song with this id.
     """
     model = model_loader.current_model(options.storage).model
     found = popular_and_similar_songs.find_similar_songs(song_id, model, timezone.now())
@@ -288,7 +288,7 @@ def new_releases(
     """Unplayed new songs by played artists, with rank, song, cluster and artist share.
 
     Raises:
-        UnknownListener
+        UnknownListener: there is no listener with this id.
     """
     profile = listener_profiles.read_profile(listener_id, now or timezone.now())
     if profile is None:

@@ -57,7 +57,7 @@ def summarize_clusters(
     """Summaries of the clusters, in the order of the model's labels.
 
     Args:
-        champion: a cluster that holds most songs of one of its clusters keeps that cluster's number.
+        champion: the current champion. A cluster with most songs of one of its clusters keeps that number.
         carried_names: number and automatic name of each cluster that a warm start continued, by label;
             empty if the clusters are new.
     """

@@ -125,8 +125,8 @@ def hash_fraction(*parts: Hashable) -> float:
 class ResponseFaultSampler:
     """Decides for each request which fault to inject, if any.
 
-    It depends on the seed, the page and its number of requests, not on the order of threads. Random faults
-    affect a page at most twice in a row.
+    The fault depends on the seed, the page and its number of requests, not on the order of threads. Random
+    faults affect a page at most twice in a row.
     """
 
     def __init__(self, faults: FaultSpec) -> None:

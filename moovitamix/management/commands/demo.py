@@ -205,10 +205,10 @@ class Command(GuidedCommand):
         return web
 
     def _prepare(self, kind: str, environment: dict[str, str], folder: Path) -> dict[str, Any]:
-        """Fill the database in a process of its own; what it found and created, see `DemoInstallation`.
+        """Fill the database in a separate process; returns the results of `DemoInstallation`.
 
         Raises:
-            CommandError: it failed.
+            CommandError: the process failed.
         """
         reader, writer = os.pipe()
         command = [sys.executable, "-m", demo_installation.__name__, kind, str(folder), str(writer)]

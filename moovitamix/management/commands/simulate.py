@@ -229,8 +229,8 @@ def plan_days(now: datetime, weeks: int, *, to_today: bool, last_day: date | Non
     """The first day, a Monday, and the number of days, so that no row is in the future.
 
     Args:
-        to_today: the last week ends with the last day whose following morning is over.
-        last_day: the Sunday on which the weeks end; None for the last one.
+        to_today: the days end yesterday or, before the end of this morning's tasks, the day before.
+        last_day: the Sunday on which the weeks end; None for last Sunday.
     """
     if to_today:
         morning = (now - timedelta(days=now.time() < MORNING_ENDS)).date()

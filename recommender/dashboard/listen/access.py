@@ -61,7 +61,8 @@ def read_link_token(text: str) -> tuple[int, int]:
     """The listener's id, and the days for which the token was made.
 
     Raises:
-        InvalidLink
+        InvalidLink: it was changed or has expired, its maker may no longer make links, or its listener
+            does not exist any more.
     """
     try:
         values: Any = signing.loads(text, salt=SALT, max_age=MAX_DAYS * DAY_SECONDS)

@@ -92,7 +92,7 @@ class RowBuilder:
             player: template of play links, see PLAYER_URL_TEMPLATE.
 
         Raises:
-            UnknownListener
+            UnknownListener: there is no listener with the visitor's id.
         """
         self._visitor, self._options, self._now = visitor, options, now
         self._store = store and not visitor.is_preview

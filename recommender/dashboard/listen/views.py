@@ -140,7 +140,7 @@ def _page(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @require_safe
 @access.rate_limited
 def redraw_mix(request: HttpRequest, visitor: Visitor) -> HttpResponse:
-    """The mix at another discovery level; `moving` while the listener has not let the dial go."""
+    """The mix at another discovery level; requests with `moving` (the dial still turns) store nothing."""
     form = PageForm(request.GET)
     others = [read_id(one) for one in request.GET.get("shown", "").split(",")[:MAX_EXCLUDED]]
     is_moving = "moving" in request.GET

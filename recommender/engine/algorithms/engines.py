@@ -43,7 +43,7 @@ class EngineUnavailable(EngineError):
 
 
 class Engine(Protocol):
-    """Computes what grows with plays and listeners."""
+    """Interface for the computations whose cost grows with the numbers of plays and listeners."""
 
     def plays(self, wanted: WantedPlays) -> FoundPlays:
         """Read the plays that the training process keeps in memory."""
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """
 
     def counts(self, histories: Any) -> SongCounts:
-        """The listeners of each song, and what its neighbours cost."""
+        """The number of listeners of each song, and the cost of computing its neighbours."""
 
     def by_block(self, histories: Any, counts: SongCounts, submit: Submit) -> Callable[[], NeighbourBlock]:
         """Start to compute all songs' neighbours by blocks of songs; the returned function waits for them."""

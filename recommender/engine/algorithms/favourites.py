@@ -30,7 +30,7 @@ def favourite_scores(plays: Interactions, now: float, skips: csr_array | None = 
     """log(strength) of each song heard, shape (n_listeners, n_songs).
 
     Args:
-        skips: number of each song's skips; each takes back a play of this moment.
+        skips: number of skips of each song; each skip subtracts the strength of a play at this moment.
 
     Source:
         Anderson and Schooler, "Reflections of the environment in memory", Psychological Science 2(6), 1991.

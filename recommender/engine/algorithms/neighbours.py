@@ -41,7 +41,7 @@ class NeighbourBlock(NamedTuple):
 
 
 class SongCounts(NamedTuple):
-    """What a song's neighbours cost; arrays have shape (n_songs,)."""
+    """Each song's number of listeners, and the cost of its neighbours; arrays have shape (n_songs,)."""
 
     listeners: NDArray[np.int32]
     multiplications: NDArray[np.int64]

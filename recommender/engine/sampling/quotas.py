@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Quotas:
-    """Quotas for about `shares[kind]` songs of each kind in any list; kinds are numbered from 0."""
+    """The share of a list that each kind of songs should have; kinds are numbered from 0."""
 
     kinds: NDArray[np.int8]  # the kind of each song of the pool
     shares: tuple[float, ...]  # by kind; their sum is 1
