@@ -341,6 +341,12 @@ if REDIS_URL:
         "visibility_timeout": 3_600 * (round(max(TASK_HOURS.values())) + 1),
         "socket_connect_timeout": 2.0,
         "socket_keepalive": True,
+        # Whoever sends a task while Redis is away hears so at once. By default, a new connection is tried for
+        # 6 s, also by a request for a list.
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0.1,
+        "interval_max": 0.1,
     }
 else:
     # Without Redis, messages are files. One folder for both directions, so that all processes see them.

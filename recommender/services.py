@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 RENEWAL_TASK: Final = "recommender.tasks.renew_candidate_list"
 # A player that reports one song after another asks for one renewal in this time.
 RENEWAL_SECONDS: Final = 10
+# While the broker is away, one request in this time tries it; the others renew their lists themselves.
+BROKER_AWAY: Final = "recommender.renewal.broker_away"
+BROKER_AWAY_SECONDS: Final = 5
 
 
 def serving_options() -> ServingOptions:
@@ -39,7 +42,10 @@ def serving_options() -> ServingOptions:
 
 def request_renewal(listener_id: int) -> bool:
     """Ask a worker to renew a listener's candidate lists; False if no task can be sent now."""
-    if not cache.add(f"recommender.renewal.{listener_id}", True, RENEWAL_SECONDS):
+    if cache.get(BROKER_AWAY):
+        return False
+    requested = f"recommender.renewal.{listener_id}"
+    if not cache.add(requested, True, RENEWAL_SECONDS):
         return True
     try:
         current_app.send_task(
@@ -47,6 +53,8 @@ def request_renewal(listener_id: int) -> bool:
         )
     except OperationalError as error:
         logger.warning("renewal_not_sent reason=%s", type(error).__name__)
+        cache.set(BROKER_AWAY, True, BROKER_AWAY_SECONDS)
+        cache.delete(requested)
         return False
     return True
 

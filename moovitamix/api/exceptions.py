@@ -5,11 +5,13 @@ by field name and is empty for other errors.
 """
 
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponsePermanentRedirect
 from django.template.loader import render_to_string
 from django.urls import Resolver404, resolve, reverse
@@ -37,12 +39,29 @@ class PayloadTooLarge(exceptions.APIException):
     default_code = "payload_too_large"
 
 
+class Unavailable(exceptions.APIException):
+    """The database does not answer, refuses connections, or waits too long for another writer."""
+
+    status_code = 503
+    default_detail = "The database does not answer. Try again later."
+    default_code = "unavailable"
+    wait = 5  # seconds, as Retry-After
+
+
+# What a database raises that is away, restarted or full.
+DATABASE_AWAY: Final = (OperationalError, InterfaceError)
+
+
 def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
     if isinstance(error, RequestDataTooBig):
         error = PayloadTooLarge()
     elif isinstance(error, SuspiciousOperation):
         # Too many parameters, or a session that was forged: Django's pages answer 400 as well.
         error = exceptions.ParseError(TOO_MANY_PARAMETERS if isinstance(error, TooManyFieldsSent) else None)
+    elif isinstance(error, DATABASE_AWAY):
+        request = context["request"]
+        logger.error("database_unavailable method=%s path=%s", request.method, request.path, exc_info=error)
+        error = Unavailable()
     answer = exception_handler(error, context)
     if answer is None:
         request = context["request"]
@@ -84,7 +103,12 @@ def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error_page(request: HttpRequest) -> HttpResponse:
-    return _error_page(request, 500, "internal_error", INTERNAL_ERROR_MESSAGE)
+    """The response to an exception outside the API's views; Django has logged it."""
+    if not isinstance(sys.exception(), DATABASE_AWAY):
+        return _error_page(request, 500, "internal_error", INTERNAL_ERROR_MESSAGE)
+    answer = _error_page(request, 503, Unavailable.default_code, Unavailable.default_detail)
+    answer["Retry-After"] = str(Unavailable.wait)
+    return answer
 
 
 @csrf_exempt

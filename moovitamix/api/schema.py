@@ -53,6 +53,7 @@ ERROR_RESPONSES: Final = {
     "403": ("The API key lacks the scope, or its user may not do this.", "permission_denied"),
     "404": ("No object has this id.", "not_found"),
     "429": ("Too many requests with this key; retry after `Retry-After` seconds.", "throttled"),
+    "503": ("The database does not answer; retry after `Retry-After` seconds.", "unavailable"),
 }
 ERROR_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -152,6 +153,6 @@ def _error_response(status: str) -> dict[str, Any]:
             "application/json": {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}
         },
     }
-    if status == "429":
+    if status in {"429", "503"}:
         response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "In seconds."}}
     return response

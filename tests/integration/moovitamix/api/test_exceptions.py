@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
 from django.urls import path, reverse
 from rest_framework.request import Request
@@ -28,6 +30,17 @@ class Broken(APIView):
         raise RuntimeError("a secret of the inside")
 
 
+class Away(APIView):
+    permission_classes = ()
+
+    def get(self, request: Request) -> Response:
+        raise OperationalError("a secret of the inside")
+
+
+def away_page(request: HttpRequest) -> HttpResponse:
+    raise InterfaceError("a secret of the inside")
+
+
 class Huge(APIView):
     permission_classes = ()
 
@@ -39,6 +52,8 @@ handler404 = urls.handler404
 handler500 = urls.handler500
 urlpatterns = [
     path("api/v1/broken/", Broken.as_view()),
+    path("api/v1/away/", Away.as_view()),
+    path("away/", away_page),
     path("api/v1/huge/", Huge.as_view()),
     *urls.urlpatterns,
 ]
@@ -90,6 +105,16 @@ def test_an_error_that_nobody_foresaw_says_nothing_of_the_inside() -> None:
 
     assert shape(answer) == (500, "internal_error")
     assert "secret" not in answer.content.decode()
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_without_the_database_answers_say_that_it_is_worth_trying_again() -> None:
+    answer = ApiCaller().get("/away/")
+    page = Client(raise_request_exception=False).get("/away/")
+
+    assert shape(answer) == (503, "unavailable")
+    assert (page.status_code, answer.headers["Retry-After"], page.headers["Retry-After"]) == (503, "5", "5")
+    assert "secret" not in answer.content.decode() + page.content.decode()
 
 
 @override_settings(ROOT_URLCONF=__name__)
