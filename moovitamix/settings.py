@@ -374,6 +374,10 @@ CELERY_WORKER_CONCURRENCY = 4
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 500_000
 # 0: one for each processor.
 TRAINING_PROCESSES = env.integer("TRAINING_PROCESSES", 0, minimum=0, maximum=1_000)
+# Where trainings compute; the last two are only for spark.
+ENGINE = env.choice("ENGINE", "local", ("local", "spark"))
+SPARK_MASTER = env.text("SPARK_MASTER", "local[*]")
+EXPORT_DIR = env.path("EXPORT_DIR", str(VAR_DIR / "exports"))
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "moovitamix.background.beat_scheduler:TimetableScheduler"
 # When an entry was sent is written at once: another Beat that takes over must not send it again.

@@ -6,6 +6,7 @@ If a step fails, the champion keeps serving.
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from recommender.monitoring import alerts
 from recommender.registry import model_loader, registry
 from recommender.registry.registry import Verify
 from recommender.services import verify_artifact
+from recommender.spark.launch import open_spark
 from recommender.training.data_fingerprint import NothingNew
 from recommender.training.dataset import read_training_data
 from recommender.training.evaluation import (
@@ -156,9 +158,19 @@ def retrain_now(progress: TrainingProgress | None = None, **options: Any) -> Tra
     return retrain(training_options(**options), progress)
 
 
-def training_options(*, processes: int | None = None, **options: Any) -> TrainingOptions:
-    """The options with settings filled in; `processes` None: `TRAINING_PROCESSES`, 0: all processors."""
+def training_options(
+    *, processes: int | None = None, engine: str | None = None, master: str | None = None, **options: Any
+) -> TrainingOptions:
+    """The options with settings filled in.
+
+    Args:
+        processes: None: `TRAINING_PROCESSES`, 0: all processors.
+        engine: "local" or "spark"; None: `ENGINE`.
+        master: where Spark computes; None: `SPARK_MASTER`.
+    """
     wanted = processes or settings.TRAINING_PROCESSES or available_processors()
+    if (engine or settings.ENGINE) == "spark":
+        options["open_engine"] = partial(open_spark, master)
     return TrainingOptions(storage=settings.MODEL_STORAGE, processes=wanted, **options)
 
 

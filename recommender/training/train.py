@@ -4,8 +4,8 @@ Only the last step, which writes files and then all rows in one transaction, cha
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -94,8 +94,9 @@ class TrainingOptions:
     only_if_new: bool = False  # refuse if the newest version was trained on the same data in the same way
     by: str = "training"  # the actor that a promotion is recorded for
     processes: int = 1  # how many compute the songs' neighbours; changes no result
-    # Reads the plays, and computes the neighbours of the stored model; None: this machine. Changes no result.
-    engine: Engine | None = None
+    # Opens what reads the plays and computes the stored model's neighbours; None: this process does, with
+    # `processes`. Changes no result.
+    open_engine: Callable[[], AbstractContextManager[Engine | None]] = nullcontext
 
     @property
     def requested_configuration(self) -> dict[str, Any]:
@@ -215,9 +216,15 @@ class _TrainingJob:
             raise
 
     def execute(self) -> None:
+        artifact_folders.prepare_storage(self.options.storage)
+        with self.options.open_engine() as engine:
+            trained = self._train(engine)
+        self._begin_stage("writing the artifact")
+        self._store(trained)
+
+    def _train(self, engine: Engine | None) -> _TrainedModel:
         options = self.options
-        artifact_folders.prepare_storage(options.storage)
-        data = self._read_data()
+        data = self._read_data(engine)
         self._begin_stage("learning from the past")
         warm_start = build_warm_start(
             data.catalogue, read_champion(options.storage), method=options.method, seed=options.seed,
@@ -228,15 +235,13 @@ class _TrainingJob:
             processes=options.processes,
         )  # fmt: skip
         self._begin_stage("learning from everything")
-        model = self._fit_model(data, warm_start, evaluation)
+        model = self._fit_model(data, warm_start, evaluation, engine)
         self._begin_stage("grouping and naming")
-        trained = self._describe_model(data, model, warm_start, evaluation)
-        self._begin_stage("writing the artifact")
-        self._store(trained)
+        return self._describe_model(data, model, warm_start, evaluation)
 
-    def _read_data(self) -> TrainingData:
+    def _read_data(self, engine: Engine | None) -> TrainingData:
         options = self.options
-        data = read_training_data(options.cut_off, self._begin_stage, options.engine)
+        data = read_training_data(options.cut_off, self._begin_stage, engine)
         if not data.catalogue.n_songs:
             raise TooFewSongs("There are no songs to train on. Import them first: python manage.py runingest")
         if not data.catalogue.available.any():
@@ -257,14 +262,18 @@ class _TrainingJob:
         return data
 
     def _fit_model(
-        self, data: TrainingData, warm_start: WarmStart, evaluation: TrainingEvaluation
+        self,
+        data: TrainingData,
+        warm_start: WarmStart,
+        evaluation: TrainingEvaluation,
+        engine: Engine | None,
     ) -> MixModel | ClassicModel:
         training = data.to_training(
             seed=self.options.seed,
             configuration=self.options.requested_configuration | evaluation.chosen_configuration,
         )
         training = replace(training, warm_start=warm_start.carried_clusters, processes=self.options.processes)
-        return fit_final_model(training, evaluation, self.options.engine)
+        return fit_final_model(training, evaluation, engine)
 
     def _describe_model(
         self,

@@ -26,6 +26,7 @@ examples:
   python manage.py retrain --promote            makes the version champion
   python manage.py retrain --if-new             only if there is new data since the newest version
   python manage.py retrain --full               new clusters, instead of a warm start from the champion's
+  python manage.py retrain --engine spark --master spark://host:7077
   python manage.py retrain --json | jq .metrics.mix.ndcg
 
 next:
@@ -65,6 +66,14 @@ class Command(GuidedCommand):
             help="processes that compute the songs' neighbours; every number gives the same model (default: "
             "TRAINING_PROCESSES, or one for each processor)",
         )  # fmt: skip
+        parser.add_argument(
+            "--engine", choices=("local", "spark"),
+            help="where plays are read and neighbours computed; both give the same model (default: ENGINE)",
+        )  # fmt: skip
+        parser.add_argument(
+            "--master", metavar="ADDRESS",
+            help="where Spark computes: spark://HOST:7077, or local[*], this machine (default: SPARK_MASTER)",
+        )  # fmt: skip
         parser.add_argument("--trigger", choices=TrainingRun.Trigger.values, default="command", help=SUPPRESS)
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
@@ -76,7 +85,7 @@ class Command(GuidedCommand):
                 progress, trigger=options["trigger"], method=options["method"], promote=options["promote"],
                 n_clusters=options["clusters"],
                 seed=options["seed"], full=options["full"], only_if_new=options["if_new"],
-                processes=options["processes"],
+                processes=options["processes"], engine=options["engine"], master=options["master"],
                 by="retrain --promote" if options["promote"] else "training",
             )  # fmt: skip
         except AlreadyTraining as busy:

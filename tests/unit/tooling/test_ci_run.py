@@ -27,13 +27,13 @@ echo "$asked" >> asked
 """
 
 
-def run(folder: Path, fail: str = "") -> tuple[int, list[str]]:
+def run(folder: Path, fail: str = "", *further: str) -> tuple[int, list[str]]:
     """Run a copy of .ci/run between tools that only write down their names."""
     (folder / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
     tools = folder / ".venv" / "bin"
     tools.mkdir(parents=True)
-    for name in ("python3", "ruff", "djlint", "mypy", "lint-imports", "chromium", "nginx"):
+    for name in ("python3", "ruff", "djlint", "mypy", "lint-imports", "chromium", "nginx", "java", *further):
         (tools / name).write_text(TOOL)
         (tools / name).chmod(0o755)
     path = f"{tools}:/usr/bin:/bin"
@@ -48,6 +48,15 @@ def test_every_check_runs_and_the_tests_come_last(tmp_path: Path) -> None:
 
     assert code == 0
     assert asked == STEPS
+
+
+def test_the_packages_of_the_spark_test_are_installed_and_may_fail(tmp_path: Path) -> None:
+    install = "pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.lock"
+
+    code, asked = run(tmp_path, install, "pip")
+
+    assert code == 0
+    assert asked == [STEPS[0], install, *STEPS[1:]]
 
 
 @pytest.mark.parametrize("step", range(len(STEPS)))

@@ -11,6 +11,16 @@ def pins(name: str) -> dict[str, str]:
     return dict(PINNED.findall((ROOT / name).read_text()))
 
 
+def test_the_spark_lock_changes_no_package_of_the_tests() -> None:
+    development, spark = pins("requirements-dev.lock"), pins("requirements-spark.lock")
+
+    added = spark.keys() - development.keys()
+    assert added == {"pandas", "py4j", "pyarrow", "pyspark", "pytz"}
+    assert {
+        name: version for name, version in spark.items() if name not in added
+    }.items() <= development.items()
+
+
 def test_the_development_lock_contains_every_package_of_the_runtime_lock() -> None:
     runtime, development = pins("requirements.lock"), pins("requirements-dev.lock")
 

@@ -15,6 +15,7 @@ from ingestion.jobs import resource_usage
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
+from recommender.engine.algorithms.engines import EngineUnavailable
 from recommender.engine.data import EngineError
 from recommender.models import Cluster, Feedback, ModelVersion, Promotion, TrainingRun
 from recommender.registry import registry
@@ -416,6 +417,18 @@ def test_a_long_stage_keeps_the_lock_and_its_memory_is_seen(
     assert seen == [160_000_000]
     assert run.error == "Enough."
     assert run.peak_memory > before + 100_000_000
+
+
+def test_a_training_whose_engine_can_not_start_is_refused_with_the_reason(tmp_path: Path) -> None:
+    fill(9, 3, 1)
+
+    def open_engine() -> Any:
+        raise EngineUnavailable("The Spark master does not answer.")
+
+    run = retrain(order(tmp_path, open_engine=open_engine))
+
+    assert (run.status, run.error_kind) == ("refused", "EngineUnavailable")
+    assert run.error == "The Spark master does not answer."
 
 
 def test_what_the_engine_refuses_is_told_with_its_reason(

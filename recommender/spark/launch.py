@@ -1,0 +1,51 @@
+"""Starts the Spark engine with the settings filled in.
+
+The engine is imported on demand, because it needs packages that are optional.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Final
+
+from django.conf import settings
+from django.utils import timezone
+
+from recommender.engine.algorithms.engines import Engine, EngineUnavailable
+from recommender.registry.model_loader import LoadedModel
+from recommender.serving import candidate_cache
+from recommender.spark import candidate_kernel
+from recommender.spark.django_kernel import DjangoKernel
+
+SPARK_ENGINE: Final = "recommender.spark.engine"
+
+
+def open_spark(master: str | None) -> AbstractContextManager[Engine]:
+    """Start Spark on a master, by default `SPARK_MASTER`; raises `EngineUnavailable`."""
+    try:
+        module = import_module(SPARK_ENGINE)
+    except ModuleNotFoundError as error:
+        raise EngineUnavailable(
+            f"The engine spark needs the package {error.name}. Install it: pip install '.[spark]', or "
+            "choose the engine local."
+        ) from error
+    engine: AbstractContextManager[Engine] = module.open_spark_engine(
+        master or settings.SPARK_MASTER, settings.EXPORT_DIR
+    )
+    return engine
+
+
+def prepare_lists_on_spark(
+    master: str | None, listener_ids: Sequence[int], loaded: LoadedModel, on_progress: Callable[[int], object]
+) -> int:
+    """Generate candidate lists on Spark's workers, and store them; return how many.
+
+    Raises:
+        EngineUnavailable: Spark can't start.
+    """
+    now = timezone.now()
+    kernel = DjangoKernel(candidate_kernel.__name__, "generate_lists", (loaded.version_id, now))
+    with open_spark(master) as engine:
+        batches = engine.map_rows(kernel, listener_ids, candidate_cache.BATCH_SIZE)
+        decoded = ((ids, [candidate_kernel.decode_row(row) for row in rows]) for ids, rows in batches)
+        return candidate_cache.store_batches(decoded, now, on_progress)

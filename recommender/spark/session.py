@@ -1,0 +1,141 @@
+"""Starts Spark, after checking what is most often missing."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from recommender.engine.algorithms.engines import EngineUnavailable
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+CONNECT_SECONDS: Final = 5.0
+CHECKED_TASKS: Final = 2  # for each processor of the cluster, so that every worker gets one
+# Each decides bits of the result.
+COMPARED_PACKAGES: Final = ("numpy", "scipy", "pyarrow")
+
+
+@contextmanager
+def start_spark(master: str) -> Iterator[SparkSession]:
+    """Yield a session on this master, such as `local[*]` or `spark://host:7077`.
+
+    Raises:
+        EngineUnavailable: Java is missing, the master is unreachable, or a worker has other versions.
+    """
+    if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
+        raise EngineUnavailable(
+            "Spark needs Java 17 or newer. On Debian and Ubuntu: apt install openjdk-17-jre-headless. "
+            "If Java is installed, set JAVA_HOME or add it to PATH."
+        )
+    _require_reachable(master)
+    try:
+        session = _build(master)
+    except (PySparkException, RuntimeError) as error:
+        raise EngineUnavailable(f"Spark did not start on {master}: {_first_line(error)}") from error
+    try:
+        _require_equal_workers(session)
+        yield session
+    finally:
+        session.stop()
+
+
+def _build(master: str) -> SparkSession:
+    builder = (
+        SparkSession.builder.master(master)
+        .appName("moovitamix")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.log.level", "ERROR")
+        .config("spark.ui.showConsoleProgress", "false")
+    )
+    if master.startswith("local"):
+        # Nothing listens beyond this machine, and workers find the code where this process found it.
+        local = {
+            "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1",
+            "spark.ui.enabled": "false",
+            "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "spark.executorEnv.OMP_NUM_THREADS": "1", "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+        }  # fmt: skip
+        # Spark reads the workers' Python from here only.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        for name, value in local.items():
+            builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+def _require_reachable(master: str) -> None:
+    # Spark itself gives up after a minute, with a Java stack trace.
+    if not master.startswith("spark://"):
+        return
+    reasons = []
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:
+            reasons.append(f"{address}: {error}")
+        else:
+            return
+    raise EngineUnavailable(
+        f"The Spark master does not answer ({'; '.join(reasons)}). Check SPARK_MASTER, that the master runs, "
+        "and that no firewall is in between."
+    )
+
+
+def _require_equal_workers(session: SparkSession) -> None:
+    """Raise `EngineUnavailable` if a worker has another version of this code or of what decides bits."""
+    describe = make_version_reporter()
+    own = describe()
+
+    def report(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            yield pa.record_batch({"host": [platform.node()], "versions": [describe()]})
+
+    tasks = CHECKED_TASKS * session.sparkContext.defaultParallelism
+    rows = session.range(tasks, numPartitions=tasks).mapInArrow(report, "host string, versions string")
+    try:
+        found = {(row["host"], row["versions"]) for row in rows.collect()}
+    except PySparkException as error:
+        raise EngineUnavailable(f"A Spark worker can't run Python: {_first_line(error)}") from error
+    other = sorted(f"{host} has {versions}" for host, versions in found if versions != own)
+    if other:
+        raise EngineUnavailable(
+            f"Spark workers must have the versions of this machine ({own}): {'; '.join(other)}. Install "
+            "the same release, with its locked packages, on all of them."
+        )
+
+
+def make_version_reporter() -> Callable[[], str]:
+    """A function that describes Python, the packages that decide bits, and this code."""
+
+    # A function inside a function is sent as code, so it runs on workers that lack this package.
+    def describe() -> str:
+        found = [f"Python {sys.version_info[0]}.{sys.version_info[1]}"]
+        for name in COMPARED_PACKAGES:
+            try:
+                found.append(f"{name} {metadata.version(name)}")
+            except metadata.PackageNotFoundError:
+                found.append(f"no {name}")
+        spec = importlib.util.find_spec("recommender")
+        if spec is None or not spec.submodule_search_locations:
+            return ", ".join([*found, "no MoovitaMix"])
+        code = blake2b(digest_size=4)
+        for file in sorted(Path(spec.submodule_search_locations[0]).rglob("*.py")):
+            code.update(file.read_bytes())
+        return ", ".join([*found, f"MoovitaMix {code.hexdigest()}"])
+
+    return describe
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0]

@@ -1,0 +1,106 @@
+"""The export of sessions for Spark, and what stops Spark from starting."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingestion.models import Listener, ListeningHistory, Song
+from recommender.engine.algorithms.engines import EngineUnavailable, WantedPlays
+from recommender.training.dataset import read_sessions
+
+pytest.importorskip(
+    "pyspark", reason="tests of Spark need it: pip install --require-hashes -r requirements-spark.lock"
+)
+
+from recommender.spark import engine, export, session
+
+pytestmark = pytest.mark.django_db
+
+START = datetime(2026, 10, 1, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "IDS_PER_FILE", 10)
+
+
+def fill() -> None:
+    for pk in (1, 2, 3):
+        Song.objects.create(
+            pk=pk, name=f"Song {pk}", artist="A", duration=timedelta(minutes=3),
+            created_at=START, updated_at=START,
+        )  # fmt: skip
+        Listener.objects.create(pk=pk, created_at=START, updated_at=START)
+    for number in range(25):
+        at = START + timedelta(hours=25 - number)
+        ListeningHistory.objects.create(
+            pk=100 + number,
+            user_id=1 + number % 3,
+            items=[1 + number % 3, 2, 99],
+            created_at=at,
+            updated_at=at,
+        )
+
+
+def columns(plays: Any) -> list[list[float]]:
+    return [getattr(plays, name).tolist() for name in ("listeners", "songs", "at", "count")]
+
+
+@pytest.mark.parametrize("until", [None, START + timedelta(hours=12)])
+def test_the_export_gives_the_plays_of_the_database(tmp_path: Path, until: datetime | None) -> None:
+    fill()
+    wanted = WantedPlays(np.array([1, 3]), np.array([1, 2, 3]), until)
+
+    exported = export.export_sessions(tmp_path)
+    plays = export.read_plays(exported, wanted)
+
+    assert exported.plays == 75
+    assert columns(plays) == columns(read_sessions(wanted).sessions)
+
+
+def test_only_files_whose_sessions_have_changed_are_written_again(tmp_path: Path) -> None:
+    fill()
+    first = {file.name: file.stat().st_ino for file in export.export_sessions(tmp_path).files()}
+    ListeningHistory.objects.filter(pk=113).update(unavailable_at=START)
+    ListeningHistory.objects.filter(pk__gte=120).delete()
+
+    exported = export.export_sessions(tmp_path)
+
+    second = {file.name: file.stat().st_ino for file in exported.files()}
+    assert len(first) == 3
+    assert [name for name in first if first[name] == second.get(name)] == ["000000000010.parquet"]
+    assert set(second) == {"000000000010.parquet", "000000000011.parquet"}
+    assert exported.plays == 57
+
+
+def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(EngineUnavailable, match=r"EXPORT_DIR \(.*file"):
+        export.export_sessions(tmp_path / "file")
+
+
+def test_a_sample_of_listeners_keeps_its_members() -> None:
+    some, more = np.arange(1, 5_001), np.arange(1, 10_001)
+
+    sample = engine.sample_listeners(some, 0.2)
+
+    assert 900 < len(sample) < 1_100
+    assert sample.tolist() == [one for one in engine.sample_listeners(more, 0.2).tolist() if one <= 5_000]
+    assert engine.sample_listeners(some, 1.0) is some
+
+
+def test_without_java_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+
+    with pytest.raises(EngineUnavailable, match="apt install openjdk-17-jre-headless"):
+        session.start_spark("local[2]").__enter__()
+
+
+def test_a_master_that_does_not_answer_is_named() -> None:
+    with pytest.raises(EngineUnavailable, match=r"master does not answer \(127\.0\.0\.1:9"):
+        session.start_spark("spark://127.0.0.1:9").__enter__()
