@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from django.utils.translation import gettext_noop
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 # A crontab for 29 February is due within eight years, or never (2096 to 2104).
@@ -14,12 +15,14 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Why an entry would never run: stored as the reason of an incident, so never renamed.
 PROBLEMS: Final = {
-    "no_schedule": "It has no schedule. Choose a crontab or an interval.",
-    "solar_schedule": "Solar schedules are not supported. Choose a crontab or an interval.",
-    "never_matches": "No date in the next nine years matches this crontab.",
-    "interval_too_long": "An interval may not be longer than 366 days.",
-    "expired": "It has expired, or it expires before it is due.",
-    "runs_once": "A clocked or one-off schedule runs once and is then disabled; this task must repeat.",
+    "no_schedule": gettext_noop("It has no schedule. Choose a crontab or an interval."),
+    "solar_schedule": gettext_noop("Solar schedules are not supported. Choose a crontab or an interval."),
+    "never_matches": gettext_noop("No date in the next nine years matches this crontab."),
+    "interval_too_long": gettext_noop("An interval may not be longer than 366 days."),
+    "expired": gettext_noop("It has expired, or it expires before it is due."),
+    "runs_once": gettext_noop(
+        "A clocked or one-off schedule runs once and is then disabled; this task must repeat."
+    ),
 }
 
 

@@ -14,6 +14,10 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from django_celery_beat.admin import ClockedScheduleAdmin as PlainClockedScheduleAdmin
 from django_celery_beat.admin import CrontabScheduleAdmin as PlainCrontabScheduleAdmin
 from django_celery_beat.admin import PeriodicTaskAdmin as PlainPeriodicTaskAdmin
@@ -39,7 +43,7 @@ from ingestion.admin.catalogue import SongAdmin
 from ingestion.due_times import PROBLEMS, find_problem, interval_length
 from ingestion.models import Song
 from ingestion.schedules import DAILY_ENTRY, HEARTBEAT_ENTRIES, start_new_slots
-from moovitamix.dashboard.queries import SCHEDULE_TITLES
+from moovitamix.dashboard.queries import SCHEDULE_TITLES, schedule_title
 from recommender.admin.monitoring import song_evidence_for
 
 SCHEDULE_FIELDS: Final = ("interval", "crontab", "solar", "clocked")
@@ -47,7 +51,7 @@ MIN_INGESTION_INTERVAL: Final = timedelta(minutes=1)
 # Well below the five minutes of silence after which a worker counts as stopped.
 MAX_HEARTBEAT_INTERVAL: Final = timedelta(minutes=2)
 
-admin.site.index_title = "Overview"
+admin.site.index_title = _lazy("Overview")
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
               TaskResult, GroupResult, Song, TOTPDevice):  # fmt: skip
     admin.site.unregister(model)
@@ -98,12 +102,14 @@ def _edit_problems(before: dict[str, Any], after: dict[str, Any]) -> dict[str, s
     is_ours, problems = name in SCHEDULE_TITLES, {}
     if is_ours:
         problems = {
-            field: f"MoovitaMix finds this task by its {label}: leave {before[field]}."
-            for field, label in (("name", "name"), ("task", "task name"))
+            field: _("MoovitaMix finds this task by its {label}: leave {before}.").format(
+                label=label, before=before[field]
+            )
+            for field, label in (("name", "name"), ("task", _("task name")))
             if field in before and field in after and after[field] != before[field]
         }
         problems |= {
-            field: "This task takes no arguments."
+            field: _("This task takes no arguments.")
             for field in ("args", "kwargs")
             if field in after and json.loads(after[field])
         }
@@ -120,12 +126,12 @@ def _edit_problems(before: dict[str, Any], after: dict[str, Any]) -> dict[str, s
 def _schedule_problem(entry: PeriodicTask) -> str:
     problem = find_problem(entry, timezone.now(), must_repeat=entry.name in SCHEDULE_TITLES)
     if problem:
-        return PROBLEMS[problem]
+        return _(PROBLEMS[problem])
     length = interval_length(entry.interval) if entry.interval is not None else None
     if entry.name == DAILY_ENTRY and length and length < MIN_INGESTION_INTERVAL:
-        return "An ingestion can't run more often than once a minute."
+        return _("An ingestion can't run more often than once a minute.")
     if entry.name in HEARTBEAT_ENTRIES and (length is None or length > MAX_HEARTBEAT_INTERVAL):
-        return "Choose an interval of at most 2 minutes: otherwise alerts report a stopped worker."
+        return _("Choose an interval of at most 2 minutes: otherwise alerts report a stopped worker.")
     return ""
 
 
@@ -136,8 +142,10 @@ class KeepsOwnTasks(admin.ModelAdmin):  # type: ignore[type-arg]
         objects, counts, permissions, protected = super().get_deleted_objects(objs, request)
         for entry in PeriodicTask.objects.filter(name__in=SCHEDULE_TITLES):
             if any(one in (entry, entry.scheduler) for one in objs):
-                title = SCHEDULE_TITLES[entry.name]
-                protected.append(f"Scheduled task: {title}. Disable it instead of deleting it.")
+                title = schedule_title(entry)
+                protected.append(
+                    _("Scheduled task: {title}. Disable it instead of deleting it.").format(title=title)
+                )
         return objects, counts, permissions, protected
 
 
@@ -148,9 +156,13 @@ class PeriodicTaskAdmin(ListedLookups, KeepsOwnTasks, PlainPeriodicTaskAdmin, Mo
     list_display = ("title", "enabled", "scheduler", "description", "last_run_at")
     date_hierarchy = None
 
-    @display(description="Task", ordering="name")
+    @display(description=_lazy("Crontab in words"))
+    def crontab_translation(self, entry: Any) -> SafeString | str:
+        return _in_english(entry.crontab) if entry.crontab else ""
+
+    @display(description=_lazy("Task"), ordering="name")
     def title(self, entry: Any) -> str:
-        return str(SCHEDULE_TITLES.get(entry.name, entry.name))
+        return schedule_title(entry)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -170,7 +182,7 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
             setattr(entry, kind, edited)
             message = _schedule_problem(entry)
             if message:
-                task = SCHEDULE_TITLES.get(entry.name, entry.name)
+                task = schedule_title(entry)
                 raise ValidationError(f"{task}: {message}" if task else message)
         return data
 
@@ -191,6 +203,11 @@ class IntervalScheduleAdmin(ScheduleAdmin, ModelAdmin):
     pass
 
 
+def _in_english(schedule: CrontabSchedule) -> SafeString:
+    """What the crontab means, as its package words it."""
+    return format_html('<span lang="en">{}</span>', schedule.human_readable)
+
+
 class TimeZoneNameField(forms.CharField):
     """A time zone as a text field, because a select of all 600 zones made the page three times slower."""
 
@@ -201,7 +218,9 @@ class TimeZoneNameField(forms.CharField):
         try:
             return ZoneInfo(name)
         except (KeyError, ValueError, OSError) as error:
-            message = f"There is no time zone {name}. Enter a name such as Europe/Paris or UTC."
+            message = _("There is no time zone {name}. Enter a name such as Europe/Paris or UTC.").format(
+                name=name
+            )
             raise ValidationError(message) from error
 
     def has_changed(self, initial: Any, data: Any) -> bool:
@@ -210,10 +229,16 @@ class TimeZoneNameField(forms.CharField):
 
 @admin.register(CrontabSchedule)
 class CrontabScheduleAdmin(ScheduleAdmin, PlainCrontabScheduleAdmin, ModelAdmin):
+    @display(description=_lazy("In words"))
+    def human_readable(self, schedule: CrontabSchedule) -> SafeString:
+        return _in_english(schedule)
+
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         if db_field.name != "timezone":
             return super().formfield_for_dbfield(db_field, request, **options)
-        return TimeZoneNameField(initial=settings.TIME_ZONE, help_text="Name such as Europe/Paris or UTC.")
+        return TimeZoneNameField(
+            label=_("Time zone"), initial=settings.TIME_ZONE, help_text=_("Name such as Europe/Paris or UTC.")
+        )
 
 
 @admin.register(SolarSchedule)

@@ -13,6 +13,7 @@ from moovitamix.checks import (
     check_original_database,
     check_public_exposure,
 )
+from moovitamix.languages import translate_model_labels
 
 SETTINGS_TAG: Final = "settings"
 
@@ -22,6 +23,7 @@ class MoovitaMixConfig(AppConfig):
     verbose_name = "MoovitaMix"
 
     def ready(self) -> None:
+        translate_model_labels()
         # Commands run only the checks with this tag: those of routes and admins would load every page.
         checks.register(check_public_exposure, checks.Tags.security, SETTINGS_TAG)
         checks.register(check_misspelled_settings, SETTINGS_TAG)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,12 +12,16 @@ from urllib.parse import urlsplit
 import django
 from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _n
 
+from ingestion.management.base import TranslatedHelpFormatter, help_language, translate_help
 from ingestion.source.errors import without_secrets
 from moovitamix.reporting.console_errors import errors_as_sentences
 
 DEFAULT_PORT: Final = 8001
-INFO = """MoovitaMix imports songs, users and listening histories from a music app's REST API into
+INFO = _n("""MoovitaMix imports songs, users and listening histories from a music app's REST API into
 three tables (songs, users, listening_history). A run succeeds only if every page was read,
 every row was validated and the data did not change while it was read.
 
@@ -26,9 +30,9 @@ every row was validated and the data did not change while it was read.
   run-tests         run the tests of a checkout
 
 To import now: start-pipeline --test
-"""
+""")
 
-CONFIG_HELP = """Settings are environment variables, or lines of the file .env in the current folder.
+CONFIG_HELP = _n("""Settings are environment variables, or lines of the file .env in the current folder.
 
   BASE_URL          the source API (now {base_url})
   SCHEDULED_TIME    when to run each day, HH:MM (now {scheduled_time})
@@ -39,7 +43,9 @@ CONFIG_HELP = """Settings are environment variables, or lines of the file .env i
   SOURCE_TIME_ZONE  time zone of the source's times without a zone (now {source_time_zone})
   MAX_REQUESTS_PER_SECOND  limit of the request rate; 0 for none (now {rate:g})
 
-.env.example lists all settings with their defaults."""
+.env.example lists all settings with their defaults.""")
+NOT_USED: Final = _n("not used: DATABASE_URL is set")
+SET, NOT_SET = _n("set"), _n("not set")
 
 
 ORIGINAL_DATABASE_FOUND = """{file} is a database of the original project. It stays as it is.
@@ -59,15 +65,14 @@ def start_server() -> None:
 
 def start_pipeline() -> None:
     """Import every day at SCHEDULED_TIME until Ctrl-C, or once now with `--test`."""
-    options = _pipeline_options()
     with errors_as_sentences():
         django.setup()
-        _run_pipeline(options)
+        _run_pipeline(_pipeline_options())
 
 
 def _run_pipeline(options: Namespace) -> None:
     if options.info:
-        _print(INFO)
+        _print(_in_help_language(INFO))
     if options.info or options.help_config or options.test:
         _print(_config_help())
     if (options.info or options.help_config) and not (options.test or options.import_original):
@@ -107,27 +112,33 @@ def _pipeline_options() -> Namespace:
         "start-pipeline",
         description="Import the source every day at SCHEDULED_TIME, in the foreground, until Ctrl-C.",
         epilog="With Celery instead, in a checkout: python3 manage.py work",
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=TranslatedHelpFormatter,
     )
     flag = partial(parser.add_argument, action="store_true")
     flag("--test", help="show the configuration and import once, now")
     flag("--info", help="say what this is, list the commands and show the configuration")
     flag("--help-config", help="list the settings and their values")
     flag("--import-original", help="import the original project's music_data.db into the new database, once")
+    translate_help(parser)
     return parser.parse_args()
 
 
 def _config_help() -> str:
     database = settings.DATABASES["default"]
-    return CONFIG_HELP.format(
+    return _in_help_language(CONFIG_HELP).format(
         base_url=without_secrets(settings.BASE_URL),
         scheduled_time=f"{settings.SCHEDULED_TIME:%H:%M}",
         time_zone=settings.TIME_ZONE,
-        database=database["NAME"] if "sqlite" in database["ENGINE"] else "not used: DATABASE_URL is set",
-        token="set" if settings.SOURCE_TOKEN else "not set",
+        database=database["NAME"] if "sqlite" in database["ENGINE"] else _in_help_language(NOT_USED),
+        token=_in_help_language(SET if settings.SOURCE_TOKEN else NOT_SET),
         source_time_zone=settings.SOURCE_TIME_ZONE,
         rate=settings.MAX_REQUESTS_PER_SECOND,
     )
+
+
+def _in_help_language(text: str) -> str:
+    with translation.override(help_language()):
+        return _(text)
 
 
 def _print(text: str) -> None:

@@ -84,6 +84,7 @@ INSTALLED_APPS = [
 LOGIN_REDIRECT_URL = "/"
 MIDDLEWARE = [
     "moovitamix.reporting.logs.request_id_middleware",
+    "moovitamix.languages.language_middleware",
     # Before any middleware that checks the host, because load balancers send an IP address.
     "moovitamix.operations.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
@@ -257,6 +258,7 @@ USE_TZ = True
 TIME_ZONE = env.time_zone("TIME_ZONE", "UTC")
 IS_TIME_ZONE_SET = bool(env.text("TIME_ZONE"))
 LANGUAGE_CODE = env.choice("LANGUAGE_CODE", "en", ("en", "fr"))
+IS_LANGUAGE_SET = bool(env.text("LANGUAGE_CODE"))
 # A page or list is in the first of these that its reader accepts, otherwise in LANGUAGE_CODE.
 LANGUAGES = [("en", "English"), ("fr", "Français")]
 FORMAT_MODULE_PATH = ["moovitamix.formats"]

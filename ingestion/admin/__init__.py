@@ -8,6 +8,7 @@ from ingestion.admin.base import (
     ReadOnlyAdmin,
     computed_once,
     confirm_first,
+    translated_choices,
 )
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "incidents",
     "monitoring",
     "runs",
+    "translated_choices",
     "webhooks",
 ]

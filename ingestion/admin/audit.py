@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from ingestion.admin.base import ReadOnlyAdmin
@@ -17,10 +19,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_display = ("at", "actor", "what", "target", "address")
     list_filter = ("action", "at")
     search_fields = ("actor", "target")
-    search_help_text = "Part of the user name or of what it was done to"
-    when_empty = "Logins, changes of users, roles and API keys, promotions and resets appear here."
+    search_help_text = _lazy("Part of the user name or of what it was done to")
+    when_empty = _lazy("Logins, changes of users, roles and API keys, promotions and resets appear here.")
 
-    @display(description="What", ordering="action")
+    @display(description=_lazy("What"), ordering="action")
     def what(self, entry: AuditEntry) -> str:
         return entry.get_action_display()
 
@@ -44,5 +46,8 @@ class AccountAuditMixin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 def _record_change(request: HttpRequest, verb: str, row: Model) -> None:
     roles = ", ".join(row.groups.values_list("name", flat=True)) if hasattr(row, "groups") and row.pk else ""
-    target = f"{verb} {row._meta.verbose_name} {row}" + (f" (roles: {roles})" if roles else "")
+    with translation.override(None):  # the trail is in English, whoever reads it
+        kind = str(row._meta.verbose_name)
+        name = str(row)
+    target = f"{verb} {kind} {name}" + (f" (roles: {roles})" if roles else "")
     record_audit(Action.ACCOUNT_CHANGED, request.user.get_username(), target)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet, TextChoices
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -15,6 +15,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
@@ -36,6 +38,11 @@ FILTER_SUFFIXES = ("", "__exact", "__gte", "__lt", "__isnull", "__id__exact")
 
 # One and a half screens; each row adds a twentieth to the rendering time of an empty page.
 ROWS_PER_PAGE = 25
+
+
+def translated_choices(choices: type[TextChoices]) -> list[tuple[str, Any]]:
+    """The choices for a form's field, with labels that follow the active language."""
+    return [(str(one.value), _lazy(str(one.label))) for one in choices]
 
 
 class ListedLookups:
@@ -86,7 +93,7 @@ class ReadOnlyAdmin(ListedLookups, ModelAdmin):
     paginator = InfinitePaginator
     show_full_result_count = False
     list_per_page = ROWS_PER_PAGE
-    when_empty = ""
+    when_empty: object = ""  # a text or its lazy translation
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -140,7 +147,10 @@ def link_to_run(run: int | None, anchor: str = "") -> SafeString | str:
     if run is None:
         return ""
     return format_html(
-        '<a class="mm-link mm-nowrap" href="{}{}">Run {}</a>', reverse("run", args=[run]), anchor, run
+        '<a class="mm-link mm-nowrap" href="{}{}">{}</a>',
+        reverse("run", args=[run]),
+        anchor,
+        _("Run {run}").format(run=run),
     )
 
 
@@ -159,7 +169,7 @@ def computed_once(field: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
 
 def confirm_first(
-    title: str, text: str
+    title: object, text: object
 ) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
     """Ask before an action: GET shows a page with `text` and a button, POST performs the action.
 
@@ -173,7 +183,12 @@ def confirm_first(
                 return act(self, request, *args, **named)
             options = self.model._meta
             back = reverse(f"admin:{options.app_label}_{options.model_name}_changelist")
-            context = {**self.admin_site.each_context(request), "title": title, "text": text, "back": back}
+            context = {
+                **self.admin_site.each_context(request),
+                "title": str(title),
+                "text": str(text),
+                "back": back,
+            }
             return render(request, "admin/confirm.html", context)
 
         return ask_or_act
@@ -182,11 +197,11 @@ def confirm_first(
 
 
 class ResolutionFilter(admin.SimpleListFilter):
-    title = "state"
+    title = _lazy("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "Open"), ("settled", "Resolved")]
+        return [("open", _("Open")), ("settled", _("Resolved"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(resolved_at__isnull=self.value() == "open") if self.value() else queryset

@@ -8,6 +8,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from ingestion.admin.base import ReadOnlyAdmin, can_see_personal_data, computed_once
@@ -16,15 +18,15 @@ from ingestion.models import Listener, ListeningHistory, Song
 
 
 class AvailabilityFilter(admin.SimpleListFilter):
-    title = "availability"
+    title = _lazy("availability")
     parameter_name = "availability"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
-            ("available", "Available"),
-            ("missing", "Missing in the latest run"),
-            ("unavailable", "Unavailable"),
-            *([("expired", "Expired at the source")] if model_admin.model is ListeningHistory else []),
+            ("available", _("Available")),
+            ("missing", _("Missing in the latest run")),
+            ("unavailable", _("Unavailable")),
+            *([("expired", _("Expired at the source"))] if model_admin.model is ListeningHistory else []),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -42,15 +44,15 @@ class SongAdmin(ReadOnlyAdmin):
     list_display = ("id", "name", "artist", "album", "genres", "release_year", "length", "is_available")
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id", "name", "artist")
-    search_help_text = "Song ID, or part of the name or artist"
-    when_empty = "Songs appear here after the first ingestion run: python manage.py runingest"
+    search_help_text = _lazy("Song ID, or part of the name or artist")
+    when_empty = _lazy("Songs appear here after the first ingestion run: python manage.py runingest")
 
-    @display(description="Length")
+    @display(description=_lazy("Length"))
     def length(self, song: Song) -> str:
         minutes, seconds = divmod(int(song.duration.total_seconds()), 60)
         return f"{minutes}:{seconds:02}"
 
-    @display(description="Available", boolean=True)
+    @display(description=_lazy("Available"), boolean=True)
     def is_available(self, song: Song) -> bool:
         return song.unavailable_at is None
 
@@ -61,10 +63,10 @@ class ListenerAdmin(ReadOnlyAdmin):
 
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id",)
-    search_help_text = (
+    search_help_text = _lazy(
         "Listener ID. Users who may see personal data can also enter part of a last name or e-mail address."
     )
-    when_empty = "Listeners appear here after the first ingestion run: python manage.py runingest"
+    when_empty = _lazy("Listeners appear here after the first ingestion run: python manage.py runingest")
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         personal = ("first_name", "last_name", "email") if can_see_personal_data(request) else ()
@@ -76,7 +78,7 @@ class ListenerAdmin(ReadOnlyAdmin):
     def get_exclude(self, request: HttpRequest, obj: Listener | None = None) -> tuple[str, ...]:
         return () if can_see_personal_data(request) else PERSONAL_FIELDS
 
-    @display(description="Available", boolean=True)
+    @display(description=_lazy("Available"), boolean=True)
     def is_available(self, listener: Listener) -> bool:
         return listener.unavailable_at is None
 
@@ -86,28 +88,31 @@ class ListeningHistoryAdmin(ReadOnlyAdmin):
     list_display = ("id", "user_link", "created_at", "songs_played", "is_available")
     list_filter = (AvailabilityFilter,)
     search_fields = ("=user__id",)
-    search_help_text = "Listener ID"
-    when_empty = "Listening sessions appear here after the first ingestion run: python manage.py runingest"
+    search_help_text = _lazy("Listener ID")
+    when_empty = _lazy(
+        "Listening sessions appear here after the first ingestion run: python manage.py runingest"
+    )
     readonly_fields = ("played",)
 
-    @display(description="Listener", ordering="user")
+    @display(description=_lazy("Listener"), ordering="user")
     def user_link(self, history: ListeningHistory) -> SafeString:
         url = reverse("admin:ingestion_listener_change", args=[history.user_id])
         return format_html('<a href="{}">{}</a>', url, history.user_id)
 
-    @display(description="Songs played")
+    @display(description=_lazy("Songs played"))
     def songs_played(self, history: ListeningHistory) -> int:
         return len(history.items)
 
-    @display(description="Available", boolean=True)
+    @display(description=_lazy("Available"), boolean=True)
     def is_available(self, history: ListeningHistory) -> bool:
         return history.unavailable_at is None
 
-    @display(description="Songs in playing order")
+    @display(description=_lazy("Songs in playing order"))
     @computed_once
     def played(self, history: ListeningHistory) -> SafeString:
         songs = Song.objects.in_bulk(history.items)
         return format_html_join(
             "", "<div>{}. {}</div>",
-            ((position, songs.get(pk, f"unknown song {pk}")) for position, pk in enumerate(history.items, 1)),
+            ((position, songs.get(pk) or _("unknown song {pk}").format(pk=pk))
+             for position, pk in enumerate(history.items, 1)),
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib import admin, messages
@@ -12,6 +12,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_noop as _n
 from unfold.decorators import display
 
 from ingestion.admin.base import ReadOnlyAdmin
@@ -34,12 +38,13 @@ MAX_NOTIFICATIONS = 50
 
 
 class IncidentStateFilter(admin.SimpleListFilter):
-    title = "state"
+    title = _lazy("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "Open"), ("unheard", "Open, not acknowledged"), ("acknowledged", "Acknowledged"),
-                ("muted", "Muted"), ("over", "Resolved")]  # fmt: skip
+        return [("open", _("Open")), ("unheard", _("Open, not acknowledged")),
+                ("acknowledged", _("Acknowledged")), ("muted", _("Muted")),
+                ("over", _("Resolved"))]  # fmt: skip
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         is_open = Q(resolved_at=None)
@@ -70,32 +75,32 @@ class IncidentAdmin(ReadOnlyAdmin):
     list_per_page = 20
     list_filter = (IncidentStateFilter, "severity", ("kind", admin.AllValuesFieldListFilter), "opened_at")
     search_fields = ("=id", "key")
-    search_help_text = "Incident number, or part of its key, such as data_stale:songs"
-    when_empty = "No problem has been detected yet. The watchdog opens an incident when it finds one."
+    search_help_text = _lazy("Incident number, or part of its key, such as data_stale:songs")
+    when_empty = _lazy("No problem has been detected yet. The watchdog opens an incident when it finds one.")
     change_form_before_template = "admin/ingestion/incident.html"
     actions = ("acknowledge", "mute_for_an_hour", "mute_for_eight_hours", "mute_for_a_day", "mute_for_a_week")
     fieldsets = (
         (None, {"fields": ("key", ("kind", "severity"))}),
         (
-            "When",
+            _lazy("When"),
             {"fields": (("opened_at", "seen_at"), ("count", "told_at"), ("resolved_at", "end_told_at"))},
         ),
-        ("People", {"fields": (("acknowledged_by", "acknowledged_at"), "muted_until")}),
+        (_lazy("People"), {"fields": (("acknowledged_by", "acknowledged_at"), "muted_until")}),
     )
 
-    @display(description="Severity", ordering="severity", label=SEVERITY_COLOURS)
+    @display(description=_lazy("Severity"), ordering="severity", label=SEVERITY_COLOURS)
     def severity_label(self, incident: Incident) -> tuple[str, str]:
         return incident.severity, incident.get_severity_display()
 
-    @display(description="Problem")
+    @display(description=_lazy("Problem"))
     def problem(self, incident: Incident) -> str:
-        return render_subject(incident, settings.LANGUAGE_CODE)
+        return render_subject(incident, get_language() or settings.LANGUAGE_CODE)
 
-    @display(description="State", label=STATE_COLOURS)
+    @display(description=_lazy("State"), label=STATE_COLOURS)
     def state(self, incident: Incident) -> tuple[str, str]:
-        return (state := incident_state(incident)), state
+        return (state := incident_state(incident)), _(STATE_NAMES[state])
 
-    @display(description="Duration", ordering="opened_at")
+    @display(description=_lazy("Duration"), ordering="opened_at")
     def duration(self, incident: Incident) -> str:
         return format_duration(
             ((incident.resolved_at or timezone.now()) - incident.opened_at).total_seconds()
@@ -112,8 +117,9 @@ class IncidentAdmin(ReadOnlyAdmin):
         return page
 
     def _incident_context(self, request: HttpRequest, incident: Incident) -> dict[str, Any]:
-        problem = render_incident(incident, settings.LANGUAGE_CODE)
-        resolution = render_resolution(incident, settings.LANGUAGE_CODE) if incident.resolved_at else None
+        language = get_language() or settings.LANGUAGE_CODE
+        problem = render_incident(incident, language)
+        resolution = render_resolution(incident, language) if incident.resolved_at else None
         text = resolution or problem
         actions = self.get_actions(request).items()
         return {
@@ -123,7 +129,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "numbers": [
                 *((name, value, "") for name, value in problem.lines),
                 *(
-                    (f"{name}, when resolved", value, "")
+                    (_("{name}, when resolved").format(name=name), value, "")
                     for name, value in (resolution.lines if resolution else ())
                 ),
             ],
@@ -132,26 +138,26 @@ class IncidentAdmin(ReadOnlyAdmin):
             "buttons": [(name, label) for name, (_, _, label) in actions if name in self.actions],
         }
 
-    @admin.action(description="Acknowledge", permissions=["handle"])
+    @admin.action(description=_lazy("Acknowledge"), permissions=["handle"])
     def acknowledge(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
         now, by = timezone.now(), request.user.get_username()
         self._apply_to_each(
             request, selected, "acknowledged", lambda incident: incidents.acknowledge(incident, by, now)
         )
 
-    @admin.action(description="Mute for 1 hour", permissions=["handle"])
+    @admin.action(description=_lazy("Mute for 1 hour"), permissions=["handle"])
     def mute_for_an_hour(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
         self._mute(request, selected, timedelta(hours=1))
 
-    @admin.action(description="Mute for 8 hours", permissions=["handle"])
+    @admin.action(description=_lazy("Mute for 8 hours"), permissions=["handle"])
     def mute_for_eight_hours(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
         self._mute(request, selected, timedelta(hours=8))
 
-    @admin.action(description="Mute for 1 day", permissions=["handle"])
+    @admin.action(description=_lazy("Mute for 1 day"), permissions=["handle"])
     def mute_for_a_day(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
         self._mute(request, selected, timedelta(days=1))
 
-    @admin.action(description="Mute for 1 week", permissions=["handle"])
+    @admin.action(description=_lazy("Mute for 1 week"), permissions=["handle"])
     def mute_for_a_week(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
         self._mute(request, selected, timedelta(weeks=1))
 
@@ -160,7 +166,7 @@ class IncidentAdmin(ReadOnlyAdmin):
         self._apply_to_each(
             request,
             selected,
-            f"muted until {format_time(now + how_long)}",
+            _("muted until {now}").format(now=format_time(now + how_long)),
             lambda incident: incidents.mute(incident, now + how_long, now),
         )
 
@@ -176,8 +182,14 @@ class IncidentAdmin(ReadOnlyAdmin):
             self.log_change(request, incident, what.capitalize())
         level = messages.SUCCESS if done else messages.WARNING
         rest = len(selected) - len(done)
-        skipped = f" {rest} already resolved or acknowledged." if rest else ""
-        self.message_user(request, f"{len(done)} of {len(selected)} incidents {what}.{skipped}", level)
+        skipped = _(" {rest} already resolved or acknowledged.").format(rest=rest) if rest else ""
+        self.message_user(
+            request,
+            _("{done} of {selected} incidents {what}.{skipped}").format(
+                done=len(done), selected=len(selected), what=what, skipped=skipped
+            ),
+            level,
+        )
 
     def has_handle_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("ingestion.handle_incident")
@@ -199,32 +211,39 @@ class NotificationAdmin(ReadOnlyAdmin):
     list_display_links = ("id", "subject")
     list_filter = ("state", ("channel", admin.AllValuesFieldListFilter), "event", "created_at")
     search_fields = ("=id", "=incident__id", "subject")
-    search_help_text = "Notification or incident number, or part of the subject"
-    when_empty = (
+    search_help_text = _lazy("Notification or incident number, or part of the subject")
+    when_empty = _lazy(
         "Notifications about incidents appear here once a channel is configured: set ALERT_EMAILS, "
         "SLACK_WEBHOOK_URL or ALERT_URLS, then try: python manage.py testalert"
     )
     readonly_fields = ("message", "incident_link")
     fieldsets = (
         (None, {"fields": ("subject", "message", "incident_link")}),
-        ("Delivery", {"fields": (("channel", "event", "state"), ("attempts", "error"))}),
-        ("When", {"fields": (("created_at", "due_at"), ("claimed_at", "sent_at"))}),
+        (_lazy("Delivery"), {"fields": (("channel", "event", "state"), ("attempts", "error"))}),
+        (_lazy("When"), {"fields": (("created_at", "due_at"), ("claimed_at", "sent_at"))}),
     )
 
-    @display(description="State", ordering="state", label=NOTIFICATION_COLOURS)
+    @display(description=_lazy("State"), ordering="state", label=NOTIFICATION_COLOURS)
     def state_label(self, notification: Notification) -> tuple[str, str]:
         return notification.state, notification.get_state_display()
 
-    @display(description="Message")
+    @display(description=_lazy("Message"))
     def message(self, notification: Notification) -> SafeString:
         return format_html('<pre class="whitespace-pre-wrap">{}</pre>', plain_text(notification.content))
 
-    @display(description="Incident")
+    @display(description=_lazy("Incident"))
     def incident_link(self, notification: Notification) -> SafeString | str:
         if notification.incident_id is None:
-            return "none: a test notification"
+            return _("none: a test notification")
         url = reverse("admin:ingestion_incident_change", args=[notification.incident_id])
-        return format_html('<a class="mm-link" href="{}">Incident {}</a>', url, notification.incident_id)
+        return format_html(
+            '<a class="mm-link" href="{}">{} {}</a>', url, _("Incident"), notification.incident_id
+        )
+
+
+STATE_NAMES: Final = {
+    "open": _n("open"), "acknowledged": _n("acknowledged"), "muted": _n("muted"), "resolved": _n("resolved")
+}  # fmt: skip
 
 
 def incident_state(incident: Incident) -> str:
@@ -238,14 +257,14 @@ def incident_state(incident: Incident) -> str:
 
 def _description_rows(incident: Incident, text: IncidentText) -> list[tuple[str, str, str]]:
     rows = [
-        ("Problem", text.what, ""),
-        ("Since", text.since, ""),
-        ("Impact", text.how_bad, ""),
-        ("What to do", text.what_to_do, ""),
+        (_("Problem"), text.what, ""),
+        (_("Since"), text.since, ""),
+        (_("Impact"), text.how_bad, ""),
+        (_("What to do"), text.what_to_do, ""),
     ]
-    for name, run in (("Last seen in", incident.run_id), ("Resolved by", incident.resolved_by_run_id)):
+    for name, run in ((_("Last seen in"), incident.run_id), (_("Resolved by"), incident.resolved_by_run_id)):
         if run is not None:
-            rows.append((name, f"Run {run}", reverse("run", args=[run])))
+            rows.append((name, _("Run {run}").format(run=run), reverse("run", args=[run])))
     if incident.link:
-        rows.append(("Details", incident.link, incident.link))
+        rows.append((_("Details"), incident.link, incident.link))
     return [row for row in rows if row[1]]

@@ -6,6 +6,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 from unfold.forms import ActionForm
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -21,9 +23,10 @@ VERDICT_COLOURS = {"learning": "info", "usual": "success", "low": "warning", "hi
 
 class ReasonForm(ActionForm):
     reason = forms.CharField(
+        label=_lazy("Reason"),
         required=False,
         max_length=500,
-        widget=UnfoldAdminTextInputWidget({"placeholder": "Reason", "aria-label": "Reason"}),
+        widget=UnfoldAdminTextInputWidget({"placeholder": _lazy("Reason"), "aria-label": _lazy("Reason")}),
     )
 
 
@@ -33,8 +36,8 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = ("verdict", ("measure", admin.AllValuesFieldListFilter), "resource")
     search_fields = ("=run__id",)
-    search_help_text = "Run number"
-    when_empty = (
+    search_help_text = _lazy("Run number")
+    when_empty = _lazy(
         "Each finished ingestion run is compared with earlier runs. Checks appear here after the first run."
     )
     list_select_related = ("run",)
@@ -42,30 +45,33 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
     actions = ("reset_expected_range",)
     action_form = ReasonForm
 
-    @display(description="Run", ordering="run")
+    @display(description=_lazy("Run"), ordering="run")
     def run_link(self, check: AnomalyCheck) -> SafeString | str:
         return link_to_run(check.run_id, "#anomaly-checks")
 
-    @display(description="Metric", ordering="measure")
+    @display(description=_lazy("Metric"), ordering="measure")
     def metric(self, check: AnomalyCheck) -> str:
         return METRICS[check.measure].label if check.measure in METRICS else check.measure
 
-    @display(description="Value", ordering="value")
+    @display(description=_lazy("Value"), ordering="value")
     def value_text(self, check: AnomalyCheck) -> str:
         return format_amount(_unit_of(check), check.value)
 
-    @display(description="Expected range")
+    @display(description=_lazy("Expected range"))
     def expected_range(self, check: AnomalyCheck) -> str:
         if check.low is None or check.high is None:
             return ""
-        return " to ".join(format_amount(_unit_of(check), limit) for limit in (check.low, check.high))
+        unit = _unit_of(check)
+        return _("{low} to {high}").format(
+            low=format_amount(unit, check.low), high=format_amount(unit, check.high)
+        )
 
-    @display(description="Verdict", ordering="verdict", label=VERDICT_COLOURS)
+    @display(description=_lazy("Verdict"), ordering="verdict", label=VERDICT_COLOURS)
     def verdict_label(self, check: AnomalyCheck) -> tuple[str, str]:
         return check.verdict, check.get_verdict_display()
 
     @admin.action(
-        description="Reset the expected range: learn it again from this run on", permissions=["handle"]
+        description=_lazy("Reset the expected range: learn it again from this run on"), permissions=["handle"]
     )
     def reset_expected_range(self, request: HttpRequest, selected: "QuerySet[AnomalyCheck]") -> None:
         reason, by = request.POST.get("reason", "").strip(), request.user.get_username()
@@ -73,8 +79,10 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
             reset_baseline(check.measure, check.resource, check.run, by, reason, timezone.now())
         self.message_user(
             request,
-            f"{len(selected)} expected ranges are learned again from the selected runs on; "
-            "their incidents are resolved.",
+            _(
+                "{n} expected ranges are learned again from the selected runs on; their incidents are "
+                "resolved."
+            ).format(n=len(selected)),
             messages.SUCCESS,
         )
 
@@ -92,7 +100,7 @@ class BaselineResetAdmin(ReadOnlyAdmin):
     list_filter = (("measure", admin.AllValuesFieldListFilter), "resource")
     search_fields = ("by", "reason")
     list_select_related = ("since",)
-    when_empty = (
+    when_empty = _lazy(
         "A row appears when a person chooses “Reset the expected range” in the list of anomaly checks."
     )
 
@@ -102,20 +110,20 @@ class TaskUsageAdmin(ReadOnlyAdmin):
     list_display = ("task", "started_at", "succeeded", "duration", "cpu_time", "memory")
     list_filter = (("task", admin.AllValuesFieldListFilter), "succeeded", "started_at")
     search_fields = ("=task_id", "task")
-    search_help_text = "Celery task ID, or part of the task's name"
-    when_empty = (
+    search_help_text = _lazy("Celery task ID, or part of the task's name")
+    when_empty = _lazy(
         "Celery workers add a row for each task that failed or took at least one second, with its CPU time "
         "and peak memory."
     )
 
-    @display(description="Duration", ordering="seconds")
+    @display(description=_lazy("Duration"), ordering="seconds")
     def duration(self, usage: TaskUsage) -> str:
         return format_amount("seconds", usage.seconds)
 
-    @display(description="CPU time", ordering="cpu_seconds")
+    @display(description=_lazy("CPU time"), ordering="cpu_seconds")
     def cpu_time(self, usage: TaskUsage) -> str:
         return format_amount("seconds", usage.cpu_seconds)
 
-    @display(description="Peak memory", ordering="peak_memory")
+    @display(description=_lazy("Peak memory"), ordering="peak_memory")
     def memory(self, usage: TaskUsage) -> str:
         return format_amount("bytes", usage.peak_memory)

@@ -11,6 +11,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
@@ -39,11 +42,11 @@ class ResourceReportInline(TabularInline):
     ]  # fmt: skip
     readonly_fields = fields
 
-    @display(description="Time reading and writing")
+    @display(description=_lazy("Time reading and writing"))
     def time_spent(self, report: ResourceReport) -> str:
         return _format_measured("seconds", report.seconds)
 
-    @display(description="Longest latency")
+    @display(description=_lazy("Longest latency"))
     def longest_latency(self, report: ResourceReport) -> str:
         return _format_measured("seconds", report.latency_max)
 
@@ -57,77 +60,83 @@ class IngestionRunAdmin(ReadOnlyAdmin):
                     "rejected", "missing", "short_error")  # fmt: skip
     list_filter = ("status", "trigger", "dry_run", "started_at")
     search_fields = ("=id", "slot", "error")
-    search_help_text = "Run number, schedule slot (such as 2026-11-23 02:00 UTC) or part of the error"
-    when_empty = "Start the first run with “Run now” above, or with: python manage.py runingest"
+    search_help_text = _lazy("Run number, schedule slot (such as 2026-11-23 02:00 UTC) or part of the error")
+    when_empty = _lazy("Start the first run with “Run now” above, or with: python manage.py runingest")
     inlines: ClassVar = [ResourceReportInline]
     actions_list: ClassVar = ["run_now", "replay_rejections"]
     readonly_fields = ("duration", "run_page_link", "rejections_link", "cpu_time", "memory", "bytes_received",
                        "throughput")  # fmt: skip
     fieldsets = (
         (None, {"fields": ("status", "summary", "error_kind", "error", "run_page_link", "rejections_link")}),
-        ("When", {"fields": ("started_at", "finished_at", "duration", "trigger", "slot", "dry_run",
+        (_lazy("When"), {"fields": ("started_at", "finished_at", "duration", "trigger", "slot", "dry_run",
                              "accept_reset")}),
-        ("Rows", {"fields": (("received", "new", "changed"), ("unchanged", "rejected", "missing"))}),
-        ("Resource use", {"fields": (("cpu_time", "memory"), ("bytes_received", "throughput"),
+        (_lazy("Rows"), {"fields": (("received", "new", "changed"), ("unchanged", "rejected", "missing"))}),
+        (_lazy("Resource use"), {"fields": (("cpu_time", "memory"), ("bytes_received", "throughput"),
                                     ("host", "pid"))}),
     )  # fmt: skip
 
-    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    @display(description=_lazy("Status"), ordering="status", label=STATUS_COLOURS)
     def state(self, run: IngestionRun) -> tuple[str, str]:
         return run.status, run.get_status_display()
 
-    @display(description="Duration")
+    @display(description=_lazy("Duration"))
     def duration(self, run: IngestionRun) -> str:
         return format_amount(
             "seconds", ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
         )
 
-    @display(description="CPU time")
+    @display(description=_lazy("CPU time"))
     def cpu_time(self, run: IngestionRun) -> str:
         return format_amount("seconds", run.cpu_seconds)
 
-    @display(description="Peak memory")
+    @display(description=_lazy("Peak memory"))
     def memory(self, run: IngestionRun) -> str:
         return format_amount("bytes", run.peak_memory)
 
-    @display(description="Bytes received")
+    @display(description=_lazy("Bytes received"))
     def bytes_received(self, run: IngestionRun) -> str:
         return format_amount("bytes", run.bytes)
 
-    @display(description="Throughput")
+    @display(description=_lazy("Throughput"))
     def throughput(self, run: IngestionRun) -> str:
-        return f"{format_amount('rows', round(run.rows_per_second))} rows per second"
+        return _("{value} rows per second").format(value=format_amount("rows", round(run.rows_per_second)))
 
-    @display(description="Error")
+    @display(description=_lazy("Error"))
     def short_error(self, run: IngestionRun) -> str:
         return run.error[:80] + ("…" if len(run.error) > 80 else "")
 
-    @display(description="Details")
+    @display(description=_lazy("Details"))
     def run_page_link(self, run: IngestionRun) -> SafeString:
-        text = "Stages, results by resource, rejections, changed fields and anomaly checks"
+        text = _("Stages, results by resource, rejections, changed fields and anomaly checks")
         return format_html('<a class="mm-link" href="{}">{}</a>', reverse("run", args=[run.pk]), text)
 
-    @display(description="Rejections")
+    @display(description=_lazy("Rejections"))
     def rejections_link(self, run: IngestionRun) -> SafeString:
         url = reverse("admin:ingestion_rejection_changelist")
         return format_html(
-            '<a href="{}?run_id__lte={}&last_run_id__gte={}">{} rows rejected in this run</a>',
-            url, run.pk, run.pk, run.rejected,
+            '<a href="{}?run_id__lte={}&last_run_id__gte={}">{}</a>',
+            url, run.pk, run.pk,
+            ngettext(
+                "{n} row rejected in this run", "{n} rows rejected in this run", run.rejected
+            ).format(n=run.rejected),
         )  # fmt: skip
 
-    @action(description="Run now", permissions=["run"], icon="play_arrow")
-    @confirm_first("Run now", "Starts one ingestion run: new and changed rows of the source are imported.")
+    @action(description=_lazy("Run now"), permissions=["run"], icon="play_arrow")
+    @confirm_first(
+        _lazy("Run now"), _lazy("Starts one ingestion run: new and changed rows of the source are imported.")
+    )
     def run_now(self, request: HttpRequest) -> HttpResponse:
         start_ingestion()
         messages.info(
             request,
-            "The run has been started. It appears in this list within a few seconds; reload the page.",
+            _("The run has been started. It appears in this list within a few seconds; reload the page."),
         )
         return redirect("admin:ingestion_ingestionrun_changelist")
 
-    @action(description="Replay rejections", permissions=["run"], icon="replay")
+    @action(description=_lazy("Replay rejections"), permissions=["run"], icon="replay")
     @confirm_first(
-        "Replay rejections", "Validates every open rejection again and imports the rows that are valid now."
+        _lazy("Replay rejections"),
+        _lazy("Validates every open rejection again and imports the rows that are valid now."),
     )
     def replay_rejections(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -135,7 +144,7 @@ class IngestionRunAdmin(ReadOnlyAdmin):
         except AlreadyRunning as busy:
             messages.error(request, str(busy))
         else:
-            messages.success(request, f"{imported} rejected rows were imported.")
+            messages.success(request, _("{imported} rejected rows were imported.").format(imported=imported))
         return redirect("admin:ingestion_ingestionrun_changelist")
 
     def has_run_permission(self, request: HttpRequest) -> bool:
@@ -156,8 +165,8 @@ class RejectionAdmin(ReadOnlyAdmin):
     )
     list_filter = (ResolutionFilter, "resource")
     search_fields = ("=id", "reason", "field")
-    search_help_text = "Rejection number, or part of the reason or field"
-    when_empty = "No row of the source has failed validation yet."
+    search_help_text = _lazy("Rejection number, or part of the reason or field")
+    when_empty = _lazy("No row of the source has failed validation yet.")
     link_lookups = ("run_id__lte", "last_run_id__gte")
     exclude = ("payload", "fingerprint")
     readonly_fields = ("row", "hidden_row")
@@ -167,23 +176,23 @@ class RejectionAdmin(ReadOnlyAdmin):
         hidden = "row" if personal else "hidden_row"
         return [name for name in super().get_fields(request, obj) if name != hidden]
 
-    @display(description="First rejected in", ordering="run")
+    @display(description=_lazy("First rejected in"), ordering="run")
     def first_run(self, rejection: Rejection) -> SafeString | str:
         return link_to_run(rejection.run_id)
 
-    @display(description="Last rejected in", ordering="last_run")
+    @display(description=_lazy("Last rejected in"), ordering="last_run")
     def newest_run(self, rejection: Rejection) -> SafeString | str:
         return link_to_run(rejection.last_run_id)
 
-    @display(description="Row as the source sent it")
+    @display(description=_lazy("Row as the source sent it"))
     def row(self, rejection: Rejection) -> SafeString:
         text = json.dumps(json.loads(rejection.payload), indent=2, ensure_ascii=False)
         return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
 
-    @display(description="Row as the source sent it")
+    @display(description=_lazy("Row as the source sent it"))
     def hidden_row(self, rejection: Rejection) -> str:
-        return "Hidden: you need the permission to see names, e-mail addresses and genders of listeners."
+        return _("Hidden: you need the permission to see names, e-mail addresses and genders of listeners.")
 
 
 def _format_measured(unit: str, value: float | None) -> str:
-    return "not measured" if value is None else format_amount(unit, value)
+    return _("not measured") if value is None else format_amount(unit, value)

@@ -9,11 +9,13 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminURLInputWidget
 
-from ingestion.admin.base import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin
+from ingestion.admin.base import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin, translated_choices
 from ingestion.alerts import webhooks
 from ingestion.audit import Action, record_audit
 from ingestion.models import Webhook, WebhookDelivery, WebhookEvent
@@ -22,8 +24,10 @@ STATE_COLOURS = {"waiting": "info", "sending": "info", "sent": "success", "faile
 
 
 class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]
-    url = forms.URLField(label="URL", assume_scheme="https", widget=UnfoldAdminURLInputWidget)
-    events = forms.MultipleChoiceField(choices=WebhookEvent.choices, widget=forms.CheckboxSelectMultiple)
+    url = forms.URLField(label=_lazy("URL"), assume_scheme="https", widget=UnfoldAdminURLInputWidget)
+    events = forms.MultipleChoiceField(
+        label=_lazy("Events"), choices=translated_choices(WebhookEvent), widget=forms.CheckboxSelectMultiple
+    )
 
     class Meta:
         model = Webhook
@@ -44,7 +48,7 @@ class WebhookAdmin(ListedLookups, ModelAdmin):
         # The secret exists from the first save on.
         return self.fields if obj else self.fields[:-1]
 
-    @display(description="Events")
+    @display(description=_lazy("Events"))
     def event_names(self, webhook: Webhook) -> str:
         return ", ".join(webhook.events)
 
@@ -85,24 +89,29 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     list_display = ("id", "event", "event_id", "webhook", "state_label", "attempts", "created_at", "sent_at")
     list_filter = ("state", "event", "webhook")
     search_fields = ("=event_id",)
-    search_help_text = "Event ID, such as run.finished:7"
-    when_empty = "Nothing has been sent yet. Add a webhook; the next event is then sent to it."
+    search_help_text = _lazy("Event ID, such as run.finished:7")
+    when_empty = _lazy("Nothing has been sent yet. Add a webhook; the next event is then sent to it.")
     actions = ("send_again",)
     fields = ("webhook", "event", "event_id", "state", "attempts", "error", "created_at", "due_at", "sent_at",
               "body")  # fmt: skip
 
-    @display(description="State", ordering="state", label=STATE_COLOURS)
+    @display(description=_lazy("State"), ordering="state", label=STATE_COLOURS)
     def state_label(self, delivery: WebhookDelivery) -> tuple[str, str]:
         return delivery.state, delivery.get_state_display()
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("ingestion.change_webhook")
 
-    @admin.action(description="Send again", permissions=["replay"])
+    @admin.action(description=_lazy("Send again"), permissions=["replay"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
         inactive = queryset.filter(webhook__active=False).count()
         count = webhooks.replay(queryset, timezone.now())
         record_audit(Action.WEBHOOK_CHANGED, request.user.get_username(), f"{count} deliveries sent again")
-        messages.success(request, f"Deliveries that are sent again within a minute: {count}")
+        messages.success(
+            request, _("Deliveries that are sent again within a minute: {count}").format(count=count)
+        )
         if inactive:
-            messages.warning(request, f"Not sent again, because their webhook is inactive: {inactive}")
+            messages.warning(
+                request,
+                _("Not sent again, because their webhook is inactive: {inactive}").format(inactive=inactive),
+            )

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from ingestion.source.schemas import Resource
 
@@ -66,7 +67,7 @@ class Song(Mirrored):
         ordering: ClassVar = ["id"]
 
     def __str__(self) -> str:
-        return f"{self.name} by {self.artist}"
+        return _("{song} by {artist}").format(song=self.name, artist=self.artist)
 
 
 def numeric_features(features: object) -> dict[str, float]:
@@ -97,7 +98,7 @@ class Listener(Mirrored):
 
     def __str__(self) -> str:
         # Without the name, because this text appears in logs and error pages.
-        return f"Listener {self.pk}"
+        return _("Listener {number}").format(number=self.pk)
 
 
 class ListeningHistory(Mirrored):
@@ -130,4 +131,6 @@ class ListeningHistory(Mirrored):
         ]
 
     def __str__(self) -> str:
-        return f"Session of listener {self.user_id} at {self.created_at:%Y-%m-%d %H:%M}"
+        return _("Session of listener {number} at {at:%Y-%m-%d %H:%M}").format(
+            number=self.user_id, at=self.created_at
+        )

@@ -45,4 +45,4 @@ class TaskUsage(models.Model):
         verbose_name_plural = "task resource use"
 
     def __str__(self) -> str:
-        return f"{self.task} at {self.started_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.task}, {self.started_at:%Y-%m-%d %H:%M:%S}"

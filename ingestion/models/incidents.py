@@ -134,4 +134,4 @@ class Notification(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event} by {self.channel}: {self.subject}"
+        return f"{self.get_event_display()}, {self.channel}: {self.subject}"

@@ -4,6 +4,7 @@ from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from ingestion.models.catalogue import RESOURCES
 from ingestion.models.jobs import JobRun, job_constraints
@@ -100,7 +101,7 @@ class IngestionRun(JobRun):
         ]
 
     def __str__(self) -> str:
-        return f"Run {self.pk} ({self.status})"
+        return _("Run {run} ({status})").format(run=self.pk, status=self.get_status_display().lower())
 
     @property
     def may_be_repeated(self) -> bool:
@@ -195,7 +196,7 @@ class ResourceReport(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_resource_display()} of run {self.run_id}"
+        return _("{resource} of run {run}").format(resource=self.get_resource_display(), run=self.run_id)
 
 
 class RunLogLine(models.Model):
@@ -279,7 +280,9 @@ class AnomalyCheck(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.measure} {self.resource} of run {self.run_id}: {self.verdict}"
+        return _("{measure} of run {run}: {verdict}").format(
+            measure=f"{self.measure} {self.resource}", run=self.run_id, verdict=self.get_verdict_display()
+        )
 
 
 class BaselineReset(models.Model):
@@ -302,4 +305,6 @@ class BaselineReset(models.Model):
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
-        return f"{self.measure} {self.resource}: expected range learned from run {self.since_id}"
+        return _("{measure}: expected range learned from run {run}").format(
+            measure=f"{self.measure} {self.resource}".rstrip(), run=self.since_id
+        )

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 from django.core.validators import URLValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 SECRET_BYTES = 32
 # Events that nobody has looked for since then are too old to be news.
@@ -82,4 +83,4 @@ class WebhookDelivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event_id} to webhook {self.webhook_id}"
+        return _("{event} to webhook {number}").format(event=self.event_id, number=self.webhook_id)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_noop as _
 
 from ingestion.models import IngestionRun, ResourceReport
 
@@ -27,36 +28,83 @@ class MetricDefinition:
 METRICS: Final = {
     one.name: one
     for one in (
-        MetricDefinition("received", "rows received", "rows", "rows that the source sent"),
-        MetricDefinition("new", "new rows", "rows", "rows whose id was not in the catalogue"),
-        MetricDefinition("changed", "changed rows", "rows", "existing rows with at least one changed field"),
-        MetricDefinition("missing", "missing rows", "rows", "available rows that the source no longer sent"),
-        MetricDefinition("rejected", "rejections", "rows", "rows that failed validation"),
-        MetricDefinition("rejected_share", "share of rejected rows", "share", "rejections / rows received"),
-        MetricDefinition("requests", "requests", "requests", "attempts, retries included"),
-        MetricDefinition("error_share", "share of failed attempts", "share", "failed attempts / requests"),
-        MetricDefinition("bytes", "bytes received", "bytes", "sizes of all response bodies"),
+        MetricDefinition("received", _("rows received"), "rows", _("rows that the source sent")),
+        MetricDefinition("new", _("new rows"), "rows", _("rows whose id was not in the catalogue")),
         MetricDefinition(
-            "duration", "duration", "seconds", "run: end - start; resource: time to read and write it"
+            "changed",
+            _("changed rows"),
+            "rows",
+            _("existing rows with at least one changed field"),
+        ),
+        MetricDefinition(
+            "missing",
+            _("missing rows"),
+            "rows",
+            _("available rows that the source no longer sent"),
+        ),
+        MetricDefinition("rejected", _("rejections"), "rows", _("rows that failed validation")),
+        MetricDefinition(
+            "rejected_share",
+            _("share of rejected rows"),
+            "share",
+            _("rejections / rows received"),
+        ),
+        MetricDefinition("requests", _("requests"), "requests", _("attempts, retries included")),
+        MetricDefinition(
+            "error_share",
+            _("share of failed attempts"),
+            "share",
+            _("failed attempts / requests"),
+        ),
+        MetricDefinition("bytes", _("bytes received"), "bytes", _("sizes of all response bodies")),
+        MetricDefinition(
+            "duration",
+            _("duration"),
+            "seconds",
+            _("run: end - start; resource: time to read and write it"),
         ),
         MetricDefinition(
             "latency_p50",
-            "median latency",
+            _("median latency"),
             "seconds",
-            "commit time - max(created_at, updated_at) over new and changed rows; run: its slowest resource",
+            _(
+                "commit time - max(created_at, updated_at) over new and changed rows; "
+                "run: its slowest resource"
+            ),
         ),
         MetricDefinition(
             "latency_p95",
-            "95th percentile of data latency",
+            _("95th percentile of data latency"),
             "seconds",
-            "95 % of the new and changed rows were faster",
+            _("95 % of the new and changed rows were faster"),
         ),
-        MetricDefinition("latency_max", "longest latency", "seconds", "the slowest new or changed row"),
         MetricDefinition(
-            "cpu_seconds", "CPU time", "seconds", "user + system time of the process and its threads", "run"
+            "latency_max",
+            _("longest latency"),
+            "seconds",
+            _("the slowest new or changed row"),
         ),
-        MetricDefinition("peak_memory", "peak memory", "bytes", "largest sampled resident set size", "run"),
-        MetricDefinition("rows_per_second", "rows per second", "rows/s", "rows received / duration", "run"),
+        MetricDefinition(
+            "cpu_seconds",
+            _("CPU time"),
+            "seconds",
+            _("user + system time of the process and its threads"),
+            "run",
+        ),
+        MetricDefinition(
+            "peak_memory",
+            _("peak memory"),
+            "bytes",
+            _("largest sampled resident set size"),
+            "run",
+        ),
+        MetricDefinition(
+            "rows_per_second",
+            _("rows per second"),
+            "rows/s",
+            _("rows received / duration"),
+            "run",
+        ),
     )
 }
 SUMMED_FIELDS: Final = ("received", "new", "changed", "missing", "rejected", "requests", "bytes")

@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _n
+from django.utils.translation import ngettext
 
-from ingestion.models import RESOURCES
 from ingestion.monitoring.run_metrics import WHOLE_RUN, RunMetrics
 from moovitamix.dashboard.charts import (
-    RESOURCE_NAMES,
     ChartLine,
     ChartPanel,
     ChartTable,
@@ -24,7 +25,7 @@ from moovitamix.dashboard.charts import (
     describe_basis,
     describe_formulas,
 )
-from moovitamix.dashboard.formatting import format_count, format_number
+from moovitamix.dashboard.formatting import count_runs, format_number
 from moovitamix.dashboard.queries import MAX_CHART_RUNS, RunWindow
 
 RUNS_CHANGELIST: Final = "admin:ingestion_ingestionrun_changelist"
@@ -63,40 +64,46 @@ class CardSpec(NamedTuple):
 
 CARD_SPECS: Final = (
     CardSpec(
-        "duration", "Duration", "Time from the start to the end of each run that updated the catalogue.",
-        (("Whole run", (ChartLine("Duration", "duration"),)),),
+        "duration", _n("Duration"),
+        _n("Time from the start to the end of each run that updated the catalogue."),
+        ((_n("Whole run"), (ChartLine(_n("Duration"), "duration"),)),),
     ),
     CardSpec(
-        "volume", "Data volume", "Rows that the source sent in each run.",
-        tuple((title := f"{RESOURCE_NAMES[name]} received", (ChartLine(title, "received", name),))
-              for name, _ in RESOURCES),
-        tuple(ChartLine(f"New {RESOURCE_NAMES[name].lower()}", "new", name) for name, _ in RESOURCES),
+        "volume", _n("Data volume"), _n("Rows that the source sent in each run."),
+        tuple((title, (ChartLine(title, "received", name),)) for name, title in (
+            ("songs", _n("Songs received")),
+            ("users", _n("Listeners received")),
+            ("listening_history", _n("Listening sessions received")))),
+        (ChartLine(_n("New songs"), "new", "songs"),
+         ChartLine(_n("New listeners"), "new", "users"),
+         ChartLine(_n("New listening sessions"), "new", "listening_history")),
     ),
     CardSpec(
-        "cost", "Resource use", "CPU time, memory and network traffic of each run.",
-        (("CPU time", (ChartLine("CPU time", "cpu_seconds"),)),
-         ("Peak memory", (ChartLine("Peak memory", "peak_memory"),)),
-         ("Bytes received", (ChartLine("Bytes received", "bytes"),))),
+        "cost", _n("Resource use"), _n("CPU time, memory and network traffic of each run."),
+        ((_n("CPU time"), (ChartLine(_n("CPU time"), "cpu_seconds"),)),
+         (_n("Peak memory"), (ChartLine(_n("Peak memory"), "peak_memory"),)),
+         (_n("Bytes received"), (ChartLine(_n("Bytes received"), "bytes"),))),
     ),
     CardSpec(
-        "errors", "Errors", "Share of rows that failed validation, and share of requests that failed.",
-        (("Rejected rows", (ChartLine("Rejected rows", "rejected_share"),)),
-         ("Failed requests", (ChartLine("Failed requests", "error_share"),))),
+        "errors", _n("Errors"),
+        _n("Share of rows that failed validation, and share of requests that failed."),
+        ((_n("Rejected rows"), (ChartLine(_n("Rejected rows"), "rejected_share"),)),
+         (_n("Failed requests"), (ChartLine(_n("Failed requests"), "error_share"),))),
     ),
     CardSpec(
-        "latency", "Data latency",
-        "Time from a row's last change at the source until it is in the catalogue.",
-        (("95th percentile (dashed: median)", (ChartLine("95th percentile", "latency_p95"),
-                                               ChartLine("Median", "latency_p50"))),),
-        (ChartLine("Longest", "latency_max"),),
+        "latency", _n("Data latency"),
+        _n("Time from a row's last change at the source until it is in the catalogue."),
+        ((_n("95th percentile (dashed: median)"), (ChartLine(_n("95th percentile"), "latency_p95"),
+                                               ChartLine(_n("Median"), "latency_p50"))),),
+        (ChartLine(_n("Longest"), "latency_max"),),
     ),
 )  # fmt: skip
 
 
 def build_cards(window: RunWindow, now: datetime) -> list[MetricCard]:
-    window_text = f"Last {window.days} days" + (
-        f", newest {MAX_CHART_RUNS}" if len(window.runs) == MAX_CHART_RUNS else ""
-    )
+    window_text = _("Last {days} days").format(days=window.days)
+    if len(window.runs) == MAX_CHART_RUNS:
+        window_text = _("Last {days} days, newest {n} runs").format(days=window.days, n=MAX_CHART_RUNS)
     facts = {"volume": _volume_facts(window), "errors": _error_facts(window)}
     return [
         _status_card(window, window_text, now),
@@ -111,13 +118,17 @@ def _metric_card(
     runs: Sequence[RunMetrics] = window.runs if spec.key == "errors" else window.applied
     measures = list(dict.fromkeys(line.measure for line in spec.lines))
     panels = [
-        build_panel(f"{spec.key}-{n}", title, lines, runs, window.checks)
+        build_panel(f"{spec.key}-{n}", _(title), _translated(lines), runs, window.checks)
         for n, (title, lines) in enumerate(spec.panels)
     ]
     return MetricCard(
-        spec.key, spec.title, spec.caption, panels, facts, describe_formulas(measures),
-        describe_basis(runs, window_text, now), build_table(spec.lines, runs),
+        spec.key, _(spec.title), _(spec.caption), panels, facts, describe_formulas(measures),
+        describe_basis(runs, window_text, now), build_table(_translated(spec.lines), runs),
     )  # fmt: skip
+
+
+def _translated(lines: Sequence[ChartLine]) -> list[ChartLine]:
+    return [replace(line, name=_(line.name)) for line in lines]
 
 
 def _status_card(window: RunWindow, window_text: str, now: datetime) -> MetricCard:
@@ -125,16 +136,16 @@ def _status_card(window: RunWindow, window_text: str, now: datetime) -> MetricCa
     kinds = Counter(run.error_kind for run in window.with_errors)
     facts = [
         CardFact(
-            f"{format_count(n, 'run')} with error: {kind.replace('_', ' ')}",
+            _("{runs} with error: {kind}").format(runs=count_runs(n), kind=kind.replace("_", " ")),
             runs_url(window.since, error_kind=kind),
         )
         for kind, n in kinds.most_common(4)
     ]
-    formula = "Succeeded runs / finished runs; dry runs and imports of a legacy database are left out"
+    formula = _("Succeeded runs / finished runs; dry runs and imports of a legacy database are left out")
     return MetricCard(
         "status",
-        "Status",
-        "How each run ended: green succeeded, amber partial, red failed.",
+        _("Status"),
+        _("How each run ended: green succeeded, amber partial, red failed."),
         [build_status_panel(window.runs, url)],
         facts,
         formula,
@@ -148,9 +159,14 @@ def _volume_facts(window: RunWindow) -> list[CardFact]:
     if last is None:
         return []
     url = f"{reverse('run', args=[last.run])}#resources"
+    texts = {
+        "new": _("{rows} new rows in run {run}"),
+        "changed": _("{rows} changed rows in run {run}"),
+        "missing": _("{rows} missing rows in run {run}"),
+    }
     return [
-        CardFact(f"{format_number(last.values.get((name, WHOLE_RUN), 0))} {name} rows in run {last.run}", url)
-        for name in ("new", "changed", "missing")
+        CardFact(text.format(rows=format_number(last.values.get((name, WHOLE_RUN), 0)), run=last.run), url)
+        for name, text in texts.items()
     ]
 
 
@@ -161,8 +177,13 @@ def _error_facts(window: RunWindow) -> list[CardFact]:
     rejected = int(last.values.get(("rejected", WHOLE_RUN), 0))
     url = f"{reverse('run', args=[last.run])}#rejections"
     return [
-        CardFact(f"{format_count(rejected, 'row')} rejected in run {last.run}", url),
-        CardFact("failed requests by kind of error", f"{reverse('run', args=[last.run])}#resources"),
+        CardFact(
+            ngettext(
+                "{rows} row rejected in run {run}", "{rows} rows rejected in run {run}", rejected
+            ).format(rows=format_number(rejected), run=last.run),
+            url,
+        ),
+        CardFact(_("failed requests by kind of error"), f"{reverse('run', args=[last.run])}#resources"),
     ]
 
 

@@ -10,25 +10,29 @@ from typing import Any, Final, NamedTuple
 
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
+from ingestion.models import IngestionRun
 from ingestion.monitoring.anomaly_detection import MIN_RUNS
 from ingestion.monitoring.run_metrics import METRICS, WHOLE_RUN, RunMetrics
 from moovitamix.dashboard.formatting import (
     NOT_MEASURED,
     capitalize_first,
+    count_runs,
     format_clock,
-    format_count,
     format_datetimes,
     format_measure,
     format_number,
 )
 from moovitamix.dashboard.queries import AnomalyCheckRow, ChecksByMeasure
 
+Status = IngestionRun.Status
 RESOURCE_NAMES: Final = {
-    "songs": "Songs",
-    "users": "Listeners",
-    "listening_history": "Listening sessions",
-    WHOLE_RUN: "Whole run",
+    "songs": gettext_noop("Songs"),
+    "users": gettext_noop("Listeners"),
+    "listening_history": gettext_noop("Listening sessions"),
+    WHOLE_RUN: gettext_noop("Whole run"),
 }
 # Axes of these units start at zero, so that small changes do not look large.
 ZERO_BASED_UNITS: Final = {"share", "seconds"}
@@ -90,7 +94,7 @@ def build_panel(
     return ChartPanel(
         key,
         title,
-        value=format_measure(first.value_of(last), unit) if last else NOT_MEASURED,
+        value=format_measure(first.value_of(last), unit) if last else _(NOT_MEASURED),
         url=run_url(last.run) if last else "",
         expected_range=describe_expected_range(check, unit),
         verdict=check.verdict if check else "",
@@ -112,40 +116,58 @@ def build_table(lines: Sequence[ChartLine], runs: Sequence[RunMetrics]) -> Chart
 
 def build_status_panel(runs: Sequence[RunMetrics], url: str) -> ChartPanel:
     succeeded = sum(run.status == "succeeded" for run in runs)
-    chart = _run_axis(runs) | {"kind": "status", "statuses": [run.status for run in runs]}
-    description = f"{succeeded} of {format_count(len(runs), 'run')} succeeded."
-    value = f"{format_number(succeeded)} of {format_number(len(runs))}" if runs else NOT_MEASURED
+    chart = _run_axis(runs) | {
+        "kind": "status",
+        "statuses": [run.status for run in runs],
+        "status_names": {str(one.value): status_name(one.value) for one in Status},
+    }
+    description = _("{succeeded} of {runs} succeeded.").format(
+        succeeded=format_number(succeeded), runs=count_runs(len(runs))
+    )
+    value = _(NOT_MEASURED)
+    if runs:
+        value = _("{succeeded} of {runs}").format(
+            succeeded=format_number(succeeded), runs=format_number(len(runs))
+        )
     return ChartPanel(
-        "status", "Succeeded runs", value, url, _other_outcomes(runs), "", chart, description
+        "status", _("Succeeded runs"), value, url, _other_outcomes(runs), "", chart, description
     )  # fmt: skip
 
 
 def build_status_table(runs: Sequence[RunMetrics]) -> ChartTable:
-    return _chart_table(["Status"], runs, ([run.status] for run in reversed(runs)))
+    return _chart_table([_("Status")], runs, ([status_name(run.status)] for run in reversed(runs)))
+
+
+def status_name(status: str) -> str:
+    return _(str(Status(status).label)).lower()
 
 
 def describe_expected_range(check: AnomalyCheckRow | None, unit: str) -> str:
     if check is None:
         return ""
     if check.low is None or check.high is None:
-        return f"expected range known after {MIN_RUNS} runs ({check.n} so far)"
+        return _("expected range known after {needed} runs ({n} so far)").format(needed=MIN_RUNS, n=check.n)
     low, high = check.low, check.high
     if unit in COUNT_UNITS:
         low, high = math.ceil(low), math.floor(high)
-    return f"expected: {format_measure(low, unit)} to {format_measure(high, unit)}"
+    return _("expected: {low} to {high}").format(
+        low=format_measure(low, unit), high=format_measure(high, unit)
+    )
 
 
 def describe_formulas(measures: Sequence[str]) -> str:
     metrics = [metric for name, metric in METRICS.items() if name in measures]
-    return capitalize_first("; ".join(f"{metric.label}: {metric.formula}" for metric in metrics))
+    return capitalize_first("; ".join(f"{_(metric.label)}: {_(metric.formula)}" for metric in metrics))
 
 
 def describe_basis(runs: Sequence[RunMetrics], window: str, now: datetime) -> str:
     if not runs:
-        return f"{window}, no runs yet"
+        return _("{window}, no runs yet").format(window=window)
     last = runs[-1]
-    count = format_count(len(runs), "run")
-    return f"{window}, {count}, newest {format_clock(last.started_at, now)} (run {last.run})"
+    count = count_runs(len(runs))
+    return _("{window}, {count}, newest {started_at} (run {run})").format(
+        window=window, count=count, started_at=format_clock(last.started_at, now), run=last.run
+    )
 
 
 def _row_html(row: ChartTableRow) -> str:
@@ -194,9 +216,11 @@ def _run_axis(runs: Sequence[RunMetrics]) -> dict[str, Any]:
 
 def _describe_chart(title: str, values: Sequence[float], unit: str) -> str:
     if not values:
-        return f"{title}: not measured yet."
+        return _("{title}: not measured yet.").format(title=title)
     low, high, last = (format_measure(value, unit) for value in (min(values), max(values), values[-1]))
-    return f"{title} over {format_count(len(values), 'run')}: from {low} to {high}, last {last}."
+    return _("{title} over {values}: from {low} to {high}, last {last}.").format(
+        title=title, values=count_runs(len(values)), low=low, high=high, last=last
+    )
 
 
 def _chart_table(headings: list[str], runs: Sequence[RunMetrics], cells: Iterable[list[str]]) -> ChartTable:
@@ -211,6 +235,7 @@ def _chart_table(headings: list[str], runs: Sequence[RunMetrics], cells: Iterabl
 def _other_outcomes(runs: Sequence[RunMetrics]) -> str:
     counted = [
         (status, sum(run.status == status for run in runs))
-        for status in ("failed", "refused", "abandoned", "stopped", "partial")
+        for status in (Status.FAILED, Status.REFUSED, Status.ABANDONED, Status.STOPPED, Status.PARTIAL)
     ]
-    return ", ".join(f"{n} {status}" for status, n in counted if n)
+    text = _("{n} {status}")
+    return ", ".join(text.format(n=n, status=status_name(status)) for status, n in counted if n)

@@ -1,7 +1,4 @@
-"""Formats numbers, durations and times on the operations pages.
-
-Always in English, even if LANGUAGE_CODE is French, because only alerts are translated.
-"""
+"""Formats numbers, durations and times on the operations pages, in the active language."""
 
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
@@ -9,6 +6,9 @@ from functools import lru_cache
 from typing import Final
 
 from django.utils import timezone
+from django.utils.formats import get_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 # Name, seconds, and the count at which the next larger unit begins: 89 s, but 1.5 min.
 DURATION_UNITS: Final = (
@@ -17,44 +17,50 @@ DURATION_UNITS: Final = (
     ("h", 3600.0, 48.0),
     ("days", 86400.0, float("inf")),
 )
-UNIT_NAMES: Final = {"s": "second", "min": "minute", "h": "hour", "days": "day"}
-BYTE_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+BYTE_UNITS: Final = (
+    gettext_noop("B"), gettext_noop("kB"), gettext_noop("MB"), gettext_noop("GB"), gettext_noop("TB")
+)  # fmt: skip
 THIN_SPACE: Final = "\N{NARROW NO-BREAK SPACE}"
-NOT_MEASURED: Final = "not measured"
+NOT_MEASURED: Final = gettext_noop("not measured")
 
 
 def format_measure(value: float | None, unit: str) -> str:
     """A value with its unit; `unit` is seconds, bytes, share (0 to 1), rows/s or a noun."""
     if value is None:
-        return NOT_MEASURED
+        return _(NOT_MEASURED)
     if unit == "seconds":
         return format_duration(value)
     if unit == "bytes":
         return format_bytes(value)
     if unit == "share":
         return format_percent(value)
-    return f"{format_number(value)}{THIN_SPACE}{unit}" if unit == "rows/s" else format_number(value)
+    return f"{format_number(value)}{THIN_SPACE}{_('rows/s')}" if unit == "rows/s" else format_number(value)
 
 
 def format_number(value: float) -> str:
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}".removesuffix(".0")
-    return text.replace(",", THIN_SPACE)
+    return localize_decimals(text.replace(",", THIN_SPACE))
+
+
+def localize_decimals(text: str) -> str:
+    """The text of a number with the language's decimal separator."""
+    return text.replace(".", str(get_format("DECIMAL_SEPARATOR")))
 
 
 def format_percent(share: float) -> str:
     """A share as a percentage: 0.125 gives 12.5 %; a share above zero never gives 0 %."""
     if 0 < share < 0.001:
-        return f"< 0.1{THIN_SPACE}%"
-    text = f"{100 * share:.1f}".removesuffix(".0")
+        return f"< {localize_decimals('0.1')}{THIN_SPACE}%"
+    text = localize_decimals(f"{100 * share:.1f}".removesuffix(".0"))
     return f"{text}{THIN_SPACE}%"
 
 
 def format_bytes(count: float) -> str:
     for unit in BYTE_UNITS[:-1]:
         if abs(count) < 1000:
-            return f"{format_number(count)}{THIN_SPACE}{unit}"
+            return f"{format_number(count)}{THIN_SPACE}{_(unit)}"
         count /= 1000
-    return f"{format_number(count)}{THIN_SPACE}{BYTE_UNITS[-1]}"
+    return f"{format_number(count)}{THIN_SPACE}{_(BYTE_UNITS[-1])}"
 
 
 def format_duration(seconds: float) -> str:
@@ -62,24 +68,23 @@ def format_duration(seconds: float) -> str:
     if 0 < abs(seconds) < 0.1:
         return f"{format_number(1000 * seconds)}{THIN_SPACE}ms"
     if 0 < abs(seconds) < 10:
-        return f"{seconds:.2g}{THIN_SPACE}s"
-    unit, length, _ = _duration_unit(seconds)
-    return f"{format_number(seconds / length)}{THIN_SPACE}{unit}"
+        return f"{localize_decimals(f'{seconds:.2g}')}{THIN_SPACE}s"
+    unit, length, _end = _duration_unit(seconds)
+    return f"{format_number(seconds / length)}{THIN_SPACE}{_('days') if unit == 'days' else unit}"
 
 
 def format_age(seconds: float) -> str:
     """A duration in whole units as words: 1 second, 4 minutes, 6 hours."""
-    unit, length, _ = _duration_unit(max(seconds, 0.0))
-    count = int(max(seconds, 0.0) / length)
-    return f"{count} {UNIT_NAMES[unit]}{'' if count == 1 else 's'}"
+    unit, length, _end = _duration_unit(max(seconds, 0.0))
+    return _count_units(unit, int(max(seconds, 0.0) / length))
 
 
 def format_time_ago(moment: datetime, now: datetime) -> str:
-    return f"{format_age((now - moment).total_seconds())} ago"
+    return _("{age} ago").format(age=format_age((now - moment).total_seconds()))
 
 
 def format_time_until(moment: datetime, now: datetime) -> str:
-    return f"in {format_age((moment - now).total_seconds())}"
+    return _("in {age}").format(age=format_age((moment - now).total_seconds()))
 
 
 def format_clock(moment: datetime, now: datetime) -> str:
@@ -104,22 +109,36 @@ def _format_datetime(moment: datetime, zone: tzinfo) -> str:
     return f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"
 
 
-def format_count(n: int, noun: str) -> str:
-    """A count with its noun, in the plural if needed: 1 run, 2 runs."""
-    return f"{format_number(n)} {noun}{'' if n == 1 else 's'}"
+def count_runs(n: int) -> str:
+    """1 run, 2 runs."""
+    return ngettext("{n} run", "{n} runs", n).format(n=format_number(n))
 
 
 def format_interval(seconds: float) -> str:
     """A repetition in words: every minute, every 15 minutes, every 90 seconds."""
-    for unit, length, _ in reversed(DURATION_UNITS):
+    for unit, length, _end in reversed(DURATION_UNITS):
         if seconds >= length and seconds % length == 0:
             times = round(seconds / length)
-            return f"every {UNIT_NAMES[unit]}" if times == 1 else f"every {times} {UNIT_NAMES[unit]}s"
-    return f"every {format_number(seconds)} seconds"
+            if times > 1:
+                return _("every {duration}").format(duration=_count_units(unit, times))
+            return {"s": _("every second"), "min": _("every minute"), "h": _("every hour")}.get(
+                unit, _("every day")
+            )
+    return _("every {n} seconds").format(n=format_number(seconds))
 
 
 def capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def _count_units(unit: str, n: int) -> str:
+    if unit == "s":
+        return ngettext("{n} second", "{n} seconds", n).format(n=n)
+    if unit == "min":
+        return ngettext("{n} minute", "{n} minutes", n).format(n=n)
+    if unit == "h":
+        return ngettext("{n} hour", "{n} hours", n).format(n=n)
+    return ngettext("{n} day", "{n} days", n).format(n=n)
 
 
 def _duration_unit(seconds: float) -> tuple[str, float, float]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.utils.translation import gettext as _
+
 from ingestion.models import IngestionRun
 from ingestion.monitoring.run_metrics import WHOLE_RUN, RunMetrics
 from moovitamix.dashboard.formatting import (
@@ -33,29 +35,37 @@ def build_headline(
     detail = capitalize_first(sentence)
     worst = next(iter(state.problems), None)
     if not state.has_data and (worst is None or worst.severity != CRITICAL):
-        return StatusHeadline("empty", "No data has been imported yet", detail)
+        return StatusHeadline("empty", _("No data has been imported yet"), detail)
     if worst is not None:
         return StatusHeadline(worst.severity, worst.title, detail)
-    return StatusHeadline("well", f"All is well: {sentence}")
+    return StatusHeadline("well", _("All is well: {sentence}").format(sentence=sentence))
 
 
 def _state_sentence(
     last: IngestionRun | None, data: RunMetrics | None, next_due: datetime | None, now: datetime
 ) -> str:
+    due = (
+        _("next run {when}").format(when=format_time_until(next_due, now))
+        if next_due
+        else _("no run is scheduled")
+    )
     parts = []
     if last is not None:
-        parts.append(f"last run {format_clock(last.started_at, now)}{_read_summary(last, data)}")
+        parts.append(_read_summary(last, data, now))
     if data is not None:
-        parts.append(f"data {format_age((now - _data_end(data)).total_seconds())} old")
-    due = f"next run {format_time_until(next_due, now)}" if next_due else "no run is scheduled"
+        age = format_age((now - _data_end(data)).total_seconds())
+        parts.append(_("data {age} old").format(age=age))
     return f"{', '.join(parts)}; {due}." if parts else f"{due}."
 
 
-def _read_summary(last: IngestionRun, data: RunMetrics | None) -> str:
+def _read_summary(last: IngestionRun, data: RunMetrics | None, now: datetime) -> str:
+    at = format_clock(last.started_at, now)
     if data is None or data.run != last.pk:
-        return f" {last.status}"
+        return _("last run {at} {status}").format(at=at, status=last.get_status_display().lower())
     songs, new = (data.values.get((name, "songs"), 0.0) for name in ("received", "new"))
-    return f", {format_number(songs)} songs received, {format_number(new)} new"
+    return _("last run {at}, {songs} songs received, {new} new").format(
+        at=at, songs=format_number(songs), new=format_number(new)
+    )
 
 
 def _data_end(data: RunMetrics) -> datetime:

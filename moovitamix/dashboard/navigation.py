@@ -7,6 +7,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.schedules import next_due
@@ -19,55 +21,67 @@ PAGE_PERMISSIONS: Final = {
     "models": "recommender.view_modelversion",
     "listen": "ingestion.view_listener",
 }
-NO_RUN_HINT = "Start a run with “Run now” in the list of ingestion runs, or with: python manage.py runingest"
+NO_RUN_HINT = gettext_noop(
+    "Start a run with “Run now” in the list of ingestion runs, or with: python manage.py runingest"
+)
 # All of it is seen at 1280 x 900; `tabs` has the lists that share an entry.
 SIDEBAR_SECTIONS = {
-    "Ingestion": [
-        ("Operations", "monitoring", "home"),
-        ("Incidents", "notification_important", "admin:ingestion_incident_changelist"),
-        ("Ingestion runs", "history", "admin:ingestion_ingestionrun_changelist"),
+    gettext_noop("Ingestion"): [
+        (gettext_noop("Operations"), "monitoring", "home"),
+        (gettext_noop("Incidents"), "notification_important", "admin:ingestion_incident_changelist"),
+        (gettext_noop("Ingestion runs"), "history", "admin:ingestion_ingestionrun_changelist"),
     ],
-    "Catalogue": [
-        ("Songs", "music_note", "admin:ingestion_song_changelist"),
-        ("Listeners", "group", "admin:ingestion_listener_changelist"),
-        ("Listening history", "headphones", "admin:ingestion_listeninghistory_changelist"),
+    gettext_noop("Catalogue"): [
+        (gettext_noop("Songs"), "music_note", "admin:ingestion_song_changelist"),
+        (gettext_noop("Listeners"), "group", "admin:ingestion_listener_changelist"),
+        (gettext_noop("Listening history"), "headphones", "admin:ingestion_listeninghistory_changelist"),
     ],
-    "Recommendations": [
-        ("Models", "monitoring", "models"),
-        ("Listener page", "graphic_eq", "listen"),
-        ("Model versions", "model_training", "admin:recommender_modelversion_changelist"),
-        ("Experiments", "science", "admin:recommender_experiment_changelist"),
-        ("Drift reports", "trending_up", "admin:recommender_driftreport_changelist"),
-        ("Served lists", "queue_music", "admin:recommender_servedlist_changelist"),
-        ("Names", "label", "admin:recommender_clusternamerule_changelist"),
+    gettext_noop("Recommendations"): [
+        (gettext_noop("Models"), "monitoring", "models"),
+        (gettext_noop("Listener page"), "graphic_eq", "listen"),
+        (gettext_noop("Model versions"), "model_training", "admin:recommender_modelversion_changelist"),
+        (gettext_noop("Experiments"), "science", "admin:recommender_experiment_changelist"),
+        (gettext_noop("Drift reports"), "trending_up", "admin:recommender_driftreport_changelist"),
+        (gettext_noop("Served lists"), "queue_music", "admin:recommender_servedlist_changelist"),
+        (gettext_noop("Names"), "label", "admin:recommender_clusternamerule_changelist"),
     ],
-    "System": [
-        ("Scheduled tasks", "schedule", "admin:django_celery_beat_periodictask_changelist"),
-        ("API documentation", "api", "api-docs"),
-        ("API keys", "key", "admin:recommender_apikey_changelist"),
-        ("Webhooks", "webhook", "admin:ingestion_webhook_changelist"),
-        ("Audit trail", "policy", "admin:ingestion_auditentry_changelist"),
-        ("User accounts", "manage_accounts", "admin:auth_user_changelist"),
-        ("Your two-factor login", "lock", "two-factor"),
+    gettext_noop("System"): [
+        (gettext_noop("Scheduled tasks"), "schedule", "admin:django_celery_beat_periodictask_changelist"),
+        (gettext_noop("API documentation"), "api", "api-docs"),
+        (gettext_noop("API keys"), "key", "admin:recommender_apikey_changelist"),
+        (gettext_noop("Webhooks"), "webhook", "admin:ingestion_webhook_changelist"),
+        (gettext_noop("Audit trail"), "policy", "admin:ingestion_auditentry_changelist"),
+        (gettext_noop("User accounts"), "manage_accounts", "admin:auth_user_changelist"),
+        (gettext_noop("Your two-factor login"), "lock", "two-factor"),
     ],
 }
 
 
 def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not request.user.has_perm(VIEW_RUN_PERMISSION):
-        context["headline"] = "You have no role yet"
-        context["detail"] = "Ask an owner to add you to the group viewer, operator or owner."
+        context["headline"] = _("You have no role yet")
+        context["detail"] = _("Ask an owner to add you to the group viewer, operator or owner.")
         return context
     runs = list(IngestionRun.objects.all()[:8])
     last = runs[0] if runs else None
     context.update(
         last_run=last,
-        headline=f"Run {last.pk} {RUN_PHRASES[last.status]}" if last else "No data has been imported yet",
-        detail=_run_detail(last) if last else NO_RUN_HINT,
+        headline=_("Run {run} {result}").format(run=last.pk, result=_(RUN_PHRASES[last.status]))
+        if last
+        else _("No data has been imported yet"),
+        detail=_run_detail(last) if last else _(NO_RUN_HINT),
         reports=[_report_card(report) for report in last.reports.all()] if last else [],
         next_due=next_due(timezone.now()),
         runs={
-            "headers": ["Run", "Status", "Started (UTC)", "Rows received", "New", "Changed", "Rejected"],
+            "headers": [
+                _("Run"),
+                _("Status"),
+                _("Started (UTC)"),
+                _("Rows received"),
+                _("New"),
+                _("Changed"),
+                _("Rejected"),
+            ],
             "rows": [_run_row(run) for run in runs],
         },
     )
@@ -77,7 +91,7 @@ def admin_index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
 def sidebar_sections(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {
-            "title": title,
+            "title": _(title),
             "separator": n > 0,
             "items": items,
         }
@@ -98,7 +112,7 @@ def _may_open(request: HttpRequest, page: str) -> bool:
 
 def _sidebar_entry(request: HttpRequest, name: str, icon: str, page: str) -> dict[str, Any]:
     # A string: Unfold compares each link with each tab's, and would look a lazy one up every time.
-    entry: dict[str, Any] = {"title": name, "icon": icon, "link": reverse(page)}
+    entry: dict[str, Any] = {"title": _(name), "icon": icon, "link": reverse(page)}
     if page == "home":
         # Unfold marks an entry active if the path contains its link, and every path contains "/".
         entry["active"] = request.path == "/" or request.path.startswith("/runs/")
@@ -106,23 +120,35 @@ def _sidebar_entry(request: HttpRequest, name: str, icon: str, page: str) -> dic
 
 
 def _run_detail(run: IngestionRun) -> str:
-    started = f"Started {run.started_at:%Y-%m-%d %H:%M} UTC."
+    started = _("Started {started_at:%Y-%m-%d %H:%M} UTC.").format(started_at=run.started_at)
     return " ".join(part for part in (started, run.error, f"{run.summary}." if run.summary else "") if part)
 
 
 def _report_card(report: ResourceReport) -> dict[str, str]:
-    counts = ("new", "changed", "unchanged", "rejected", "missing")
+    counts = {
+        "new": _("{n} new"),
+        "changed": _("{n} changed"),
+        "unchanged": _("{n} unchanged"),
+        "rejected": _("{n} rejected"),
+        "missing": _("{n} missing"),
+    }
     return {
         "title": capitalize_first(report.get_resource_display()),
         "received": format_number(report.received),
-        "counts": ", ".join(f"{format_number(getattr(report, name))} {name}" for name in counts),
+        "counts": ", ".join(
+            text.format(n=format_number(getattr(report, name))) for name, text in counts.items()
+        ),
     }
 
 
 def _run_row(run: IngestionRun) -> list[SafeString | str]:
     url = reverse("run", args=[run.pk])
     return [
-        format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">Run {}</a>', url, run.pk),
+        format_html(
+            '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>',
+            url,
+            _("Run {run}").format(run=run.pk),
+        ),
         run.get_status_display(),
         f"{run.started_at:%Y-%m-%d %H:%M}",
         *(format_number(count) for count in (run.received, run.new, run.changed, run.rejected)),

@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from django.db.models import Q
 from django.urls import reverse
+from django.utils.translation import get_language, gettext_noop
+from django.utils.translation import gettext as _
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.alerts.messages.render import render_incident
@@ -37,18 +39,18 @@ FINISHED_STATUSES: Final = [
 
 # Titles of Beat's entries on the page; their stored names keep the words of earlier releases.
 SCHEDULE_TITLES: Final = {
-    DAILY_ENTRY: "Daily ingestion",
-    CATCH_UP_ENTRY: "Catch-up of a missed ingestion",
-    CLEANUP_ENTRY: "Deletion of old rows",
-    BACKUP_ENTRY: "Daily backup",
-    "Give a sign of life every minute": "Heartbeat",
-    "Look after the service every minute": "Watchdog checks",
-    "Judge the tests between models every day": "Experiment decisions",
-    "Count the charts after each import": "Charts",
-    "Delete old lists every day": "Deletion of old lists",
-    "Learn a new model every week": "Weekly training",
-    "Look for drift every week": "Drift check",
-    "Prepare shelves for active listeners": "Candidate lists of active listeners",
+    DAILY_ENTRY: gettext_noop("Daily ingestion"),
+    CATCH_UP_ENTRY: gettext_noop("Catch-up of a missed ingestion"),
+    CLEANUP_ENTRY: gettext_noop("Deletion of old rows"),
+    BACKUP_ENTRY: gettext_noop("Daily backup"),
+    "Give a sign of life every minute": gettext_noop("Heartbeat"),
+    "Look after the service every minute": gettext_noop("Watchdog checks"),
+    "Judge the tests between models every day": gettext_noop("Experiment decisions"),
+    "Count the charts after each import": gettext_noop("Charts"),
+    "Delete old lists every day": gettext_noop("Deletion of old lists"),
+    "Learn a new model every week": gettext_noop("Weekly training"),
+    "Look for drift every week": gettext_noop("Drift check"),
+    "Prepare shelves for active listeners": gettext_noop("Candidate lists of active listeners"),
 }
 
 CHECK_COLUMNS: Final = ("pk", "run", "measure", "resource", "value", "median", "low", "high", "n", "verdict")
@@ -150,12 +152,16 @@ def load_checks(runs: Sequence[int]) -> ChecksByMeasure:
 
 
 def summarize_incident(incident: Incident, now: datetime) -> IncidentSummary:
-    text = render_incident(incident, "en")
+    text = render_incident(incident, get_language() or "en")
     url = reverse("admin:ingestion_incident_change", args=[incident.pk])
     duration = format_age(((incident.resolved_at or now) - incident.opened_at).total_seconds())
     if incident.resolved_at is not None:
-        return IncidentSummary(incident, text.subject, f"Resolved after {duration}", "", url)
-    return IncidentSummary(incident, text.subject, f"Open for {duration}", text.what_to_do, url)
+        return IncidentSummary(
+            incident, text.subject, _("Resolved after {duration}").format(duration=duration), "", url
+        )
+    return IncidentSummary(
+        incident, text.subject, _("Open for {duration}").format(duration=duration), text.what_to_do, url
+    )
 
 
 def list_scheduled_entries(now: datetime) -> list[ScheduledEntry]:
@@ -185,22 +191,29 @@ def list_heartbeats(
         for heartbeat in heartbeats
     ]
     missing = [
-        ServiceHeartbeat(part, capitalize_first(Heartbeat.Part(part).label), "never", state.is_problem)
+        ServiceHeartbeat(
+            part, capitalize_first(_(str(Heartbeat.Part(part).label))), _("never"), state.is_problem
+        )
         for part, state in states.items()
         if state.heartbeat is None
     ]
     return [*found, *missing]
 
 
+def schedule_title(entry: Any) -> str:
+    """The title of one of MoovitaMix's entries in the active language; otherwise the entry's own name."""
+    return _(SCHEDULE_TITLES[entry.name]) if entry.name in SCHEDULE_TITLES else str(entry.name)
+
+
 def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:
     url = reverse("admin:django_celery_beat_periodictask_change", args=[entry.pk])
-    title = SCHEDULE_TITLES.get(entry.name, entry.name)
+    title = schedule_title(entry)
     if find_problem(entry, now):
-        return ScheduledEntry(entry.name, title, None, "never", url)
+        return ScheduledEntry(entry.name, title, None, _("never"), url)
     if entry.crontab is None and (entry.name != DAILY_ENTRY or entry.interval is None):
         timing = (
-            format_interval(entry.schedule.run_every.total_seconds()) if entry.interval else "at set times"
+            format_interval(entry.schedule.run_every.total_seconds()) if entry.interval else _("at set times")
         )
         return ScheduledEntry(entry.name, title, None, timing, url)
     at = next_due_at(entry, now)
-    return ScheduledEntry(entry.name, title, at, format_time_until(at, now) if at else "never", url)
+    return ScheduledEntry(entry.name, title, at, format_time_until(at, now) if at else _("never"), url)

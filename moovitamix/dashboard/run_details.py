@@ -11,6 +11,8 @@ from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from django.utils.text import Truncator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _n
 
 from ingestion.models import AnomalyCheck, Incident, IngestionRun, Rejection, ResourceReport
 from ingestion.monitoring.run_metrics import METRICS, WHOLE_RUN, RunMetrics, load_run_metrics
@@ -26,7 +28,7 @@ from moovitamix.dashboard.charts import (
 )
 from moovitamix.dashboard.formatting import (
     capitalize_first,
-    format_count,
+    count_runs,
     format_measure,
     format_number,
     format_percent,
@@ -43,23 +45,30 @@ from moovitamix.dashboard.queries import (
 MAX_DRAWN_RUNS: Final = 60
 MAX_REASONS: Final = 20
 MAX_EXAMPLE_CHARS: Final = 120
-# Page names of stages whose stored names use older words.
+# Page names of the stages; some stored names use older words.
 STAGE_NAMES: Final = {
-    "reading users": "reading listeners",
-    "writing users": "writing listeners",
-    "judging": "quality gate",
-    "replaying refused rows": "replaying rejections",
+    "starting": _n("starting"),
+    "reading songs": _n("reading songs"),
+    "reading users": _n("reading listeners"),
+    "reading listening history": _n("reading listening history"),
+    "judging": _n("quality gate"),
+    "writing songs": _n("writing songs"),
+    "writing users": _n("writing listeners"),
+    "writing listening history": _n("writing listening history"),
+    "replaying refused rows": _n("replaying rejections"),
 }
 # Fields of `ResourceReport` with their names in the table.
 COUNT_ROWS: Final = (
-    ("received", "Received"), ("new", "New"), ("changed", "Changed"), ("unchanged", "Unchanged"),
-    ("rejected", "Rejected"), ("duplicates", "Duplicates"), ("missing", "Missing"),
-    ("returned", "Available again"), ("pages", "Pages"), ("requests", "Requests"), ("retries", "Retries"),
-    ("incoherent_times", "Updated before created"),
+    ("received", _n("Received")), ("new", _n("New")), ("changed", _n("Changed")),
+    ("unchanged", _n("Unchanged")),
+    ("rejected", _n("Rejected")), ("duplicates", _n("Duplicates")), ("missing", _n("Missing")),
+    ("returned", _n("Available again")), ("pages", _n("Pages")), ("requests", _n("Requests")),
+    ("retries", _n("Retries")),
+    ("incoherent_times", _n("Updated before created")),
 )  # fmt: skip
 TIME_ROWS: Final = (
-    ("latency_p50", "Median data latency"), ("latency_p95", "95th percentile of data latency"),
-    ("latency_max", "Longest data latency"), ("seconds", "Time spent reading and writing"),
+    ("latency_p50", _n("Median data latency")), ("latency_p95", _n("95th percentile of data latency")),
+    ("latency_max", _n("Longest data latency")), ("seconds", _n("Time spent reading and writing")),
 )  # fmt: skip
 ADMIN_MODEL_NAMES: Final = {"songs": "song", "users": "listener", "listening_history": "listeninghistory"}
 
@@ -124,7 +133,9 @@ def build_stage_bars(run: IngestionRun, now: datetime) -> list[StageBar]:
         # At least half a percent wide, because a narrower bar is invisible.
         left = min(max((started_at - run.started_at).total_seconds() / run_seconds, 0.0), 0.995)
         width = min(max(seconds / run_seconds, 0.005), 1 - left)
-        duration = format_measure(seconds, "seconds") + (", unfinished" if is_unfinished else "")
+        duration = format_measure(seconds, "seconds")
+        if is_unfinished:
+            duration = _("{duration}, unfinished").format(duration=duration)
         bars.append(
             StageBar(
                 format_stage(stage["name"]),
@@ -138,20 +149,21 @@ def build_stage_bars(run: IngestionRun, now: datetime) -> list[StageBar]:
 
 
 def format_stage(name: str) -> str:
-    return STAGE_NAMES.get(name, name)
+    return _(STAGE_NAMES.get(name, name))
 
 
 def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -> dict[str, Any]:
     return {
-        "headings": [RESOURCE_NAMES[report.resource] for report in reports],
+        "headings": [_(RESOURCE_NAMES[report.resource]) for report in reports],
         "rows": [
-            *((name, [_count_cell(run, report, field) for report in reports]) for field, name in COUNT_ROWS),
-            *((name, [TableCell(format_measure(getattr(report, field), "seconds")) for report in reports])
+            *((_(name), [_count_cell(run, report, field) for report in reports])
+              for field, name in COUNT_ROWS),
+            *((_(name), [TableCell(format_measure(getattr(report, field), "seconds")) for report in reports])
               for field, name in TIME_ROWS),
-            ("First load (latency = age of the source's rows)",
-             [TableCell("yes" if report.is_backfill else "no") for report in reports]),
-            ("Bytes received", [TableCell(format_measure(report.bytes, "bytes")) for report in reports]),
-            ("Failed requests by kind", [TableCell(_error_counts(report.errors)) for report in reports]),
+            (_("First load (latency = age of the source's rows)"),
+             [TableCell(_("yes") if report.is_backfill else _("no")) for report in reports]),
+            (_("Bytes received"), [TableCell(format_measure(report.bytes, "bytes")) for report in reports]),
+            (_("Failed requests by kind"), [TableCell(_error_counts(report.errors)) for report in reports]),
         ],
     }  # fmt: skip
 
@@ -172,7 +184,8 @@ def group_rejections(run: IngestionRun, *, show_personal_data: bool) -> list[Rej
     examples = Rejection.objects.in_bulk([reason["example"] for reason in reasons])
     return [
         RejectionReason(
-            RESOURCE_NAMES[reason["resource"]], reason["field"], reason["reason"], format_number(reason["n"]),
+            _(RESOURCE_NAMES[reason["resource"]]), reason["field"], reason["reason"],
+            format_number(reason["n"]),
             _example_value(examples[reason["example"]], show_personal_data=show_personal_data),
             reverse("admin:ingestion_rejection_change", args=[reason["example"]]),
         )
@@ -184,7 +197,7 @@ def list_field_changes(reports: Sequence[ResourceReport]) -> list[FieldChange]:
     """A stored sample of changed fields, with only the changed values."""
     return [
         FieldChange(
-            RESOURCE_NAMES[report.resource],
+            _(RESOURCE_NAMES[report.resource]),
             _display_key(entry["key"]),
             _row_url(report.resource, entry["key"]),
             field,
@@ -231,9 +244,9 @@ def _checked_measure(
     check: AnomalyCheckRow, runs: Sequence[RunMetrics], checks: ChecksByMeasure
 ) -> CheckedMeasure:
     measure = METRICS[check.measure]
-    title = capitalize_first(measure.label)
+    title = capitalize_first(_(measure.label))
     if check.resource != WHOLE_RUN:
-        title = f"{RESOURCE_NAMES[check.resource]}: {measure.label}"
+        title = f"{_(RESOURCE_NAMES[check.resource])}: {_(measure.label)}"
     line = ChartLine(title, check.measure, check.resource)
     return CheckedMeasure(
         panel=build_panel(f"check-{check.pk}", title, [line], runs, checks),
@@ -241,8 +254,9 @@ def _checked_measure(
         verdict=check.verdict,
         summary=_describe_check(check, measure.unit),
         formula=f"{describe_formulas([check.measure])}.",
-        basis=f"Expected range learned from {format_count(check.n, 'run')}; "
-        f"the chart shows the last {format_count(len(runs), 'run')}.",
+        basis=_("Expected range learned from {n}; the chart shows the last {runs}.").format(
+            n=count_runs(check.n), runs=count_runs(len(runs))
+        ),
         url=_check_url(check),
         table=build_table([line], [run for run in runs if line.value_of(run) is not None]),
     )
@@ -260,14 +274,17 @@ def _describe_check(check: AnomalyCheckRow, unit: str) -> str:
         return f"{format_measure(check.value, unit)}, {describe_expected_range(check, unit)}."
     ratio = ""
     if check.verdict == AnomalyCheck.Verdict.HIGH and check.median:
-        ratio = f" ({format_number(check.value / check.median)} times the median)"
+        ratio = " " + _("({n} times the median)").format(n=format_number(check.value / check.median))
     if check.verdict == AnomalyCheck.Verdict.LOW and check.median:
-        ratio = f" ({format_percent(check.value / check.median)} of the median)"
-    verdict = AnomalyCheck.Verdict(check.verdict).label
-    return (
-        f"{format_measure(check.value, unit)} is {verdict}{ratio}; "
-        f"{describe_expected_range(check, unit)}, "
-        f"median of {format_number(check.n)} runs: {format_measure(check.median, unit)}."
+        ratio = " " + _("({share} of the median)").format(share=format_percent(check.value / check.median))
+    verdict = _(str(AnomalyCheck.Verdict(check.verdict).label))
+    return _("{value} is {verdict}{ratio}; {expected}, median of {n} runs: {median}.").format(
+        value=format_measure(check.value, unit),
+        verdict=verdict,
+        ratio=ratio,
+        expected=describe_expected_range(check, unit),
+        n=format_number(check.n),
+        median=format_measure(check.median, unit),
     )
 
 
@@ -287,12 +304,12 @@ def _count_cell(run: IngestionRun, report: ResourceReport, field: str) -> TableC
 
 
 def _error_counts(errors: dict[str, int]) -> str:
-    return ", ".join(f"{kind}: {format_number(n)}" for kind, n in sorted(errors.items())) or "none"
+    return ", ".join(f"{kind}: {format_number(n)}" for kind, n in sorted(errors.items())) or _("none")
 
 
 def _example_value(rejection: Rejection, *, show_personal_data: bool) -> str:
     if rejection.resource == "users" and not show_personal_data:
-        return "hidden: personal data"
+        return _("hidden: personal data")
     row = json.loads(rejection.payload)
     value = row.get(rejection.field) if isinstance(row, dict) and rejection.field in row else row
     return Truncator(json.dumps(value, ensure_ascii=False)).chars(MAX_EXAMPLE_CHARS)
@@ -327,7 +344,7 @@ def _json_object(value: Any) -> dict[str, Any] | None:
 
 
 def _display_value(value: Any) -> str:
-    return "empty" if value in (None, "") else str(value)
+    return _("empty") if value in (None, "") else str(value)
 
 
 def _offset(started_at: datetime, run: IngestionRun) -> str:

@@ -5,21 +5,23 @@ from typing import Any, Final
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 # The first list of each group is the menu's entry.
 GROUPS: Final = (
-    (("ingestion.ingestionrun", "Runs"), ("ingestion.rejection", "Rejections"),
-     ("ingestion.anomalycheck", "Anomaly checks"), ("ingestion.baselinereset", "Range resets")),
-    (("ingestion.incident", "Incidents"), ("ingestion.notification", "Notifications")),
-    (("recommender.modelversion", "Versions"), ("recommender.trainingrun", "Training runs"),
-     ("recommender.promotion", "Promotions")),
-    (("recommender.servedlist", "Served lists"), ("recommender.feedback", "Feedback")),
-    (("recommender.clusternamerule", "Cluster names"), ("recommender.genrealias", "Genre aliases"),
-     ("recommender.nameword", "Words in cluster names")),
-    (("django_celery_beat.periodictask", "Scheduled tasks"),
-     ("django_celery_results.taskresult", "Task results")),
-    (("ingestion.webhook", "Webhooks"), ("ingestion.webhookdelivery", "Deliveries")),
-    (("auth.user", "Users"), ("auth.group", "Roles"), ("otp_totp.totpdevice", "Two-factor logins")),
+    (("ingestion.ingestionrun", _("Runs")), ("ingestion.rejection", _("Rejections")),
+     ("ingestion.anomalycheck", _("Anomaly checks")),
+     ("ingestion.baselinereset", _("Range resets"))),
+    (("ingestion.incident", _("Incidents")), ("ingestion.notification", _("Notifications"))),
+    (("recommender.modelversion", _("Versions")), ("recommender.trainingrun", _("Training runs")),
+     ("recommender.promotion", _("Promotions"))),
+    (("recommender.servedlist", _("Served lists")), ("recommender.feedback", _("Feedback"))),
+    (("recommender.clusternamerule", _("Cluster names")), ("recommender.genrealias", _("Genre aliases")),
+     ("recommender.nameword", _("Words in cluster names"))),
+    (("django_celery_beat.periodictask", _("Scheduled tasks")),
+     ("django_celery_results.taskresult", _("Task results"))),
+    (("ingestion.webhook", _("Webhooks")), ("ingestion.webhookdelivery", _("Deliveries"))),
+    (("auth.user", _("Users")), ("auth.group", _("Roles")), ("otp_totp.totpdevice", _("Two-factor logins"))),
 )  # fmt: skip
 
 
@@ -31,7 +33,7 @@ def admin_tabs(_request: HttpRequest) -> list[dict[str, Any]]:
     ]
 
 
-def _tab(model: str, title: str) -> dict[str, Any]:
+def _tab(model: str, title: object) -> dict[str, Any]:
     app, name = model.split(".")
     link = reverse(f"admin:{app}_{name}_changelist")
     return {"title": title, "link": link, "permission": _may_view(f"{app}.view_{name}")}

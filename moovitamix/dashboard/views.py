@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from ingestion.models import IngestionRun
 from ingestion.monitoring.anomaly_detection import MIN_HISTORY, MIN_RUNS, K
@@ -22,6 +23,7 @@ from moovitamix.dashboard.formatting import (
     format_measure,
     format_number,
     format_percent,
+    localize_decimals,
 )
 from moovitamix.dashboard.headline import build_headline
 from moovitamix.dashboard.navigation import VIEW_RUN_PERMISSION
@@ -46,7 +48,7 @@ def operations_page(request: HttpRequest) -> HttpResponse:
     heartbeats = queries.list_heartbeats(state.heartbeats.values(), state.parts, now)
     headline = build_headline(state, window, queries.next_ingestion_at(schedule), now)
     context = {
-        "title": "Operations",
+        "title": _("Operations"),
         "headline": headline,
         "incidents": [queries.summarize_incident(incident, now) for incident in listed],
         "has_more_incidents": len(state.incidents) > MAX_LISTED_INCIDENTS,
@@ -89,7 +91,7 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
     run = get_object_or_404(run_details.runs_with_neighbours(), pk=pk)
     reports, checked = list(run.reports.all()), run_details.list_checked_measures(run)
     context = {
-        "title": f"Run {run.pk}",
+        "title": _("Run {run}").format(run=run.pk),
         "run": run,
         "facts": _run_facts(run, now),
         "stages": run_details.build_stage_bars(run, now),
@@ -159,17 +161,17 @@ def _run_row(run: IngestionRun, now: datetime) -> dict[str, Any]:
 
 def _run_facts(run: IngestionRun, now: datetime) -> list[tuple[str, str]]:
     facts = [
-        ("Started", format_datetime(run.started_at)),
-        ("Duration" if run.finished_at else "Running for", format_duration(_run_seconds(run, now))),
-        ("Trigger", run.get_trigger_display()),
-        ("Slot", run.slot),
-        ("Host", f"{run.host}, process {run.pid}"),
+        (_("Started"), format_datetime(run.started_at)),
+        (_("Duration") if run.finished_at else _("Running for"), format_duration(_run_seconds(run, now))),
+        (_("Trigger"), run.get_trigger_display()),
+        (_("Slot"), run.slot),
+        (_("Host"), _("{host}, process {pid}").format(host=run.host, pid=run.pid)),
     ]
     cost = [
-        ("CPU time", format_measure(run.cpu_seconds, "seconds")),
-        ("Peak memory", format_measure(run.peak_memory, "bytes")),
-        ("Bytes received", format_measure(run.bytes, "bytes")),
-        ("Throughput", format_measure(run.rows_per_second, "rows/s")),
+        (_("CPU time"), format_measure(run.cpu_seconds, "seconds")),
+        (_("Peak memory"), format_measure(run.peak_memory, "bytes")),
+        (_("Bytes received"), format_measure(run.bytes, "bytes")),
+        (_("Throughput"), format_measure(run.rows_per_second, "rows/s")),
     ]
     # Measured at the end of a run: a running or abandoned run has no values yet.
     return [(name, value) for name, value in [*facts, *(cost if run.peak_memory else [])] if value]
@@ -192,8 +194,11 @@ def _model_context(now: datetime) -> dict[str, Any]:
         "version": version,
         "age": format_age((now - version.created_at).total_seconds()),
         "cut_off": format_datetime(version.cut_off),
-        "size": f"{format_number(version.n_songs)} songs, {format_number(version.n_listeners)} listeners, "
-        f"{format_number(version.n_clusters)} clusters",
-        "ndcg": f"{ndcg:.4f}" if ndcg is not None else "",
-        "ndcg_ratio": f"{ndcg / popularity_ndcg:.1f}" if ndcg and popularity_ndcg else "",
+        "size": _("{songs} songs, {listeners} listeners, {clusters} clusters").format(
+            songs=format_number(version.n_songs),
+            listeners=format_number(version.n_listeners),
+            clusters=format_number(version.n_clusters),
+        ),
+        "ndcg": localize_decimals(f"{ndcg:.4f}") if ndcg is not None else "",
+        "ndcg_ratio": localize_decimals(f"{ndcg / popularity_ndcg:.1f}") if ndcg and popularity_ndcg else "",
     }

@@ -20,6 +20,8 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import Error, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.utils.translation import get_language, gettext_noop, ngettext
+from django.utils.translation import gettext as _
 
 from ingestion.alerts.incidents import open_incidents
 from ingestion.alerts.messages.render import render_subject
@@ -28,7 +30,7 @@ from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.checks.freshness import last_import_times
 from ingestion.monitoring.checks.infrastructure import report_missing_watchdog
 from ingestion.monitoring.parts import MISSING, SILENT, PartState, part_states
-from moovitamix.dashboard.formatting import capitalize_first, format_age, format_count
+from moovitamix.dashboard.formatting import capitalize_first, format_age
 from recommender.services import current_model
 
 logger = logging.getLogger(__name__)
@@ -42,13 +44,13 @@ BROKER_TIMEOUT: Final = 2.0
 # Probes come every few seconds from several machines; a full disk need not be noticed earlier.
 WRITE_CHECK_INTERVAL: Final = 10.0
 RUN_PHRASES: Final = {
-    "running": "is in progress",
+    "running": gettext_noop("is in progress"),
     "succeeded": "succeeded",
-    "partial": "imported only part of the data",
-    "failed": "failed; the catalogue is unchanged",
-    "refused": "was refused: the source looks like a different catalogue",
-    "abandoned": "stopped before it finished; the next run continues from there",
-    "stopped": "was stopped by a person or a shutdown",
+    "partial": gettext_noop("imported only part of the data"),
+    "failed": gettext_noop("failed; the catalogue is unchanged"),
+    "refused": gettext_noop("was refused: the source looks like a different catalogue"),
+    "abandoned": gettext_noop("stopped before it finished; the next run continues from there"),
+    "stopped": gettext_noop("was stopped by a person or a shutdown"),
 }
 GOOD_RUNS: Final = {"succeeded"}
 INCOMPLETE_RUNS: Final = {"partial", "stopped"}
@@ -96,9 +98,9 @@ class ServiceState:
 def assess_service(now: datetime) -> ServiceState:
     """Check everything, the database first; the rest only if it answers."""
     state = ServiceState()
-    state.add("database", _check_database(), "The database does not answer", CRITICAL)
+    state.add("database", _check_database(), _("The database does not answer"), CRITICAL)
     if state.problems:
-        state.add("broker", _run_check(_check_broker), "The task queue does not answer")
+        state.add("broker", _run_check(_check_broker), _("The task queue does not answer"))
         state.unavailable = True
         return state
     migrations = _run_check(_check_migrations)
@@ -110,17 +112,17 @@ def assess_service(now: datetime) -> ServiceState:
     _add_incidents(state)
     _add_last_run(state)
     _add_parts(state, now)
-    state.add("write", _check_write(), "Nothing can be stored: lists are served but not saved", CRITICAL)
-    state.add("broker", _run_check(_check_broker), "The task queue does not answer: no task starts")
+    state.add("write", _check_write(), _("Nothing can be stored: lists are served but not saved"), CRITICAL)
+    state.add("broker", _run_check(_check_broker), _("The task queue does not answer: no task starts"))
     # With Redis both are the same server, so one timeout is enough.
     is_redis_gone = settings.REDIS_URL and state.checks["broker"] != OK
     state.add(
         "cache",
         NO_ANSWER if is_redis_gone else _run_check(_check_cache),
-        "The cache does not answer: each process counts requests for itself",
+        _("The cache does not answer: each process counts requests for itself"),
     )
-    state.add("data_age", _data_age(now), "The data is stale: no recent run has updated it")
-    state.add("artifact", _run_check(_check_artifact), "The champion does not serve")
+    state.add("data_age", _data_age(now), _("The data is stale: no recent run has updated it"))
+    state.add("artifact", _run_check(_check_artifact), _("The champion does not serve"))
     # The sort is stable, so of equal problems the first one found comes first.
     state.problems.sort(key=lambda problem: problem.severity != CRITICAL)
     return state
@@ -136,8 +138,12 @@ def _add_incidents(state: ServiceState) -> None:
     ]
     state.checks["incidents"] = f"{', '.join(counts)} open" if counts else OK
     if rows:
-        more = f", and {format_count(len(rows) - 1, 'more incident')}" if len(rows) > 1 else ""
-        state.problems.append(Problem(rows[0].severity, render_subject(rows[0], "en") + more))
+        title = render_subject(rows[0], get_language() or "en")
+        if len(rows) > 1:
+            title = ngettext(
+                "{title}, and {n} more incident", "{title}, and {n} more incidents", len(rows) - 1
+            ).format(title=title, n=len(rows) - 1)
+        state.problems.append(Problem(rows[0].severity, title))
 
 
 def _add_last_run(state: ServiceState) -> None:
@@ -148,7 +154,12 @@ def _add_last_run(state: ServiceState) -> None:
         state.checks["last_run"] = OK
         return
     severity = WARNING if run.status in INCOMPLETE_RUNS else CRITICAL
-    state.add("last_run", run.status, f"Run {run.pk} {RUN_PHRASES[run.status]}", severity)
+    state.add(
+        "last_run",
+        run.status,
+        _("Run {run} {result}").format(run=run.pk, result=_(RUN_PHRASES[run.status])),
+        severity,
+    )
 
 
 def _add_parts(state: ServiceState, now: datetime) -> None:
@@ -176,11 +187,13 @@ def _part_text(part: PartState, now: datetime) -> str:
 
 
 def _part_title(part: PartState, now: datetime) -> str:
-    name = "The watchdog" if part.part == Heartbeat.Part.WATCHDOG else Heartbeat.Part(part.part).label
+    name = (
+        _("The watchdog") if part.part == Heartbeat.Part.WATCHDOG else _(str(Heartbeat.Part(part.part).label))
+    )
     if part.state == MISSING or part.heartbeat is None:
-        return f"{name} has never started"
+        return _("{name} has never started").format(name=name)
     age = format_age((now - part.heartbeat.at).total_seconds())
-    return f"{name} is not running: its last heartbeat was {age} ago"
+    return _("{name} is not running: its last heartbeat was {age} ago").format(name=name, age=age)
 
 
 def _run_check(check: Callable[[], str]) -> str:

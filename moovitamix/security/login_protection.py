@@ -12,6 +12,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator
 from django.db.models import Max, Sum
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.forms import AuthenticationForm
 
 from ingestion.alerts import incidents
@@ -66,7 +68,9 @@ class AuditedLoginForm(AuthenticationForm):
     Records successful and failed logins in the audit trail and the log.
     """
 
-    code = CodeField(label="Code", required=False, help_text="Only if you have set up an authenticator app.")
+    code = CodeField(
+        label=_lazy("Code"), required=False, help_text=_lazy("Only if you have set up an authenticator app.")
+    )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -99,6 +103,6 @@ class AuditedLoginForm(AuthenticationForm):
         code = self.cleaned_data.get("code", "")
         if not (code and is_right_code(app, code)):
             user_login_failed.send(sender=__name__, credentials={"username": name}, request=self.request)
-            raise ValidationError(WRONG_CODE if code else "Enter the code of your authenticator app, too.")
+            raise ValidationError(WRONG_CODE if code else _("Enter the code of your authenticator app, too."))
         # django-otp notes in the session, when the login is complete, that a code was given.
         user.otp_device = app

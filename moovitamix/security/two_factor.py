@@ -16,6 +16,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.cache import never_cache
 from django_otp import DEVICE_ID_SESSION_KEY, verify_token
 from django_otp import login as remember_device
@@ -31,8 +33,12 @@ DEVICE_NAME: Final = "authenticator app"
 PAGE: Final = "two-factor"
 NEXT: Final = REDIRECT_FIELD_NAME
 SECRET_GROUP: Final = 4  # characters of the secret between two spaces
-WRONG_CODE: Final = "The code is not right. Each code works once; after several wrong ones, wait a minute."
-CODE_FIRST: Final = "Enter an authenticator app's code first, at {address}: two-factor logins are required."
+WRONG_CODE: Final = _lazy(
+    "The code is not right. Each code works once; after several wrong ones, wait a minute."
+)
+CODE_FIRST: Final = _lazy(
+    "Enter an authenticator app's code first, at {address}: two-factor logins are required."
+)
 
 
 class CodeField(forms.CharField):
@@ -47,7 +53,7 @@ class CodeField(forms.CharField):
 
 
 class CodeForm(forms.Form):
-    code = CodeField(label="Code")
+    code = CodeField(label=_lazy("Code"))
 
 
 def find_app(user: AbstractBaseUser | AnonymousUser | None) -> TOTPDevice | None:
@@ -84,7 +90,7 @@ def two_factor_page(request: HttpRequest) -> HttpResponse:
             return redirect((_find_next(request) if pending else "") or PAGE)
         form.add_error("code", WRONG_CODE)
     context = {
-        **admin.site.each_context(request), "title": "Two-factor login", "form": form, "app": app,
+        **admin.site.each_context(request), "title": _("Two-factor login"), "form": form, "app": app,
         "is_verified": is_verified, "is_required": settings.REQUIRE_TWO_FACTOR,
         **(_secret_of(pending) if pending else {}),
     }  # fmt: skip
@@ -146,14 +152,14 @@ def _confirm(request: HttpRequest, pending: TOTPDevice) -> str:
     TOTPDevice.objects.filter(pk=pending.pk).update(confirmed=True)
     remember_device(request, pending)
     record_audit(Action.ACCOUNT_CHANGED, request.user.get_username(), "set up two-factor logins")
-    return "Your next login asks for a code of the app."
+    return _("Your next login asks for a code of the app.")
 
 
 def _remove(request: HttpRequest) -> str:
     if isinstance(request.user, AbstractBaseUser):
         remove_app(request.user)
     record_audit(Action.ACCOUNT_CHANGED, request.user.get_username(), "removed two-factor logins")
-    return "The app is removed. Your next login needs the password alone."
+    return _("The app is removed. Your next login needs the password alone.")
 
 
 def _secret_of(pending: TOTPDevice) -> dict[str, str]:

@@ -2,15 +2,17 @@
 // shows the same numbers as a table.
 "use strict";
 
+// In the page's language: operations/chart_words.html.
+const WORDS = document.getElementById("mm-words").dataset;
 const UNITS = {
-  bytes: [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"], [1, "B"]],
-  seconds: [[172800, "days", 86400], [5400, "h", 3600], [90, "min", 60], [0.1, "s", 1], [1e-9, "ms", 1e-3], [0, "s", 1]],
+  bytes: [[1e9, WORDS.gb], [1e6, WORDS.mb], [1e3, WORDS.kb], [1, WORDS.b]],
+  seconds: [[172800, WORDS.days, 86400], [5400, "h", 3600], [90, "min", 60], [0.1, "s", 1], [1e-9, "ms", 1e-3], [0, "s", 1]],
 };
 const STATUSES = { succeeded: "--mm-good", partial: "--mm-warn" };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function formatMeasure(value, unit) {
-  if (value === null || value === undefined) return "not measured";
+  if (value === null || value === undefined) return WORDS.notMeasured;
   if (unit === "share") return `${formatNumber(100 * value)} %`;
   for (const [from, name, length] of UNITS[unit] || []) {
     if (Math.abs(value) >= from) return `${formatNumber(value / (length || from))} ${name}`;
@@ -20,7 +22,8 @@ function formatMeasure(value, unit) {
 
 function formatNumber(value) {
   const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 1 ? 1 : 2;
-  return value.toLocaleString("en", { maximumFractionDigits: digits }).replaceAll(",", "\u202f");
+  const text = value.toLocaleString("en", { maximumFractionDigits: digits }).replaceAll(",", "\u202f");
+  return document.documentElement.lang === "fr" ? text.replace(".", ",") : text;
 }
 
 // One tooltip element for all charts: a tooltip inside a small canvas would be cut off.
@@ -57,8 +60,8 @@ function expectedRange(facts) {
   if (!facts.low) return [];
   const edge = { borderColor: "transparent", borderWidth: 0, isEdge: true };
   return [
-    dataset("expected maximum", facts.high, { ...edge, fill: "+1", backgroundColor: colour("--mm-range") }),
-    dataset("expected minimum", facts.low, edge),
+    dataset(WORDS.expectedMaximum, facts.high, { ...edge, fill: "+1", backgroundColor: colour("--mm-range") }),
+    dataset(WORDS.expectedMinimum, facts.low, edge),
   ];
 }
 
@@ -80,7 +83,7 @@ function lines(facts) {
 function statuses(facts) {
   const colours = facts.statuses.map((status) => colour(STATUSES[status] || "--mm-bad"));
   const style = { backgroundColor: colours, borderWidth: 0, borderRadius: 1, maxBarThickness: 14, categoryPercentage: 1, barPercentage: 0.8 };
-  return [{ label: "status", data: facts.statuses.map(() => 1), ...style }];
+  return [{ label: WORDS.status, data: facts.statuses.map(() => 1), ...style }];
 }
 
 // No metric is negative, so an axis that starts near zero starts at zero.
@@ -124,9 +127,9 @@ function settings(facts, shown) {
         enabled: false,
         external: showTooltip,
         callbacks: {
-          title: (points) => `Run ${facts.runs[points[0].dataIndex]}, ${facts.labels[points[0].dataIndex]}`,
+          title: (points) => `${WORDS.run} ${facts.runs[points[0].dataIndex]}, ${facts.labels[points[0].dataIndex]}`,
           label: (point) => facts.kind === "status"
-            ? facts.statuses[point.dataIndex]
+            ? facts.status_names[facts.statuses[point.dataIndex]]
             : `${point.dataset.label}: ${formatMeasure(point.raw, facts.unit)}`,
         },
       },

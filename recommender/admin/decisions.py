@@ -5,17 +5,26 @@ from typing import Any, Final, NamedTuple
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from ingestion.admin import ReadOnlyAdmin
 from recommender.dashboard.experiment_report import describe_late_days, format_bound, outcome_label
-from recommender.dashboard.formatting import format_count, format_percent
+from recommender.dashboard.formatting import (
+    format_count,
+    format_evidence,
+    format_percent,
+    format_signed,
+    localize_decimals,
+    stored_text,
+)
 from recommender.engine.experiments.decision_thresholds import DecisionRules
 from recommender.engine.experiments.evidence import (
     AllocationCheck,
     ExperimentEvidence,
     ExperimentKind,
-    format_evidence_ratio,
 )
 from recommender.engine.experiments.sequential import (
     log_e_value_of_difference,
@@ -49,21 +58,21 @@ class DecisionAdmin(ReadOnlyAdmin):
     list_filter = ("final", "outcome", "at")
     list_select_related = ("experiment", "experiment__champion", "experiment__challenger")
     list_before_template = "admin/recommender/about_decisions.html"
-    when_empty = "The first check follows the day after an experiment starts."
+    when_empty = _lazy("The first check follows the day after an experiment starts.")
     change_form_before_template = "admin/recommender/decision.html"
     fieldsets = (
         (None, {"fields": (("experiment", "promotion"),)}),
-        ("Stored details", {"classes": ["collapse"],
+        (_lazy("Stored details"), {"classes": ["collapse"],
                              "fields": ("evidence", "rules", "verdict", "code", "data_sha256")}),
     )  # fmt: skip
 
-    @display(description="Outcome", ordering="outcome", label=OUTCOME_COLOURS)
+    @display(description=_lazy("Outcome"), ordering="outcome", label=OUTCOME_COLOURS)
     def outcome_column(self, decision: Decision) -> tuple[str, str]:
         return decision.outcome, outcome_label(decision.outcome)
 
-    @display(description="Reason")
-    def reason(self, decision: Decision) -> str:
-        return str(decision.verdict["reason"])
+    @display(description=_lazy("Reason"))
+    def reason(self, decision: Decision) -> SafeString:
+        return stored_text(str(decision.verdict["reason"]))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -84,94 +93,110 @@ def decision_facts(decision: Decision) -> list[DecisionFact]:
     evidence, rules = ExperimentEvidence.from_json(decision.evidence), DecisionRules(**decision.rules)
     rounds = f"{format_count(evidence.wins)} : {format_count(evidence.losses)}"
     return [
-        DecisionFact("Days since the start", str(evidence.days), _days_rule(evidence.kind, rules)),
+        DecisionFact(_("Days since the start"), str(evidence.days), _days_rule(evidence.kind, rules)),
         DecisionFact(_rounds_label(evidence.kind), rounds, ""),
         *_deciding_facts(evidence, rules),
         *(_allocation_fact(check, rules) for check in evidence.coins if 0 < check.share < 1),
         DecisionFact(
-            "Listeners who got lists from both halves of the A/B split",
+            _("Listeners who got lists from both halves of the A/B split"),
             format_percent(evidence.crossed),
-            f"invalid above {format_percent(rules.crossed)}",
+            _("invalid above {share}").format(share=format_percent(rules.crossed)),
         ),
         DecisionFact(
-            "Lists from an arm that should serve none", format_count(evidence.leaked), "invalid above 0"
+            _("Lists from an arm that should serve none"), format_count(evidence.leaked), _("invalid above 0")
         ),
         *(
             DecisionFact(
-                f"{rail.name} in the A/B split, challenger minus champion",
-                f"{rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)})",
-                "rolled back if the whole interval is below 0, with at least "
-                f"{rules.split_listeners} listeners in each half",
+                _("{measure} in the A/B split, challenger minus champion").format(measure=_(rail.name)),
+                _("{difference} ({low} to {high})").format(
+                    difference=localize_decimals(f"{rail.difference:+.2f}"),
+                    low=format_bound(rail.low),
+                    high=format_bound(rail.high),
+                ),
+                _(
+                    "rolled back if the whole interval is below 0, with at least {n} listeners in each half"
+                ).format(n=rules.split_listeners),
             )
             for rail in evidence.guardrails
         ),
-        DecisionFact("Offline gates", _gate_text(evidence), "decide if there are too few rounds"),
+        DecisionFact(_("Offline gates"), _gate_text(evidence), _("decide if there are too few rounds")),
         DecisionFact(
-            "Listening history", evidence.feed or "imported", "no decision until this is “imported”"
+            _("Listening history"), evidence.feed or _("imported"), _("no decision until this is “imported”")
         ),
-        DecisionFact("Serving failure", evidence.hard_failure or "none", "rolled back at any failure"),
+        DecisionFact(
+            _("Serving failure"), evidence.hard_failure or _("none"), _("rolled back at any failure")
+        ),
     ]
 
 
 def _allocation_fact(check: AllocationCheck, rules: DecisionRules) -> DecisionFact:
     total = check.inside + check.outside
-    e_value = format_evidence_ratio(log_e_value_of_share(check.inside, check.outside, check.share))
+    e_value = format_evidence(log_e_value_of_share(check.inside, check.outside, check.share))
     return DecisionFact(
-        f"Allocation check: {check.name}",
-        f"{format_count(check.inside)} of {format_count(total)}, e-value {e_value}",
-        f"planned {format_percent(check.share)}; invalid from an e-value of {rules.mismatch:g} : 1",
+        _("Allocation check: {name}").format(name=_(check.name)),
+        _("{inside} of {total}, e-value {e_value}").format(
+            inside=format_count(check.inside), total=format_count(total), e_value=e_value
+        ),
+        _("planned {share}; invalid from an e-value of {mismatch:g} : 1").format(
+            share=format_percent(check.share), mismatch=rules.mismatch
+        ),
     )
 
 
 def _rounds_label(kind: str) -> str:
     is_holdback = kind == ExperimentKind.HOLDBACK
-    return f"Rounds won, {'champion : holdback' if is_holdback else 'challenger : champion'}"
+    return _("Rounds won, champion : holdback") if is_holdback else _("Rounds won, challenger : champion")
 
 
 def _days_rule(kind: str, rules: DecisionRules) -> str:
     if kind == ExperimentKind.REFRESH:
-        return (
-            f"decided on day {rules.refresh_days}; with too little traffic, on day {rules.refresh_deadline} "
-            "at the latest"
+        return _("decided on day {day}; with too little traffic, on day {deadline} at the latest").format(
+            day=rules.refresh_days, deadline=rules.refresh_deadline
         )
     if kind == ExperimentKind.CHANGE:
-        return (
-            f"promoted on day {rules.change_days} at the earliest; ends on day {rules.deadline} at the latest"
+        return _("promoted on day {day} at the earliest; ends on day {deadline} at the latest").format(
+            day=rules.change_days, deadline=rules.deadline
         )
     if kind == ExperimentKind.AA_TEST:
-        return f"ends on day {rules.equals_days}"
+        return _("ends on day {day}").format(day=rules.equals_days)
     return ""
 
 
 def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[DecisionFact]:
     if evidence.kind == ExperimentKind.REFRESH:
         return [
-            DecisionFact("Listeners with a decisive round", format_count(evidence.listeners),
-                         f"at least {rules.fewest_listeners}"),
-            DecisionFact("z: lead of the challenger, in standard errors", f"{evidence.z:+.2f}",
-                         f"rejected below {rules.lowest_z(evidence.unproven):g}"),
+            DecisionFact(_("Listeners with a decisive round"), format_count(evidence.listeners),
+                         _("at least {n}").format(n=rules.fewest_listeners)),
+            DecisionFact(_("z: lead of the challenger, in standard errors"),
+                         localize_decimals(f"{evidence.z:+.2f}"),
+                         _("rejected below {z}").format(
+                             z=localize_decimals(f"{rules.lowest_z(evidence.unproven):g}"))),
         ]  # fmt: skip
     if evidence.kind == ExperimentKind.HOLDBACK:
         ln_e = log_e_value_of_losing(evidence.wins, evidence.losses)
-        e_value = format_evidence_ratio(ln_e) if math.isfinite(ln_e) else "none"
+        e_value = format_evidence(ln_e) if math.isfinite(ln_e) else _("none")
         return [
             DecisionFact(
-                "Evidence that the champion is worse (e-value)",
+                _("Evidence that the champion is worse (e-value)"),
                 e_value,
-                f"rolled back from {rules.anchor:g} : 1",
+                _("rolled back from {ratio:g} : 1").format(ratio=rules.anchor),
             )
         ]
-    e_value = format_evidence_ratio(log_e_value_of_difference(evidence.wins, evidence.losses))
+    e_value = format_evidence(log_e_value_of_difference(evidence.wins, evidence.losses))
     if evidence.kind == ExperimentKind.AA_TEST:
-        rule = f"invalid from {rules.better:g} : 1"
-        return [DecisionFact("Evidence that the copies differ (e-value)", e_value, rule)]
+        rule = _("invalid from {ratio:g} : 1").format(ratio=rules.better)
+        return [DecisionFact(_("Evidence that the copies differ (e-value)"), e_value, rule)]
     late = f"{format_count(evidence.late_wins)} : {format_count(evidence.late_losses)}"
     return [
         DecisionFact(
-            "Evidence that the models differ (e-value)", e_value, f"decided from {rules.better:g} : 1"
+            _("Evidence that the models differ (e-value)"),
+            e_value,
+            _("decided from {ratio:g} : 1").format(ratio=rules.better),
         ),
         DecisionFact(
-            f"Rounds won {describe_late_days(rules)}", late, "promoted only if the challenger is not behind"
+            _("Rounds won {when}").format(when=describe_late_days(rules)),
+            late,
+            _("promoted only if the challenger is not behind"),
         ),
         *_listener_facts(evidence, rules),
     ]
@@ -186,8 +211,8 @@ def _listener_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
     )
     return [
         *(_preference_facts(evidence, rules) if rules.preference_z else _sign_facts(evidence, rules)),
-        DecisionFact("Rounds of the most active third of the listeners", heavy, ""),
-        DecisionFact("Rounds of the least active third of the listeners", light, ""),
+        DecisionFact(_("Rounds of the most active third of the listeners"), heavy, ""),
+        DecisionFact(_("Rounds of the least active third of the listeners"), light, ""),
     ]
 
 
@@ -195,20 +220,23 @@ def _preference_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> lis
     least = rules.least_preference(evidence.days, evidence.preference_error)
     return [
         DecisionFact(
-            f"Rounds won in the last {rules.recent_days} closed days",
+            _("Rounds won in the last {days} closed days").format(days=rules.recent_days),
             f"{format_count(evidence.recent_wins)} : {format_count(evidence.recent_losses)}",
-            "promoted only if the challenger is not behind",
+            _("promoted only if the challenger is not behind"),
         ),
         DecisionFact(
-            "Listeners who prefer the challenger : the champion",
+            _("Listeners who prefer the challenger : the champion"),
             f"{format_count(evidence.winners)} : {format_count(evidence.losers)}",
-            f"promoted from {rules.fewest_listeners} listeners on",
+            _("promoted from {n} listeners on").format(n=rules.fewest_listeners),
         ),
         DecisionFact(
-            "Mean preference of the listeners, from -1 (champion) to 1 (challenger)",
-            f"{evidence.preference:+.2f}",
-            f"promoted from {least:+.2f} on: {rules.tolerated_share:.0%} of bots would make "
-            f"{rules.tolerated_share:+.2f}, the rest is chance",
+            _("Mean preference of the listeners, from -1 (champion) to 1 (challenger)"),
+            format_signed(evidence.preference, 2),
+            _("promoted from {least} on: {share} of bots would make {made}, the rest is chance").format(
+                least=format_signed(least, 2),
+                share=format_percent(rules.tolerated_share),
+                made=format_signed(rules.tolerated_share, 2),
+            ),
         ),
     ]
 
@@ -218,12 +246,14 @@ def _sign_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[Deci
     z = sign_z_score(evidence.winners, evidence.losers, evidence.ties)
     return [
         DecisionFact(
-            "Listeners who prefer the challenger : the champion",
-            f"{format_count(evidence.winners)} : {format_count(evidence.losers)}, z {z:+.2f}",
-            f"promoted from z {rules.sign_z:g} and {rules.fewest_listeners} listeners on",
+            _("Listeners who prefer the challenger : the champion"),
+            f"{format_count(evidence.winners)} : {format_count(evidence.losers)}, z {format_signed(z, 2)}",
+            _("promoted from z {z} and {n} listeners on").format(
+                z=localize_decimals(f"{rules.sign_z:g}"), n=rules.fewest_listeners
+            ),
         )
     ]
 
 
 def _gate_text(evidence: ExperimentEvidence) -> str:
-    return {True: "passed", False: "failed", None: "not enough data"}[evidence.gate]
+    return {True: _("passed"), False: _("failed"), None: _("not enough data")}[evidence.gate]

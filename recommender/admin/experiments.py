@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import action, display
 
 from ingestion.admin import ReadOnlyAdmin, confirm_first
@@ -21,11 +23,11 @@ from recommender.dashboard.formatting import format_count, format_percent
 from recommender.experiments import eligibility, lifecycle
 from recommender.models import Experiment
 
-CHECK_NOW_HELP: Final = (
+CHECK_NOW_HELP: Final = _lazy(
     "Checks every running experiment, as the daily task does. An experiment whose result is clear ends: its "
     "challenger is promoted or rejected."
 )
-AA_TEST_HELP: Final = (
+AA_TEST_HELP: Final = _lazy(
     "Compares the champion with itself. No difference is the right result; a difference means that "
     "something is wrong in serving or in the measurement."
 )
@@ -39,9 +41,9 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     )  # fmt: skip
     list_filter = ("status", "kind", "outcome", "started_at")
     search_fields = ("=id", "challenger__label", "champion__label", "reason")
-    search_help_text = "Experiment number, version label or part of the reason"
+    search_help_text = _lazy("Experiment number, version label or part of the reason")
     list_before_template = "admin/recommender/about_experiments.html"
-    when_empty = (
+    when_empty = _lazy(
         "Every Sunday, a new version is trained if there is new data, and an experiment compares it with the "
         "champion. To start one by hand, open a model version and choose “Start an experiment”."
     )
@@ -50,12 +52,12 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     actions_detail: ClassVar = ["check_now", "promote", "reject", "stop"]
     readonly_fields = ("list_share_text", "split_share_text", "planned_listeners_text", "trial_text")
     fieldsets = (
-        ("Versions", {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
+        (_lazy("Versions"), {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
         (
-            "Traffic",
+            _lazy("Traffic"),
             {"fields": (("list_share_text", "split_share_text"), "planned_listeners_text", "trial_text")},
         ),
-        ("Dates", {"fields": (("created_at", "started_at"), "ended_at")}),
+        (_lazy("Dates"), {"fields": (("created_at", "started_at"), "ended_at")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
@@ -63,38 +65,46 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         rows: QuerySet[Experiment] = super().get_queryset(request)
         return rows.select_related("champion", "challenger")
 
-    @display(description="Status", ordering="status", label=OUTCOME_COLOURS)
+    @display(description=_lazy("Status"), ordering="status", label=OUTCOME_COLOURS)
     def status_label(self, experiment: Experiment) -> tuple[str, str]:
         if experiment.outcome:
             return experiment.outcome, outcome_label(experiment.outcome)
         return experiment.status, experiment.get_status_display().capitalize()
 
-    @display(description="Lists that mix both models")
+    @display(description=_lazy("Lists that mix both models"))
     def list_share_text(self, experiment: Experiment) -> str:
-        return f"{format_percent(experiment.list_share)} of the lists outside the A/B split"
+        return _("{share} of the lists outside the A/B split").format(
+            share=format_percent(experiment.list_share)
+        )
 
-    @display(description="A/B split")
+    @display(description=_lazy("A/B split"))
     def split_share_text(self, experiment: Experiment) -> str:
         if not experiment.split_share:
-            return "none"
+            return _("none")
         half = format_percent(experiment.split_share / 2)
-        return f"{half} of the listeners get the challenger alone, {half} the champion alone"
+        return _("{half} of the listeners get the challenger alone, {half} the champion alone").format(
+            half=half
+        )
 
-    @display(description="Expected listeners in the split")
+    @display(description=_lazy("Expected listeners in the split"))
     def planned_listeners_text(self, experiment: Experiment) -> str:
         if not experiment.split_share:
             return "-"
         number = format_count(experiment.planned_listeners)
-        return f"{number}. The confidence sequence is tuned to be narrowest at this number of listeners."
+        return _(
+            "{number}. The confidence sequence is tuned to be narrowest at this number of listeners."
+        ).format(number=number)
 
-    @display(description="Hourly trial of the challenger")
+    @display(description=_lazy("Hourly trial of the challenger"))
     def trial_text(self, experiment: Experiment) -> str:
         if experiment.tried_at is None:
-            return "none yet"
+            return _("none yet")
         failed, tried = format_count(experiment.failed_listeners), format_count(experiment.tried_listeners)
-        return f"no list for {failed} of {tried} listeners, {experiment.tried_at:%Y-%m-%d %H:%M} UTC"
+        return _("no list for {failed} of {tried} listeners, {tried_at:%Y-%m-%d %H:%M} UTC").format(
+            failed=failed, tried=tried, tried_at=experiment.tried_at
+        )
 
-    @display(description="Reason")
+    @display(description=_lazy("Reason"))
     def short_reason(self, experiment: Experiment) -> str:
         return experiment.reason[:MAX_REASON_LENGTH]
 
@@ -114,18 +124,22 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         )
         return page
 
-    @action(description="Start an A/A test", icon="balance", permissions=["decide"], url_path="aa-test")
-    @confirm_first("Start an A/A test", AA_TEST_HELP)
+    @action(
+        description=_lazy("Start an A/A test"), icon="balance", permissions=["decide"], url_path="aa-test"
+    )
+    @confirm_first(_lazy("Start an A/A test"), AA_TEST_HELP)
     def start_aa_test(self, request: HttpRequest) -> HttpResponse:
         try:
             experiment = services.start_aa_test(by=request.user.get_username())
         except REFUSALS as error:
             messages.error(request, str(error))
             return redirect("admin:recommender_experiment_changelist")
-        messages.success(request, "The A/A test has started.")
+        messages.success(request, _("The A/A test has started."))
         return redirect("admin:recommender_experiment_change", experiment.pk)
 
-    @action(description="Set the A/B split", icon="call_split", permissions=["decide"], url_path="split")
+    @action(
+        description=_lazy("Set the A/B split"), icon="call_split", permissions=["decide"], url_path="split"
+    )
     def set_split(self, request: HttpRequest) -> HttpResponse:
         current = _split_percent()
         form = TrafficSplitForm(request.POST or None, initial={"split": current})
@@ -134,54 +148,61 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         def act(reason: str, by: str) -> tuple[str, str]:
             eligibility.set_split_share(form.split_share, reason=reason, by=by, now=timezone.now())
             return (
-                f"{format_percent(form.split_share)} of listeners get one model alone in new experiments.",
+                _("{share} of listeners get one model alone in new experiments.").format(
+                    share=format_percent(form.split_share)
+                ),
                 list_url,
             )
 
         return self.act_with_reason(
-            request, form, act, title="Set the A/B split", cancel_url=list_url,
-            text=f"The current share is {current} %. A new share applies to experiments that start "
-            "automatically from now on; running experiments keep theirs.",
+            request, form, act, title=_("Set the A/B split"), cancel_url=list_url,
+            text=_(
+                "The current share is {current} %. A new share applies to experiments that start "
+                "automatically from now on; running experiments keep theirs."
+            ).format(current=current),
         )  # fmt: skip
 
-    @action(description="Check now", icon="fact_check", permissions=["decide"], url_path="check-all")
-    @confirm_first("Check now", CHECK_NOW_HELP)
+    @action(description=_lazy("Check now"), icon="fact_check", permissions=["decide"], url_path="check-all")
+    @confirm_first(_lazy("Check now"), CHECK_NOW_HELP)
     def check_all(self, request: HttpRequest) -> HttpResponse:
         checked = services.judge_experiments()
         for one in checked:
             if one.decision:
                 messages.info(request, f"{one.experiment}: {one.decision.verdict['reason']}")
         if not checked:
-            messages.info(request, "No experiment is running.")
+            messages.info(request, _("No experiment is running."))
         return redirect("admin:recommender_experiment_changelist")
 
-    @action(description="Check now", icon="fact_check", permissions=["decide"], url_path="check-now")
-    @confirm_first("Check now", CHECK_NOW_HELP)
+    @action(description=_lazy("Check now"), icon="fact_check", permissions=["decide"], url_path="check-now")
+    @confirm_first(_lazy("Check now"), CHECK_NOW_HELP)
     def check_now(self, request: HttpRequest, object_id: int) -> HttpResponse:
         self.check_all(request)
         return redirect("admin:recommender_experiment_change", object_id)
 
-    @action(description="Promote", icon="trophy", permissions=["decide"], url_path="promote")
+    @action(description=_lazy("Promote"), icon="trophy", permissions=["decide"], url_path="promote")
     def promote(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return self._decide(
-            request, object_id, "Promote the challenger",
-            "The challenger becomes champion now, whatever the evidence says. The evidence so far is stored.",
+            request, object_id, _("Promote the challenger"),
+            _(
+                "The challenger becomes champion now, whatever the evidence says. "
+                "The evidence so far is stored."
+            ),
             lambda one, reason, by: services.decide_experiment(one, promote=True, reason=reason, by=by),
         )  # fmt: skip
 
-    @action(description="Reject", icon="thumb_down", permissions=["decide"], url_path="reject")
+    @action(description=_lazy("Reject"), icon="thumb_down", permissions=["decide"], url_path="reject")
     def reject(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return self._decide(
-            request, object_id, "Reject the challenger",
-            "The experiment ends and the champion stays. The evidence so far is stored.",
+            request, object_id, _("Reject the challenger"),
+            _("The experiment ends and the champion stays. The evidence so far is stored."),
             lambda one, reason, by: services.decide_experiment(one, promote=False, reason=reason, by=by),
         )  # fmt: skip
 
-    @action(description="Stop", icon="stop_circle", permissions=["decide"], url_path="stop")
+    @action(description=_lazy("Stop"), icon="stop_circle", permissions=["decide"], url_path="stop")
     def stop(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return self._decide(
-            request, object_id, "Stop the experiment",
-            "The experiment ends without a decision, and the challenger becomes a candidate again.",
+            request, object_id, _("Stop the experiment"),
+            _("The experiment ends without a decision, and the challenger becomes a candidate again."),
             lambda one, reason, by: lifecycle.stop_experiment(one, reason=reason, by=by, now=timezone.now()),
         )  # fmt: skip
 

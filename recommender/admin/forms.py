@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -19,10 +21,12 @@ PERCENT: Final = 100
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(
-        label="Reason",
+        label=_lazy("Reason"),
         max_length=500,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="For example: “Listeners complained about repeated songs.” Your user name is stored, too.",
+        help_text=_lazy(
+            "For example: “Listeners complained about repeated songs.” Your user name is stored, too."
+        ),
     )
 
 
@@ -30,13 +34,15 @@ class TrafficSplitForm(ReasonForm):
     field_order: Iterable[str] | None = ("split", "reason")
 
     split = forms.IntegerField(
-        label="Listeners in the A/B split, in percent",
+        label=_lazy("Listeners in the A/B split, in percent"),
         min_value=0,
         max_value=round(PERCENT * MAX_SPLIT_SHARE),
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="During an experiment, half of these listeners get the challenger alone and half the "
-        "champion alone, and their engagement is compared. All other listeners get lists that mix both. 0: "
-        "no split. With fewer than 30 listeners in each half, the comparison decides nothing.",
+        help_text=_lazy(
+            "During an experiment, half of these listeners get the challenger alone and half the "
+            "champion alone, and their engagement is compared. All other listeners get lists that mix both. "
+            "0: no split. With fewer than 30 listeners in each half, the comparison decides nothing."
+        ),
     )
 
     @property
@@ -49,13 +55,15 @@ class StartExperimentForm(TrafficSplitForm):
     field_order: Iterable[str] | None = ("lists", "split", "reason")
 
     lists = forms.IntegerField(
-        label="Lists that mix both models, in percent",
+        label=_lazy("Lists that mix both models, in percent"),
         min_value=1,
         max_value=PERCENT,
         initial=round(PERCENT * LIST_SHARE),
         widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Percentage of lists that the experiment uses, for listeners outside the A/B split. Above "
-        "70, fewer lists remain for the holdback.",
+        help_text=_lazy(
+            "Percentage of lists that the experiment uses, for listeners outside the A/B split. Above "
+            "70, fewer lists remain for the holdback."
+        ),
     )
 
     @property
@@ -66,16 +74,22 @@ class StartExperimentForm(TrafficSplitForm):
 
 class CompareVersionsForm(forms.Form):
     first = forms.ModelChoiceField(
-        ModelVersion.objects.all(), to_field_name="label", widget=UnfoldAdminSelectWidget
+        ModelVersion.objects.all(),
+        label=_lazy("First"),
+        to_field_name="label",
+        widget=UnfoldAdminSelectWidget,
     )
     second = forms.ModelChoiceField(
-        ModelVersion.objects.all(), to_field_name="label", widget=UnfoldAdminSelectWidget
+        ModelVersion.objects.all(),
+        label=_lazy("Second"),
+        to_field_name="label",
+        widget=UnfoldAdminSelectWidget,
     )
 
     def clean(self) -> dict[str, object]:
         chosen = {**self.cleaned_data}
         if chosen.get("first") is not None and chosen.get("first") == chosen.get("second"):
-            raise forms.ValidationError("Choose two different versions.")
+            raise forms.ValidationError(_("Choose two different versions."))
         return chosen
 
     @property

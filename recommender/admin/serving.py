@@ -8,10 +8,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin, computed_once
+from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin, computed_once, translated_choices
 from ingestion.audit import Action, record_audit
 from recommender.api.authentication import issue_key
 from recommender.dashboard.tables import items_table
@@ -23,7 +25,7 @@ from recommender.serving.explanations import serialize_list
 class ListenerLinkMixin:
     """Adds a column that links to the listener's page."""
 
-    @display(description="Listener", ordering="listener")
+    @display(description=_lazy("Listener"), ordering="listener")
     def listener_link(self, row: ServedList | Feedback) -> SafeString:
         return format_html('<a href="{}?user={}">{}</a>', reverse("listen"), row.listener_id, row.listener_id)
 
@@ -33,24 +35,24 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
     list_display = ("id", "listener_link", "generated_at", "arm", "version", "discovery", "songs")
     list_filter = ("arm", "stale", "generated_at")
     search_fields = ("=id", "=listener__id")
-    search_help_text = "List ID or listener ID"
-    when_empty = "Apps request lists with an API key: GET /api/v1/users/{id}/recommendations/"
+    search_help_text = _lazy("List ID or listener ID")
+    when_empty = _lazy("Apps request lists with an API key: GET /api/v1/users/{id}/recommendations/")
     list_select_related = ("version",)
     exclude = ("items", "pages", "candidate_list")
     readonly_fields = ("items_as_served", "requested_pages")
 
-    @display(description="Songs")
+    @display(description=_lazy("Songs"))
     def songs(self, served: ServedList) -> int:
         return len(served.items)
 
-    @display(description="Songs as served")
+    @display(description=_lazy("Songs as served"))
     @computed_once
     def items_as_served(self, served: ServedList) -> SafeString:
         return items_table(serialize_list(served)["items"])
 
-    @display(description="Requested pages")
+    @display(description=_lazy("Requested pages"))
     def requested_pages(self, served: ServedList) -> str:
-        return ", ".join(f"{page['n']} songs" for page in served.pages)
+        return ", ".join(_("{n} songs").format(n=page["n"]) for page in served.pages)
 
 
 @admin.register(Feedback)
@@ -58,13 +60,15 @@ class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
     list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at", "withdrawn_at")
     list_filter = ("kind", "at")
     search_fields = ("=listener__id", "=song__id", "=event_id")
-    search_help_text = "Listener ID, song ID or event ID"
-    when_empty = "Apps send feedback with an API key: POST /api/v1/feedback/"
+    search_help_text = _lazy("Listener ID, song ID or event ID")
+    when_empty = _lazy("Apps send feedback with an API key: POST /api/v1/feedback/")
     list_select_related = ("song",)
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    scopes = forms.MultipleChoiceField(choices=Scope.choices, widget=forms.CheckboxSelectMultiple)
+    scopes = forms.MultipleChoiceField(
+        label=_lazy("Scopes"), choices=translated_choices(Scope), widget=forms.CheckboxSelectMultiple
+    )
 
     class Meta:
         model = ApiKey
@@ -83,7 +87,7 @@ class ApiKeyAdmin(ListedLookups, ModelAdmin):
     list_per_page = ROWS_PER_PAGE
     list_select_related = ("user",)
 
-    @display(description="Scopes")
+    @display(description=_lazy("Scopes"))
     def scope_names(self, key: ApiKey) -> str:
         return ", ".join(key.scopes)
 
@@ -96,4 +100,9 @@ class ApiKeyAdmin(ListedLookups, ModelAdmin):
             return
         made, key = issue_key(obj.name, obj.user, expires_at=obj.expires_at, scopes=obj.scopes, by=by)
         obj.pk = made.pk
-        messages.warning(request, f"The key “{made.name}” is {key}. Copy it now: it is never shown again.")
+        messages.warning(
+            request,
+            _("The key “{made}” is {key}. Copy it now: it is never shown again.").format(
+                made=made.name, key=key
+            ),
+        )

@@ -10,15 +10,17 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import action, display
 
 from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, computed_once, confirm_first
 from recommender.admin.forms import CompareVersionsForm, ReasonForm, StartExperimentForm
 from recommender.admin.reasoned_actions import ReasonedActionMixin
-from recommender.dashboard.formatting import format_decimal, format_percent, format_ratio
+from recommender.dashboard.formatting import format_decimal, format_percent, format_ratio, localize_decimals
 from recommender.dashboard.tables import (
-    METRIC_HEADINGS,
     compare_versions,
+    metric_headings,
     metrics_table,
     ndcg_against_popularity,
     read_metric,
@@ -37,11 +39,11 @@ ROLE_COLOURS = {
     "retired": "default",
     "withdrawn": "danger",
 }
-TRAINING_HINT: Final = (
+TRAINING_HINT: Final = _lazy(
     "A version is trained every Sunday if there is new data. To train one now, use “Train now” in the list "
     "of model versions, or: python manage.py retrain"
 )
-START_EXPERIMENT_HELP: Final = (
+START_EXPERIMENT_HELP: Final = _lazy(
     "The version must pass the offline gates first, which takes some seconds. A version that continues the "
     "champion's clusters (a refresh) is promoted unless it is worse; any other version (a change) is "
     "promoted only if it is better. If another experiment is running, this one waits, and an "
@@ -56,7 +58,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
                     "n_clusters", "ndcg", "against_popularity")  # fmt: skip
     list_filter = ("role", "method", "created_at")
     search_fields = ("label",)
-    search_help_text = "Version label, such as 2026w47.1"
+    search_help_text = _lazy("Version label, such as 2026w47.1")
     when_empty = TRAINING_HINT
     actions_list: ClassVar = ["compare", "train_now", "roll_back"]
     actions_detail: ClassVar = ["compare_with", "start_experiment", "make_champion"]
@@ -72,26 +74,27 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     )
     fieldsets = (
         (None, {"fields": (("label", "role"), "metrics_table")}),
-        ("Training data", {"fields": (("cut_off", "created_at"), ("n_songs", "n_listeners", "n_plays"))}),
-        ("Model", {"fields": (("method", "n_clusters"), ("silhouette", "r_squared"))}),
-        ("Clusters, largest first", {"fields": ("clusters_table",)}),
-        ("Cost", {"fields": (("duration", "cpu", "memory"), ("megabytes", "artifact_sha256"))}),
-        ("Stored details", {"classes": ["collapse"], "fields": ("seed", "configuration", "cohesion")}),
+        (_lazy("Training data"),
+         {"fields": (("cut_off", "created_at"), ("n_songs", "n_listeners", "n_plays"))}),
+        (_lazy("Model"), {"fields": (("method", "n_clusters"), ("silhouette", "r_squared"))}),
+        (_lazy("Clusters, largest first"), {"fields": ("clusters_table",)}),
+        (_lazy("Cost"), {"fields": (("duration", "cpu", "memory"), ("megabytes", "artifact_sha256"))}),
+        (_lazy("Stored details"), {"classes": ["collapse"], "fields": ("seed", "configuration", "cohesion")}),
     )  # fmt: skip
 
-    @display(description="Role", ordering="role", label=ROLE_COLOURS)
+    @display(description=_lazy("Role"), ordering="role", label=ROLE_COLOURS)
     def current_role(self, version: ModelVersion) -> tuple[str, str]:
         return version.role, version.get_role_display()
 
-    @display(description="Method", ordering="method")
+    @display(description=_lazy("Method"), ordering="method")
     def method_name(self, version: ModelVersion) -> str:
         return version.method
 
-    @display(description="Silhouette (how clearly the clusters are separated, -1 to 1)")
+    @display(description=_lazy("Silhouette (how clearly the clusters are separated, -1 to 1)"))
     def silhouette(self, version: ModelVersion) -> str:
         return format_decimal(version.cohesion.get("silhouette_macro"), 2)
 
-    @display(description="R² (share of the difference between songs that the clusters explain)")
+    @display(description=_lazy("R² (share of the difference between songs that the clusters explain)"))
     def r_squared(self, version: ModelVersion) -> str:
         return format_decimal(version.cohesion.get("r2"), 2)
 
@@ -99,32 +102,32 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     def ndcg(self, version: ModelVersion) -> str:
         return format_decimal(read_metric(version, version.method), 4)
 
-    @display(description="NDCG / popularity")
+    @display(description=_lazy("NDCG / popularity"))
     def against_popularity(self, version: ModelVersion) -> str:
         return format_ratio(ndcg_against_popularity(version))
 
-    @display(description="Duration")
+    @display(description=_lazy("Duration"))
     def duration(self, version: ModelVersion) -> str:
-        return f"{version.seconds:.1f} s"
+        return localize_decimals(f"{version.seconds:.1f} s")
 
-    @display(description="CPU time")
+    @display(description=_lazy("CPU time"))
     def cpu(self, version: ModelVersion) -> str:
-        return f"{version.cpu_seconds:.1f} s"
+        return localize_decimals(f"{version.cpu_seconds:.1f} s")
 
-    @display(description="Peak memory")
+    @display(description=_lazy("Peak memory"))
     def memory(self, version: ModelVersion) -> str:
-        return f"{version.peak_memory / 1e6:.0f} MB"
+        return f"{version.peak_memory / 1e6:.0f} {_('MB')}"
 
-    @display(description="Artifact size")
+    @display(description=_lazy("Artifact size"))
     def megabytes(self, version: ModelVersion) -> str:
-        return f"{version.artifact_bytes / 1e6:.1f} MB"
+        return localize_decimals(f"{version.artifact_bytes / 1e6:.1f} ") + _("MB")
 
-    @display(description="Metrics on the week after the training data")
+    @display(description=_lazy("Metrics on the week after the training data"))
     @computed_once
     def metrics_table(self, version: ModelVersion) -> SafeString:
         return metrics_table(version)
 
-    @display(description="Clusters")
+    @display(description=_lazy("Clusters"))
     @computed_once
     def clusters_table(self, version: ModelVersion) -> SafeString:
         clusters = version.clusters.order_by("-size", "number")
@@ -139,22 +142,26 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         ]
         return render_to_string("recommender/clusters.html", {"rows": rows})
 
-    @action(description="Compare versions", icon="compare_arrows", permissions=["view"], url_path="compare")
+    @action(
+        description=_lazy("Compare versions"), icon="compare_arrows", permissions=["view"], url_path="compare"
+    )
     def compare(self, request: HttpRequest) -> HttpResponse:
         versions = list(ModelVersion.objects.prefetch_related("clusters")[:MAX_COMPARED_VERSIONS])
         form = CompareVersionsForm(request.GET or None)
         context = {
             **self.admin_site.each_context(request),
-            "title": "Compare versions",
+            "title": _("Compare versions"),
             "form": form,
             "pair": compare_two_versions(*form.chosen) if form.is_valid() else None,
             "versions": versions,
             "rows": compare_versions(versions),
-            "headings": METRIC_HEADINGS.values(),
+            "headings": metric_headings(),
         }
         return render(request, "admin/recommender/compare.html", context)
 
-    @action(description="Compare", icon="compare_arrows", permissions=["view"], url_path="compare-with")
+    @action(
+        description=_lazy("Compare"), icon="compare_arrows", permissions=["view"], url_path="compare-with"
+    )
     def compare_with(self, request: HttpRequest, object_id: int) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=object_id)
         champion = current_champion()
@@ -162,16 +169,17 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         query = urlencode({"first": version.label, "second": other.label})
         return redirect(f"{reverse('admin:recommender_modelversion_compare')}?{query}")
 
-    @action(description="Train now", icon="model_training", permissions=["train"])
+    @action(description=_lazy("Train now"), icon="model_training", permissions=["train"])
     @confirm_first(
-        "Train now", "Trains a version on the current data and evaluates it. This takes some minutes."
+        _lazy("Train now"),
+        _lazy("Trains a version on the current data and evaluates it. This takes some minutes."),
     )
     def train_now(self, request: HttpRequest) -> HttpResponse:
         start_training()
-        messages.info(request, "The training has started. It appears in this list within a few seconds.")
+        messages.info(request, _("The training has started. It appears in this list within a few seconds."))
         return redirect("admin:recommender_trainingrun_changelist")
 
-    @action(description="Start an experiment", icon="science", permissions=["experiment"])
+    @action(description=_lazy("Start an experiment"), icon="science", permissions=["experiment"])
     def start_experiment(self, request: HttpRequest, object_id: int) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=object_id)
         split = round(100 * eligibility.current_split_share())
@@ -185,30 +193,32 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
             return f"{experiment}: {experiment.get_status_display()}.", url
 
         return self.act_with_reason(
-            request, form, act, title=f"Start an experiment with {version.label}", text=START_EXPERIMENT_HELP,
+            request, form, act, title=_("Start an experiment with {version}").format(version=version.label),
+            text=str(START_EXPERIMENT_HELP),
             cancel_url=reverse("admin:recommender_modelversion_change", args=[object_id]),
         )  # fmt: skip
 
-    @action(description="Make champion", icon="trophy", permissions=["decide"], url_path="make-champion")
+    @action(
+        description=_lazy("Make champion"), icon="trophy", permissions=["decide"], url_path="make-champion"
+    )
     def make_champion(self, request: HttpRequest, object_id: int) -> HttpResponse:
         version = get_object_or_404(ModelVersion, pk=object_id)
-        text = (
-            f"The files of {version.label} are verified first. Within 5 seconds after that, it serves all "
-            "listeners."
-        )
+        text = _(
+            "The files of {version} are verified first. Within 5 seconds after that, it serves all listeners."
+        ).format(version=version.label)
         return self._change_champion(
-            request, f"Make {version.label} champion", text,
+            request, _("Make {version} champion").format(version=version.label), text,
             lambda reason, by: promote_version(version.label, reason=reason, by=by),
         )  # fmt: skip
 
-    @action(description="Roll back", icon="undo", permissions=["decide"], url_path="roll-back")
+    @action(description=_lazy("Roll back"), icon="undo", permissions=["decide"], url_path="roll-back")
     def roll_back(self, request: HttpRequest) -> HttpResponse:
-        text = (
+        text = _(
             "The champion is withdrawn and never serves again; the previous good version becomes champion. "
             "Rolling back twice goes back two versions."
         )
         return self._change_champion(
-            request, "Roll back", text, lambda reason, by: roll_back_champion(reason=reason, by=by)
+            request, _("Roll back"), text, lambda reason, by: roll_back_champion(reason=reason, by=by)
         )
 
     def _change_champion(
@@ -217,7 +227,9 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         list_url = reverse("admin:recommender_modelversion_changelist")
 
         def act(reason: str, by: str) -> tuple[str, str]:
-            return f"{change(reason, by).promoted.label} is the champion now.", list_url
+            return _("{version} is the champion now.").format(
+                version=change(reason, by).promoted.label
+            ), list_url
 
         form = ReasonForm(request.POST or None)
         return self.act_with_reason(request, form, act, title=title, text=text, cancel_url=list_url)
@@ -239,15 +251,17 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     when_empty = TRAINING_HINT
     list_select_related = ("version",)
 
-    @display(description="Status", ordering="status", label=STATUS_COLOURS)
+    @display(description=_lazy("Status"), ordering="status", label=STATUS_COLOURS)
     def status_label(self, run: TrainingRun) -> tuple[str, str]:
         return run.status, run.get_status_display()
 
-    @display(description="Duration")
+    @display(description=_lazy("Duration"))
     def duration(self, run: TrainingRun) -> str:
-        return f"{(run.finished_at - run.started_at).total_seconds():.1f} s" if run.finished_at else run.stage
+        if not run.finished_at:
+            return run.stage
+        return localize_decimals(f"{(run.finished_at - run.started_at).total_seconds():.1f} s")
 
-    @display(description="Result")
+    @display(description=_lazy("Result"))
     def outcome_text(self, run: TrainingRun) -> str:
         return run.error or run.summary
 
@@ -256,7 +270,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 class PromotionAdmin(ReadOnlyAdmin):
     list_display = ("at", "promoted", "replaced", "rollback", "reason", "by")
     list_filter = ("rollback", "at")
-    when_empty = (
+    when_empty = _lazy(
         "The first version that passes the offline gates becomes champion automatically. "
         "To train one: python manage.py retrain"
     )

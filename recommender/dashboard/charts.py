@@ -9,9 +9,12 @@ from typing import Any, Final
 from django.db.models import Q, Subquery
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _n
+from django.utils.translation import ngettext
 
 from ingestion.models import Song
-from recommender.dashboard.formatting import format_count, format_decimal
+from recommender.dashboard.formatting import format_count, format_decimal, format_signed
 from recommender.dashboard.plots import (
     LIMIT_COLOUR,
     PRIMARY_COLOUR,
@@ -46,9 +49,9 @@ MAX_MAP_LABELS: Final = 10  # more would cover each other
 # In hexadecimal, because a variable of the style sheet can't get an opacity.
 MAP_COLOURS: Final = ("#7c3aed", *SERIES_COLOURS[1:])
 MAP_OPACITY: Final = "88"  # bubbles cover each other
-NO_MODEL_HINT: Final = "There is no model yet. Train one: python manage.py retrain"
-BASELINE_NAMES: Final = {"popularity": "popular songs", "rp3beta": "RP3beta"}
-NO_MEASURE_HINT: Final = "No version has been evaluated yet; the next training evaluates its version."
+NO_MODEL_HINT: Final = _n("There is no model yet. Train one: python manage.py retrain")
+BASELINE_NAMES: Final = {"popularity": _n("popular songs"), "rp3beta": _n("RP3beta")}
+NO_MEASURE_HINT: Final = _n("No version has been evaluated yet; the next training evaluates its version.")
 
 
 @dataclass(frozen=True)
@@ -81,23 +84,27 @@ def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
     # Versions that were champion have a larger point.
     sizes = [LARGE_POINT if version.role in CHAMPION_ROLES else SMALL_POINT for version in versions]
     series = [
-        chart_series("Version (large point: was champion)", quality, PRIMARY_COLOUR, pointRadius=sizes),
+        chart_series(_("Version (large point: was champion)"), quality, PRIMARY_COLOUR, pointRadius=sizes),
         *([chart_series("RP3beta", rp3beta, THIRD_COLOUR)] if any(rp3beta) else []),
-        chart_series("Popularity baseline", baseline, SECONDARY_COLOUR),
+        chart_series(_("Popularity baseline"), baseline, SECONDARY_COLOUR),
     ]
     return Plot(
-        "Quality",
+        _n("Quality"),
         "line",
         chart_json([version.label for version in versions], series) if any(quality) else "",
-        caption="How well a version's first 20 songs match what listeners played in the following week. "
-        "Higher is better; a useful version stays above both baselines: popular songs, and RP3beta, which "
-        "follows listeners of the same songs.",
-        formula="NDCG@20 on the week after the training data, mean over listeners. It counts plays that "
-        "listeners chose themselves, and leaves out songs that they had played before.",
+        caption=_(
+            "How well a version's first 20 songs match what listeners played in the following week. "
+            "Higher is better; a useful version stays above both baselines: popular songs, and RP3beta, "
+            "which follows listeners of the same songs."
+        ),
+        formula=_(
+            "NDCG@20 on the week after the training data, mean over listeners. It counts plays that "
+            "listeners chose themselves, and leaves out songs that they had played before."
+        ),
         window=_describe_versions(versions),
         sample=_describe_range(listeners),
         rows=[
-            ["Version", "Role", "NDCG@20", "Popularity baseline", "Silhouette"],
+            [_("Version"), _("Role"), "NDCG@20", _("Popularity baseline"), _("Silhouette")],
             *(
                 [
                     version.label,
@@ -109,7 +116,7 @@ def versions_plot(versions: Sequence[ModelVersion]) -> Plot:
                 for version, ours, floor in zip(versions, quality, baseline, strict=True)
             ),
         ],
-        empty=NO_MEASURE_HINT if versions else NO_MODEL_HINT,
+        empty=_(NO_MEASURE_HINT if versions else NO_MODEL_HINT),
     )
 
 
@@ -118,29 +125,35 @@ def cohesion_plot(newest: Sequence[ModelVersion]) -> Plot:
     silhouette = [version.cohesion.get("silhouette_macro") for version in versions]
     explained = [version.cohesion.get("r2") for version in versions]
     series = [
-        chart_series("Silhouette, mean over clusters", silhouette, PRIMARY_COLOUR),
+        chart_series(_("Silhouette, mean over clusters"), silhouette, PRIMARY_COLOUR),
         chart_series("R²", explained, SECONDARY_COLOUR),
     ]
     return Plot(
-        "Cluster cohesion",
+        _n("Cluster cohesion"),
         "line",
         chart_json([version.label for version in versions], series) if versions else "",
-        caption="How clearly the clusters are separated (silhouette) and how much of the difference "
-        "between songs they explain (R²). Both are better when higher; a sudden fall means that the "
-        "clusters no longer fit.",
-        formula="Simplified silhouette: (b - a) / max(a, b), where a is the distance from a song to the "
-        "center of its cluster and b the distance to the nearest other center. R² = 1 - inertia / total sum "
-        "of squares.",
+        caption=_(
+            "How clearly the clusters are separated (silhouette) and how much of the difference "
+            "between songs they explain (R²). Both are better when higher; a sudden fall means that the "
+            "clusters no longer fit."
+        ),
+        formula=_(
+            "Simplified silhouette: (b - a) / max(a, b), where a is the distance from a song to the "
+            "center of its cluster and b the distance to the nearest other center. R² = 1 - inertia / "
+            "total sum of squares."
+        ),
         window=_describe_versions(versions),
-        sample=f"{format_count(versions[-1].n_songs)} songs in the newest version." if versions else "",
+        sample=_("{songs} songs in the newest version.").format(songs=format_count(versions[-1].n_songs))
+        if versions
+        else "",
         rows=[
-            ["Version", "Silhouette", "R²"],
+            [_("Version"), _("Silhouette"), "R²"],
             *(
                 [version.label, format_decimal(one, 3), format_decimal(other, 3)]
                 for version, one, other in zip(versions, silhouette, explained, strict=True)
             ),
         ],
-        empty=NO_MEASURE_HINT if newest else NO_MODEL_HINT,
+        empty=_(NO_MEASURE_HINT if newest else NO_MODEL_HINT),
     )
 
 
@@ -161,18 +174,22 @@ def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
         for place, label in enumerate(labels)
     ]
     return Plot(
-        "Engagement",
+        _n("Engagement"),
         "line",
         chart_json([f"{day:%m-%d}" for day in days], series) if rows else "",
-        caption="How many songs of a served list listeners engaged with: liked, listened to, or played "
-        "within 7 days. Higher is better. The values of the last 7 days can still rise.",
-        formula="Engaged songs per list: the mean of each listener's lists, then the mean over listeners. "
-        "Lists without engagement count as 0; a song that was skipped or disliked is not engaged. Lists "
-        "that an experiment interleaved count for the champion of that day.",
-        window=f"The last {MAX_CHART_DAYS} days.",
-        sample=f"{format_count(sum(row.lists for row in rows))} lists.",
+        caption=_(
+            "How many songs of a served list listeners engaged with: liked, listened to, or played "
+            "within 7 days. Higher is better. The values of the last 7 days can still rise."
+        ),
+        formula=_(
+            "Engaged songs per list: the mean of each listener's lists, then the mean over listeners. "
+            "Lists without engagement count as 0; a song that was skipped or disliked is not engaged. Lists "
+            "that an experiment interleaved count for the champion of that day."
+        ),
+        window=_("The last {days} days.").format(days=MAX_CHART_DAYS),
+        sample=_("{lists} lists.").format(lists=format_count(sum(row.lists for row in rows))),
         rows=[
-            ["Day", "Version", "Lists", "Listeners", "Engaged songs per list", "Complete"],
+            [_("Day"), _("Version"), _("Lists"), _("Listeners"), _("Engaged songs per list"), _("Complete")],
             *(
                 [
                     f"{row.day}",
@@ -180,13 +197,15 @@ def engagement_plot(rows: Sequence[EngagementDay]) -> Plot:
                     format_count(row.lists),
                     format_count(row.listeners),
                     format_decimal(row.engaged, 2),
-                    "yes" if row.final else "not yet",
+                    _("yes") if row.final else _("not yet"),
                 ]
                 for row in rows[::-1]
             ),
         ],
-        empty="No served list has been counted yet. The daily task counts lists the day after they were "
-        "served. Apps request lists with GET /api/v1/users/{id}/recommendations/.",
+        empty=_(
+            "No served list has been counted yet. The daily task counts lists the day after they were "
+            "served. Apps request lists with GET /api/v1/users/{id}/recommendations/."
+        ),
     )
 
 
@@ -199,31 +218,38 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
     colours = [colour for colour in SERIES_COLOURS if colour != LIMIT_COLOUR]
     series = [
         chart_series(
-            str(kind.label).capitalize(),
+            _(str(kind.label)).capitalize(),
             [_share_of_limit(found.get((kind, week))) for week in weeks],
             colours[place],
         )
         for place, kind in enumerate(kinds)
     ]
-    series.append(limit_series("Limit", 1.0, len(weeks)))
+    series.append(limit_series(_("Limit"), 1.0, len(weeks)))
     return Plot(
-        "Drift",
+        _n("Drift"),
         "line",
         chart_json([f"{week}" for week in weeks], series) if reports else "",
-        caption="How far each week's listening, feedback and new songs differ from those of the weeks "
-        "before, as a multiple of the limit. A week at 1 or above has drifted, unless chance explains the "
-        "difference. Two such weeks in a row, or one week at 2 or above, open an incident.",
-        formula="Effect divided by its limit. Listening and feedback: sqrt(JSD - mean JSD of shuffled "
-        "weeks), with JSD the Jensen-Shannon divergence between each listener's week and their own eight "
-        "weeks before. New songs: population stability index. A week has drifted if this multiple is at "
-        "least 1 and the p-value at most 0.01.",
-        window=f"The last {len(weeks)} weeks that were checked." if len(weeks) > 1 else "One week.",
-        sample=f"{format_count(sum(report.n for report in reports if report.week == weeks[-1]))} plays, "
-        "reactions and new songs in the latest week."
+        caption=_(
+            "How far each week's listening, feedback and new songs differ from those of the weeks "
+            "before, as a multiple of the limit. A week at 1 or above has drifted, unless chance explains "
+            "the difference. Two such weeks in a row, or one week at 2 or above, open an incident."
+        ),
+        formula=_(
+            "Effect divided by its limit. Listening and feedback: sqrt(JSD - mean JSD of shuffled "
+            "weeks), with JSD the Jensen-Shannon divergence between each listener's week and their own eight "
+            "weeks before. New songs: population stability index. A week has drifted if this multiple is at "
+            "least 1 and the p-value at most 0.01."
+        ),
+        window=_("The last {weeks} weeks that were checked.").format(weeks=len(weeks))
+        if len(weeks) > 1
+        else _("One week."),
+        sample=_("{n} plays, reactions and new songs in the latest week.").format(
+            n=format_count(sum(report.n for report in reports if report.week == weeks[-1]))
+        )
         if weeks
         else "",
         rows=[
-            ["Week", "Kind", "Effect", "Limit", "p-value", "Result", "Largest change"],
+            [_("Week"), _("Kind"), _("Effect"), _("Limit"), _("p-value"), _("Result"), _("Largest change")],
             *(
                 [
                     f"{report.week}",
@@ -231,13 +257,13 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
                     format_decimal(report.effect, 3),
                     format_decimal(report.limit, 3),
                     format_decimal(report.p, 4),
-                    "alarm" if report.alarm else "drifted" if report.drifted else "no drift",
+                    _("alarm") if report.alarm else _("drifted") if report.drifted else _("no drift"),
                     _main_cause(report),
                 ]
                 for report in reports[::-1]
             ),
         ],
-        empty="No week has been checked yet. Check the last week now: python manage.py checkdrift",
+        empty=_("No week has been checked yet. Check the last week now: python manage.py checkdrift"),
     )
 
 
@@ -259,21 +285,26 @@ def map_plot(version: ModelVersion | None) -> Plot:
     families = sorted({_family_name(cluster) for cluster in placed})
     hues = {name: MAP_COLOURS[place % len(MAP_COLOURS)] for place, name in enumerate(families)}
     colours = [f"{hues[_family_name(cluster)]}{MAP_OPACITY}" for cluster in placed]
-    data = json.dumps({"datasets": [{"label": "Clusters", "data": bubbles, "backgroundColor": colours}]})
+    data = json.dumps({"datasets": [{"label": _("Clusters"), "data": bubbles, "backgroundColor": colours}]})
     return Plot(
-        "Clusters",
+        _n("Clusters"),
         "bubble",
         data if placed else "",
-        caption="Each bubble is a cluster of the champion; clusters with similar songs are close to each "
-        "other, and a larger bubble holds more songs. The colour stands for the style family. Point at a "
-        "bubble to read its name and songs; click it for its page.",
-        formula="The cluster centers on their first two principal components. The area of a bubble grows "
-        "with its number of songs.",
-        window=f"Version {version.label}." if version else "",
-        sample=f"{len(clusters)} clusters of {format_count(sum(cluster.size for cluster in clusters))} "
-        "songs.",
+        caption=_(
+            "Each bubble is a cluster of the champion; clusters with similar songs are close to each "
+            "other, and a larger bubble holds more songs. The colour stands for the style family. Point at a "
+            "bubble to read its name and songs; click it for its page."
+        ),
+        formula=_(
+            "The cluster centers on their first two principal components. The area of a bubble grows "
+            "with its number of songs."
+        ),
+        window=_("Version {version}.").format(version=version.label) if version else "",
+        sample=_("{clusters} clusters of {songs} songs.").format(
+            clusters=len(clusters), songs=format_count(sum(cluster.size for cluster in clusters))
+        ),
         rows=[
-            ["Cluster", "Songs", "Plays", "Examples", "Style family"],
+            [_("Cluster"), _("Songs"), _("Plays"), _("Examples"), _("Style family")],
             *(
                 [
                     format_html(
@@ -289,7 +320,7 @@ def map_plot(version: ModelVersion | None) -> Plot:
                 for cluster in clusters
             ),
         ],
-        empty="The champion has no map. The next training computes one." if version else NO_MODEL_HINT,
+        empty=_("The champion has no map. The next training computes one.") if version else _(NO_MODEL_HINT),
     )
 
 
@@ -310,22 +341,24 @@ def build_headline(
 ) -> str:
     champion = versions.champion
     if champion is None:
-        return "No model serves yet; listeners get popular songs. Train one: python manage.py retrain"
-    parts = [f"{champion.label} has been the champion {_since(champion, promotions, now)}"]
+        return _("No model serves yet; listeners get popular songs. Train one: python manage.py retrain")
+    parts = [_since(champion, promotions, now)]
     running = next(
         (one for one in experiments if one.status == "running" and one.kind != Experiment.Kind.HOLDBACK), None
     )
     if running is not None and running.started_at is not None:
         day = (now - running.started_at).days + 1
         parts.append(
-            f"an A/A test is on day {day}"
+            _("an A/A test is on day {day}").format(day=day)
             if running.kind == Experiment.Kind.AA_TEST
-            else f"the experiment with {running.challenger} is on day {day}"
+            else _("the experiment with {challenger} is on day {day}").format(
+                challenger=running.challenger, day=day
+            )
         )
     if versions.last_training_status in {"failed", "abandoned"}:
-        parts.append("the last training failed")
+        parts.append(_("the last training failed"))
     if any(report.alarm and report.at >= now - timedelta(days=7) for report in drift):
-        parts.append("a drift alarm was raised this week")
+        parts.append(_("a drift alarm was raised this week"))
     return "; ".join(parts) + "."
 
 
@@ -334,22 +367,37 @@ def model_warnings(versions: VersionHistory) -> list[str]:
     if champion is not None:
         for name, pair in (champion.metrics.get("against_baselines") or {}).items():
             if pair["low"] <= 0:
-                verb = "was worse than" if pair["high"] < 0 else "was not clearly better than"
+                text = (
+                    _("{version} was worse than {baseline} on the week before it was trained: {numbers}.")
+                    if pair["high"] < 0
+                    else _(
+                        "{version} was not clearly better than {baseline} on the week before it was trained: "
+                        "{numbers}."
+                    )
+                )
+                numbers = _("NDCG@20 {difference} ({low} to {high}, {n} listeners)").format(
+                    difference=format_signed(pair["difference"], 4), low=format_signed(pair["low"], 4),
+                    high=format_signed(pair["high"], 4), n=format_count(pair["listeners"]),
+                )  # fmt: skip
                 found.append(
-                    f"{champion.label} {verb} {BASELINE_NAMES[name]} on the week before it was trained: "
-                    f"NDCG@20 {pair['difference']:+.4f} ({pair['low']:+.4f} to {pair['high']:+.4f}, "
-                    f"{format_count(pair['listeners'])} listeners)."
+                    text.format(version=champion.label, baseline=_(BASELINE_NAMES[name]), numbers=numbers)
                 )
         for version in versions.newest[-1:]:
             pairs = compare_cohesion(version, champion) if version != champion else {}
             if far_less_cohesive(pairs):
                 values = ", ".join(
-                    f"{COHESION_NAMES[name]} {own:.3f} against {other:.3f}"
+                    _("{measure} {own} against {other}").format(
+                        measure=_(COHESION_NAMES[name]),
+                        own=format_decimal(own, 3),
+                        other=format_decimal(other, 3),
+                    )
                     for name, (own, other) in pairs.items()
                 )
                 found.append(
-                    f"The clusters of {version.label} are far less cohesive than those of {champion.label}: "
-                    f"{values}. It is not tested."
+                    _(
+                        "The clusters of {version} are far less cohesive than those of {champion}: {values}. "
+                        "It is not tested."
+                    ).format(version=version.label, champion=champion.label, values=values)
                 )
     return found
 
@@ -358,18 +406,32 @@ def _since(champion: ModelVersion, promotions: Sequence[Promotion], now: datetim
     # Newest first, and every change of the champion has a row.
     last = next((one for one in promotions if one.promoted_id == champion.pk), None)
     days = (now - (last.at if last else champion.created_at)).days
-    return "since today" if days < 1 else f"for {days} day{'s' if days > 1 else ''}"
+    if days < 1:
+        return _("{version} has been the champion since today").format(version=champion.label)
+    return ngettext(
+        "{version} has been the champion for {days} day",
+        "{version} has been the champion for {days} days",
+        days,
+    ).format(version=champion.label, days=days)
 
 
 def _describe_versions(versions: Sequence[ModelVersion]) -> str:
-    return f"The last {len(versions)} versions." if len(versions) > 1 else "One version."
+    return (
+        _("The last {versions} versions.").format(versions=len(versions))
+        if len(versions) > 1
+        else _("One version.")
+    )
 
 
 def _describe_range(listeners: Sequence[int]) -> str:
     if not listeners:
         return ""
     fewest, most = format_count(min(listeners)), format_count(max(listeners))
-    return f"{fewest} listeners each." if fewest == most else f"{fewest} to {most} listeners each."
+    return (
+        _("{fewest} listeners each.").format(fewest=fewest)
+        if fewest == most
+        else _("{fewest} to {most} listeners each.").format(fewest=fewest, most=most)
+    )
 
 
 def _main_cause(report: DriftReport) -> str:
@@ -377,7 +439,7 @@ def _main_cause(report: DriftReport) -> str:
     if cause is None:
         return ""
     names = ", ".join(one["name"] for one in cause.get("clusters", ())) or cause.get("name", "")
-    return f"{names}: {100 * cause['change']:+.1f} points"
+    return _("{names}: {points} points").format(names=names, points=format_signed(100 * cause["change"], 1))
 
 
 def _share_of_limit(report: DriftReport | None) -> float | None:

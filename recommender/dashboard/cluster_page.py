@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 
 from ingestion.models import Song
 from ingestion.page_permissions import page_permission
@@ -34,17 +35,17 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
         "cluster": cluster,
         "version": model.version,
         "facts": [
-            ("Songs", f"{format_count(cluster.size)} ({_share(cluster.size, all_songs)} of all)"),
+            (_("Songs"), _of_all(cluster.size, all_songs)),
             (
-                "Plays",
-                f"{format_count(cluster.plays)} ({_share(cluster.plays, all_plays)} of all)",
+                _("Plays"),
+                _of_all(cluster.plays, all_plays),
             ),
             *_words(cluster.facts),
-            *([("Style family", family)] if family else []),
+            *([(_("Style family"), family)] if family else []),
         ],
         "songs": _songs(cluster, songs),
         "feedback": [
-            (Feedback.Kind(row["kind"]).label, format_count(row["n"]))
+            (_(str(Feedback.Kind(row["kind"]).label)), format_count(row["n"]))
             for row in feedback.order_by().values("kind").annotate(n=Count("pk")).order_by("-n")
         ],
         "past": Cluster.objects.filter(number=number)
@@ -57,7 +58,7 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
 def _words(facts: dict[str, Any]) -> list[tuple[str, str]]:
     genres = ", ".join(f"{name} ({share_text(share)})" for name, share in facts.get("genres", {}).items())
     moods = ", ".join(facts.get("moods", ()))
-    named = (("Genres", genres), ("Decade", facts.get("decade", "")), ("Mood", moods))
+    named = ((_("Genres"), genres), (_("Decade"), facts.get("decade", "")), (_("Mood"), moods))
     return [(name, text) for name, text in named if text]
 
 
@@ -69,5 +70,6 @@ def _songs(cluster: Cluster, songs: list[int]) -> list[Song]:
     return [found[pk] for pk in chosen if pk in found]
 
 
-def _share(part: int, whole: int) -> str:
-    return share_text(part / whole if whole else 0.0)
+def _of_all(part: int, whole: int) -> str:
+    share = share_text(part / whole if whole else 0.0)
+    return _("{n} ({share} of all)").format(n=format_count(part), share=share)

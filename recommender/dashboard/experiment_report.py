@@ -6,8 +6,19 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _n
 
-from recommender.dashboard.formatting import format_count, format_percent
+from recommender.dashboard.formatting import (
+    format_count,
+    format_decimal,
+    format_evidence,
+    format_percent,
+    format_signed,
+    localize_decimals,
+    stored_text,
+)
 from recommender.dashboard.plots import (
     PRIMARY_COLOUR,
     SECONDARY_COLOUR,
@@ -21,7 +32,6 @@ from recommender.engine.experiments.evidence import (
     LOG_LARGEST_RATIO,
     ExperimentEvidence,
     GuardrailDifference,
-    format_evidence_ratio,
 )
 from recommender.engine.experiments.sequential import (
     log_e_value_of_difference,
@@ -41,29 +51,29 @@ MAX_SHOWN_Z: Final = 10.0
 UNBOUNDED: Final = 1e9  # a larger bound means that the bound is unknown
 # The tested model and the model that it is compared with. Wins in the report are wins of the tested model.
 SIDE_NAMES: Final = {
-    ExperimentKind.HOLDBACK: ("the champion", "the holdback"),
-    ExperimentKind.AA_TEST: ("the first copy", "the second copy"),
+    ExperimentKind.HOLDBACK: (_n("the champion"), _n("the holdback")),
+    ExperimentKind.AA_TEST: (_n("the first copy"), _n("the second copy")),
 }
-DEFAULT_SIDE_NAMES: Final = ("the challenger", "the champion")
+DEFAULT_SIDE_NAMES: Final = (_n("the challenger"), _n("the champion"))
 OUTCOME_LABELS: Final = {
-    "waiting": "Not decided",
-    "promote": "Promoted",
-    "reject": "Rejected",
-    "rollback": "Rolled back",
-    "void": "Stopped",
+    "waiting": _n("Not decided"),
+    "promote": _n("Promoted"),
+    "reject": _n("Rejected"),
+    "rollback": _n("Rolled back"),
+    "void": _n("Stopped"),
 }
 NO_DECISION_HINTS: Final = {
-    ExperimentStatus.WAITING: "It starts when the running experiment ends.",
+    ExperimentStatus.WAITING: _n("It starts when the running experiment ends."),
     ExperimentStatus.RUNNING: (
-        "The daily task checks the experiment. A list counts 48 hours after it was served."
+        _n("The daily task checks the experiment. A list counts 48 hours after it was served.")
     ),
 }
-ROUND_TEXT: Final = (
+ROUND_TEXT: Final = _n(
     "A round compares one song of each model in the same list; the model whose song the listener liked or "
     "played wins it."
 )
 # The formulas that include this text explain W and L.
-E_VALUE_FORMULA: Final = "E = B(20 + W, 20 + L) / B(20, 20) * 2^(W + L), where B is the beta function."
+E_VALUE_FORMULA: Final = _n("E = B(20 + W, 20 + L) / B(20, 20) * 2^(W + L), where B is the beta function.")
 
 
 class DecisionMetric(NamedTuple):
@@ -105,7 +115,8 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
     last = decisions[-1] if decisions else None
     evidence = _latest_evidence(experiment, last, now)
     days = _rounds_by_day(experiment)
-    sides = SIDE_NAMES.get(ExperimentKind(experiment.kind), DEFAULT_SIDE_NAMES)
+    tested, other = SIDE_NAMES.get(ExperimentKind(experiment.kind), DEFAULT_SIDE_NAMES)
+    sides = _(tested), _(other)
     has_power = experiment.status != ExperimentStatus.ENDED and experiment.kind != ExperimentKind.HOLDBACK
     played = sum(day["closed"] > 0 for day in days), sum(day["won"] + day["lost"] for day in days)
     return ExperimentReport(
@@ -128,15 +139,16 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
 
 
 def outcome_label(outcome: str) -> str:
-    return OUTCOME_LABELS.get(outcome, outcome.capitalize())
+    return _(OUTCOME_LABELS[outcome]) if outcome in OUTCOME_LABELS else _(outcome).capitalize()
 
 
 def format_bound(value: float) -> str:
-    return f"{value:+.2f}" if abs(value) < UNBOUNDED else "unknown"
+    return format_signed(value, 2) if abs(value) < UNBOUNDED else _("unknown")
 
 
 def describe_unchecked(experiment: Experiment) -> str:
-    return f"Not checked yet. {NO_DECISION_HINTS.get(ExperimentStatus(experiment.status), '')}".rstrip()
+    hint = NO_DECISION_HINTS.get(ExperimentStatus(experiment.status))
+    return f"{_('Not checked yet.')} {_(hint) if hint else ''}".rstrip()
 
 
 def _latest_evidence(experiment: Experiment, last: Decision | None, now: datetime) -> ExperimentEvidence:
@@ -149,16 +161,19 @@ def _latest_evidence(experiment: Experiment, last: Decision | None, now: datetim
 
 def _title(experiment: Experiment) -> str:
     if experiment.ended_at is not None:
-        return f"{outcome_label(experiment.outcome)} on {experiment.ended_at.astimezone(UTC):%Y-%m-%d}"
+        return _("{outcome} on {day:%Y-%m-%d}").format(
+            outcome=outcome_label(experiment.outcome), day=experiment.ended_at.astimezone(UTC)
+        )
     since = experiment.started_at
-    return f"Running since {since.astimezone(UTC):%Y-%m-%d}" if since else "Waiting"
+    return _("Running since {day:%Y-%m-%d}").format(day=since.astimezone(UTC)) if since else _("Waiting")
 
 
 def _headline(experiment: Experiment, last: Decision | None) -> str:
-    latest = str(last.verdict["reason"]) if last else describe_unchecked(experiment)
-    if experiment.status != ExperimentStatus.ENDED or latest == experiment.reason:
+    latest = stored_text(str(last.verdict["reason"])) if last else describe_unchecked(experiment)
+    reason = stored_text(experiment.reason)
+    if experiment.status != ExperimentStatus.ENDED or latest == reason:
         return latest
-    return f"{experiment.reason} Last check: {latest}" if last else experiment.reason
+    return format_html("{} {} {}", reason, _("Last check:"), latest) if last else reason
 
 
 def _plain_numbers(sides: tuple[str, str], last: Decision | None, evidence: ExperimentEvidence) -> list[str]:
@@ -166,15 +181,24 @@ def _plain_numbers(sides: tuple[str, str], last: Decision | None, evidence: Expe
     rounds = evidence.wins + evidence.losses
     if last is not None and rounds:
         low, share, high = (format_percent(bound) for bound in _win_share_bounds(last))
-        found.append(
-            f"{sides[0].capitalize()} won {format_count(evidence.wins)} of {format_count(rounds)} rounds "
-            f"against {sides[1]}: {share} (95 % {low} to {high}). Equal models win 50 %."
-        )
+        text = _(
+            "{tested} won {won} of {rounds} rounds against {other}: {share} (95 % {low} to {high}). Equal "
+            "models win 50 %."
+        ).format(
+            tested=sides[0], won=format_count(evidence.wins), rounds=format_count(rounds), other=sides[1],
+            share=share, low=low, high=high,
+        )  # fmt: skip
+        found.append(text[:1].upper() + text[1:])
     found += [
-        f"{rail.name}, in lists of one model alone: {sides[0]} {rail.difference:+.2f} compared with "
-        f"{sides[1]} (95 % {format_bound(rail.low)} to {format_bound(rail.high)})."
+        _(
+            "{measure}, in lists of one model alone: {tested} {difference} compared with {other} "
+            "(95 % {low} to {high})."
+        ).format(
+            measure=_(rail.name), tested=sides[0], difference=format_signed(rail.difference, 2),
+            other=sides[1], low=format_bound(rail.low), high=format_bound(rail.high),
+        )
         for rail in evidence.guardrails
-    ]
+    ]  # fmt: skip
     return found
 
 
@@ -182,49 +206,70 @@ def _decision_metric(kind: str, rules: DecisionRules, unproven: int = 0) -> Deci
     if kind == ExperimentKind.REFRESH:
         return DecisionMetric(
             "z",
-            "How many standard errors the challenger is ahead of (above 0) or behind (below 0) the "
-            f"champion{_counted_days(rules, unproven)}. On day "
-            f"{rules.refresh_days + rules.extra_days(unproven)} the refresh is promoted, unless z is below "
-            f"{rules.lowest_z(unproven):g}.",
-            "z: the mean over listeners of rounds won minus rounds lost, divided by its standard error.",
+            f"{_lead_text(rules, unproven)} "
+            + _("On day {day} the refresh is promoted, unless z is below {limit}.").format(
+                day=rules.refresh_days + rules.extra_days(unproven),
+                limit=localize_decimals(f"{rules.lowest_z(unproven):g}"),
+            ),
+            _("z: the mean over listeners of rounds won minus rounds lost, divided by its standard error."),
             "zero", rules.lowest_z(unproven),
         )  # fmt: skip
     if kind == ExperimentKind.HOLDBACK:
         return DecisionMetric(
-            "Evidence that the champion is worse (e-value)",
-            "How strongly the rounds say that the champion is worse than the version that was champion 28 "
-            f"days ago. At {rules.anchor:g} : 1 or more, the older version becomes champion again. The "
-            "e-value stays valid although it is checked every day.",
-            f"{E_VALUE_FORMULA} W and L are the rounds that the champion won and lost. This chart shows "
-            "2 * P * E, where P is the probability that the champion wins less than half of the rounds, if "
-            "its share follows the distribution Beta(20 + W, 20 + L).",
+            _("Evidence that the champion is worse (e-value)"),
+            _(
+                "How strongly the rounds say that the champion is worse than the version that was champion "
+                "28 days ago. At {ratio:g} : 1 or more, the older version becomes champion again. The "
+                "e-value stays valid although it is checked every day."
+            ).format(ratio=rules.anchor),
+            _(E_VALUE_FORMULA)
+            + " "
+            + _(
+                "W and L are the rounds that the champion won and lost. This chart shows 2 * P * E, where P "
+                "is the probability that the champion wins less than half of the rounds, if its share "
+                "follows the distribution Beta(20 + W, 20 + L)."
+            ),
             "ratio", rules.anchor,
         )  # fmt: skip
     consequence = (
-        f"At {rules.better:g} : 1 or more, the two copies of one model perform differently: serving or the "
-        "measurement is faulty."
+        _(
+            "At {ratio:g} : 1 or more, the two copies of one model perform differently: serving or the "
+            "measurement is faulty."
+        ).format(ratio=rules.better)
         if kind == ExperimentKind.AA_TEST
-        else f"At {rules.better:g} : 1 or more, a challenger that is behind is rejected at once, and one "
-        f"that is ahead is promoted from day {rules.change_days} on, unless it is behind "
-        f"{describe_late_days(rules)}."
+        else _(
+            "At {ratio:g} : 1 or more, a challenger that is behind is rejected at once, and one that is "
+            "ahead is promoted from day {day} on, unless it is behind {when}."
+        ).format(ratio=rules.better, day=rules.change_days, when=describe_late_days(rules))
     )
     return DecisionMetric(
-        "Evidence that the models differ (e-value)",
-        "How strongly the rounds say that one model is better: how many times more probable they are than "
-        f"if both models were equally good. Older decisions call this number “odds”. {consequence} "
-        "The e-value stays valid although it is checked every day.",
-        f"{E_VALUE_FORMULA} W and L are the rounds won and lost.",
+        _("Evidence that the models differ (e-value)"),
+        _(
+            "How strongly the rounds say that one model is better: how many times more probable they are "
+            "than if both models were equally good. Older decisions call this number “odds”."
+        )
+        + f" {consequence} "
+        + _("The e-value stays valid although it is checked every day."),
+        _(E_VALUE_FORMULA) + " " + _("W and L are the rounds won and lost."),
         "ratio", rules.better,
     )  # fmt: skip
 
 
-def _counted_days(rules: DecisionRules, unproven: int) -> str:
-    until = rules.refresh_until + rules.extra_days(unproven)
-    return f" in the lists served on days {rules.refresh_from} to {until}" if rules.refresh_until else ""
+def _lead_text(rules: DecisionRules, unproven: int) -> str:
+    if not rules.refresh_until:
+        return _(
+            "How many standard errors the challenger is ahead of (above 0) or behind (below 0) the champion."
+        )
+    return _(
+        "How many standard errors the challenger is ahead of (above 0) or behind (below 0) the champion in "
+        "the lists served on days {first} to {last}."
+    ).format(first=rules.refresh_from, last=rules.refresh_until + rules.extra_days(unproven))
 
 
 def describe_late_days(rules: DecisionRules) -> str:
-    return f"from day {rules.late_from} on" if rules.late_from else f"in the last {rules.late_days} days"
+    if rules.late_from:
+        return _("from day {day} on").format(day=rules.late_from)
+    return _("in the last {days} days").format(days=rules.late_days)
 
 
 def _metric_value(kind: str, decision: Decision) -> float:
@@ -244,13 +289,13 @@ def _evidence_plot(kind: str, decisions: list[Decision], evidence: ExperimentEvi
     values = [_metric_value(kind, decision) for decision in decisions]
     shown = [value if kind == ExperimentKind.REFRESH else math.exp(value) for value in values]
     return Plot(
-        "Evidence",
+        _n("Evidence"),
         "line",
         chart_json(
             _date_labels(decisions),
             [
                 chart_series(metric.name, shown, PRIMARY_COLOUR),
-                limit_series(f"Limit, {metric.limit:g}", metric.limit, len(decisions)),
+                limit_series(_("Limit, {limit:g}").format(limit=metric.limit), metric.limit, len(decisions)),
             ],
         ),
         caption=metric.caption,
@@ -269,25 +314,31 @@ def _win_share_plot(sides: tuple[str, str], decisions: list[Decision], evidence:
     low, middle, high = ([round(100 * one[place], 2) for one in bounds] for place in range(3))
     edge = {"backgroundColor": "rgb(148 163 184 / 0.25)", "borderWidth": 1, "pointRadius": 0}
     series = [
-        chart_series("Rounds won, %", middle, PRIMARY_COLOUR),
-        {**chart_series("95 % confidence sequence", high, SECONDARY_COLOUR), **edge, "fill": "+1"},
+        chart_series(_("Rounds won, %"), middle, PRIMARY_COLOUR),
+        {**chart_series(_("95 % confidence sequence"), high, SECONDARY_COLOUR), **edge, "fill": "+1"},
         {**chart_series("", low, SECONDARY_COLOUR), **edge},
-        limit_series("Equal", 50, len(with_rounds)),
+        limit_series(_("Equal"), 50, len(with_rounds)),
     ]
     return Plot(
-        "Share of rounds won",
+        _n("Share of rounds won"),
         "line",
         chart_json(_date_labels(with_rounds), series),
-        caption=f"The share of rounds that {sides[0]} won against {sides[1]}. The shaded area contains the "
-        f"true share with 95 % confidence, however often it is checked. {ROUND_TEXT}",
-        formula="The shaded area is the 95 % confidence sequence: the shares that the rounds do not rule out "
-        "(e-value below 20).",
+        caption=_(
+            "The share of rounds that {tested} won against {other}. The shaded area contains the true share "
+            "with 95 % confidence, however often it is checked."
+        ).format(tested=sides[0], other=sides[1])
+        + " "
+        + _(ROUND_TEXT),
+        formula=_(
+            "The shaded area is the 95 % confidence sequence: the shares that the rounds do not rule out "
+            "(e-value below 20)."
+        ),
         window=_describe_window(decisions),
         sample=_describe_sample(evidence),
         rows=[
-            ["Check (UTC)", "Share won, %", "Lower bound", "Upper bound"],
+            [_("Check (UTC)"), _("Share won, %"), _("Lower bound"), _("Upper bound")],
             *(
-                [_format_moment(one.at), f"{share:.1f}", f"{lower:.1f}", f"{upper:.1f}"]
+                [_format_moment(one.at), *(format_decimal(one, 1) for one in (share, lower, upper))]
                 for one, share, lower, upper in zip(
                     with_rounds[::-1], middle[::-1], low[::-1], high[::-1], strict=True
                 )
@@ -306,7 +357,7 @@ def _win_share_bounds(decision: Decision) -> tuple[float, float, float]:
 
 def _checks_table(kind: str, decisions: list[Decision]) -> list[list[str]]:
     metric = _decision_metric(kind, DEFAULT_RULES).name
-    rows = [["Check (UTC)", "Rounds won", "Rounds lost", metric, "Share won, %", "Outcome"]]
+    rows = [[_("Check (UTC)"), _("Rounds won"), _("Rounds lost"), metric, _("Share won, %"), _("Outcome")]]
     for decision in decisions[::-1]:
         value = _metric_value(kind, decision)
         low, middle, high = (100 * share for share in _win_share_bounds(decision))
@@ -315,8 +366,10 @@ def _checks_table(kind: str, decisions: list[Decision]) -> list[list[str]]:
                 _format_moment(decision.at),
                 format_count(decision.evidence["wins"]),
                 format_count(decision.evidence["losses"]),
-                f"{value:+.2f}" if kind == ExperimentKind.REFRESH else format_evidence_ratio(value),
-                f"{middle:.1f} ({low:.1f} to {high:.1f})",
+                format_signed(value, 2) if kind == ExperimentKind.REFRESH else format_evidence(value),
+                _("{share} ({low} to {high})").format(
+                    share=format_decimal(middle, 1), low=format_decimal(low, 1), high=format_decimal(high, 1)
+                ),
                 outcome_label(decision.outcome),
             ]
         )
@@ -326,12 +379,18 @@ def _checks_table(kind: str, decisions: list[Decision]) -> list[list[str]]:
 def _describe_window(decisions: list[Decision]) -> str:
     first, last = (f"{one.at.astimezone(UTC):%Y-%m-%d}" for one in (decisions[0], decisions[-1]))
     number = len(decisions)
-    return f"One check, {first}." if number == 1 else f"{number} checks, {first} to {last}."
+    return (
+        _("One check, {first}.").format(first=first)
+        if number == 1
+        else _("{number} checks, {first} to {last}.").format(number=number, first=first, last=last)
+    )
 
 
 def _describe_sample(evidence: ExperimentEvidence) -> str:
     rounds, listeners = format_count(evidence.wins + evidence.losses), format_count(evidence.listeners)
-    return f"{rounds} decisive rounds of {listeners} listeners at the last check."
+    return _("{rounds} decisive rounds of {listeners} listeners at the last check.").format(
+        rounds=rounds, listeners=listeners
+    )
 
 
 def _date_labels(decisions: list[Decision]) -> list[str]:
@@ -343,26 +402,31 @@ def _format_moment(moment: datetime) -> str:
 
 
 def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
-    ours, others = (f"Won by {side}" for side in sides)
+    ours, others = (_("Won by {side}").format(side=side) for side in sides)
     series = [
         chart_series(ours, [day["won"] for day in days], PRIMARY_COLOUR),
         chart_series(others, [day["lost"] for day in days], SECONDARY_COLOUR),
     ]
     return Plot(
-        "Rounds by day",
+        _n("Rounds by day"),
         "bar",
         chart_json([f"{day['day']:%m-%d}" for day in days], series),
-        caption=f"Decisive rounds won by each model, by the day on which their list was served. "
-        f"{ROUND_TEXT} The round is decisive if the listener liked or played only one of the two songs.",
-        formula="Only a listener's first list of a day counts, with at most three decisive rounds. A list is "
-        "closed 48 hours after it was served, so the last two days are still open.",
-        window=f"The last {len(days)} days with lists of the experiment, in UTC."
+        caption=_("Decisive rounds won by each model, by the day on which their list was served.")
+        + f" {_(ROUND_TEXT)} "
+        + _("The round is decisive if the listener liked or played only one of the two songs."),
+        formula=_(
+            "Only a listener's first list of a day counts, with at most three decisive rounds. A list is "
+            "closed 48 hours after it was served, so the last two days are still open."
+        ),
+        window=_("The last {days} days with lists of the experiment, in UTC.").format(days=len(days))
         if len(days) > 1
-        else "One day, in UTC.",
-        sample=f"{format_count(sum(day['closed'] for day in days))} of "
-        f"{format_count(sum(day['lists'] for day in days))} lists are closed.",
+        else _("One day, in UTC."),
+        sample=_("{closed} of {lists} lists are closed.").format(
+            closed=format_count(sum(day["closed"] for day in days)),
+            lists=format_count(sum(day["lists"] for day in days)),
+        ),
         rows=[
-            ["Day", "Lists", "Closed lists", ours, others],
+            [_("Day"), _("Lists"), _("Closed lists"), ours, others],
             *(
                 [f"{day['day']}", *(format_count(day[name]) for name in ("lists", "closed", "won", "lost"))]
                 for day in days[::-1]
@@ -386,11 +450,11 @@ def _allocation_rows(evidence: ExperimentEvidence) -> list[dict[str, str]]:
         if 0 < check.share < 1:
             rows.append(
                 {
-                    "name": check.name,
+                    "name": _(check.name),
                     "total": format_count(total),
-                    "seen": format_percent(check.inside / total) if total else "none yet",
+                    "seen": format_percent(check.inside / total) if total else _("none yet"),
                     "planned": format_percent(check.share),
-                    "e_value": format_evidence_ratio(
+                    "e_value": format_evidence(
                         log_e_value_of_share(check.inside, check.outside, check.share)
                     ),
                 }
@@ -399,13 +463,16 @@ def _allocation_rows(evidence: ExperimentEvidence) -> list[dict[str, str]]:
 
 
 def _describe_guardrail(rail: GuardrailDifference) -> str:
-    return (
-        f"{rail.name}: {rail.difference:+.2f} ({format_bound(rail.low)} to {format_bound(rail.high)}); "
-        f"listeners: {rail.challengers} with the challenger, {rail.champions} with the champion"
-    )
+    return _(
+        "{measure}: {difference} ({low} to {high}); listeners: {challengers} with the challenger, "
+        "{champions} with the champion"
+    ).format(
+        measure=_(rail.name), difference=format_signed(rail.difference, 2), low=format_bound(rail.low),
+        high=format_bound(rail.high), challengers=rail.challengers, champions=rail.champions,
+    )  # fmt: skip
 
 
 def _lists_by_arm(experiment: Experiment) -> list[dict[str, Any]]:
     seal = ExperimentSeal.objects.filter(experiment=experiment).first()
     found = seals.count_arms(experiment) if seal is None else seals.sealed_arms(seal)
-    return [{**row, "arm": ServedList.Arm(row["arm"]).label} for row in found]
+    return [{**row, "arm": _(str(ServedList.Arm(row["arm"]).label))} for row in found]

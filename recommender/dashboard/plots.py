@@ -8,6 +8,7 @@ from typing import Any, Final
 from django.utils.html import conditional_escape
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 PRIMARY_COLOUR, SECONDARY_COLOUR, TERTIARY_COLOUR, LIMIT_COLOUR = (
     "var(--color-primary-600)",
@@ -30,7 +31,7 @@ SERIES_COLOURS: Final = (
 
 @dataclass(frozen=True)
 class Plot:
-    title: str
+    title: str  # in English, since it names the element; pages show `heading`
     kind: str  # Chart.js type: line, bar or bubble
     data: str  # data of Chart.js as JSON; "" if there is nothing to draw yet, so that the page shows `empty`
     caption: str  # one or two sentences: what the chart shows, and which values are good
@@ -41,6 +42,10 @@ class Plot:
     rows: list[list[str]] = field(default_factory=list)
     empty: str = ""  # says what must happen before the chart appears
     scale: str = "zero"  # y axis of `models.js`: from zero, a logarithmic ratio, or a share around one half
+
+    @property
+    def heading(self) -> str:
+        return _(self.title)
 
     @property
     def id(self) -> str:

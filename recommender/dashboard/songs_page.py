@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 
 from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from ingestion.models import Song
@@ -32,7 +33,7 @@ def songs_page(request: HttpRequest) -> HttpResponse:
     chosen = Song.objects.filter(pk=asked["song"]).first() if asked.get("song") is not None else None
     context = {
         **admin.site.each_context(request),
-        "title": "Songs",
+        "title": _("Songs"),
         "text": text,
         "days": POPULAR_DAYS,
         "found": available.filter(Q(name__icontains=text) | Q(artist__icontains=text))[:ROWS] if text else [],

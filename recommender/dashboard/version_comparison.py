@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from recommender.dashboard.formatting import format_count, format_percent
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from recommender.dashboard.formatting import format_count, format_decimal, format_percent, format_signed
 from recommender.dashboard.tables import read_metric
 from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES
 from recommender.engine.experiments.sequential import win_share_interval
@@ -44,17 +47,19 @@ def compare_two_versions(first: ModelVersion, second: ModelVersion) -> VersionCo
 def _summarize(first: ModelVersion, second: ModelVersion, rows: list[ComparisonRow]) -> str:
     direct = [row for row in rows if row.is_same_week]
     if not direct:
-        return (
-            f"{first.label} and {second.label} were never measured on the same week. To measure both on the "
-            f"latest week: python manage.py evaluate {first.label} --against {second.label}"
-        )
+        return _(
+            "{first} and {second} were never measured on the same week. To measure both on the latest "
+            "week: python manage.py evaluate {first} --against {second}"
+        ).format(first=first.label, second=second.label)
     leaders = {row.leader for row in direct} - {0}
     if len(leaders) > 1:
-        return "The measurements contradict each other: neither version is clearly better."
+        return _("The measurements contradict each other: neither version is clearly better.")
     if not leaders:
-        return "On the same weeks and lists, neither version is clearly better."
+        return _("On the same weeks and lists, neither version is clearly better.")
     better, other = (first, second) if leaders == {1} else (second, first)
-    return f"On the same weeks and lists, {better.label} is clearly better than {other.label}."
+    return _("On the same weeks and lists, {better} is clearly better than {other}.").format(
+        better=better.label, other=other.label
+    )
 
 
 def _paired_rows(first: ModelVersion, second: ModelVersion) -> list[ComparisonRow]:
@@ -63,7 +68,9 @@ def _paired_rows(first: ModelVersion, second: ModelVersion) -> list[ComparisonRo
     for newer, older, sign in ((first, second, 1), (second, first, -1)):
         pair = newer.metrics.get("against_champion") or {}
         if pair.get("champion") == older.label:
-            rows.append(_pair_row(f"{_week(newer)}, paired by listener", _signed(pair, sign)))
+            rows.append(
+                _pair_row(_("{week}, paired by listener").format(week=_week(newer)), _signed(pair, sign))
+            )
     return rows
 
 
@@ -76,8 +83,9 @@ def _rows_of_same_data(first: ModelVersion, second: ModelVersion) -> list[Compar
     listeners = first.metrics[first.method]["listeners"]
     return [
         ComparisonRow(
-            f"{_week(first)}, not paired", f"NDCG@20 {ours:.4f} : {theirs:.4f}",
-            f"{format_count(listeners)} listeners", 0,
+            _("{week}, not paired").format(week=_week(first)),
+            f"NDCG@20 {format_decimal(ours, 4)} : {format_decimal(theirs, 4)}",
+            _count_listeners(listeners), 0,
         )
     ]  # fmt: skip
 
@@ -100,17 +108,23 @@ def _experiment_rows(first: ModelVersion, second: ModelVersion) -> list[Comparis
 
 def _experiment_row(experiment: Experiment, won: int, lost: int, evidence: dict[str, Any]) -> ComparisonRow:
     low, high = win_share_interval(won, lost)
-    result = (
-        f"{format_count(won)} : {format_count(lost)} rounds, {format_percent(round(won / (won + lost), 3))} "
-        f"({format_percent(round(low, 3))} to {format_percent(round(high, 3))})"
+    result = _("{won} : {lost} rounds, {share} ({low} to {high})").format(
+        won=format_count(won),
+        lost=format_count(lost),
+        share=format_percent(round(won / (won + lost), 3)),
+        low=format_percent(round(low, 3)),
+        high=format_percent(round(high, 3)),
     )
     state = experiment.get_outcome_display() or experiment.get_status_display()
     listeners = evidence.get("listeners", 0)
     # Rounds of one listener depend on each other: a leader needs enough listeners who agree.
     agree = listeners >= DEFAULT_RULES.fewest_listeners and abs(evidence.get("z") or 0.0) >= Z_OF_95_PERCENT
     return ComparisonRow(
-        f"Experiment {experiment.pk}, the same lists ({state})", result,
-        f"{format_count(won + lost)} decisive rounds of {format_count(listeners)} listeners",
+        _("Experiment {experiment}, the same lists ({state})").format(experiment=experiment.pk, state=state),
+        result,
+        _("{rounds} decisive rounds of {listeners} listeners").format(
+            rounds=format_count(won + lost), listeners=format_count(listeners)
+        ),
         _leader(low - 0.5, high - 0.5) if agree else 0,
     )  # fmt: skip
 
@@ -121,14 +135,21 @@ def _reference_rows(first: ModelVersion, second: ModelVersion) -> list[Compariso
     for version in (first, second):
         pair = (version.metrics.get("against_baselines") or {}).get(REFERENCE)
         if pair:
-            row = _pair_row(f"{_week(version)}, {version.label} against RP3beta", pair, is_same_week=False)
+            row = _pair_row(
+                _("{week}, {version} against RP3beta").format(week=_week(version), version=version.label),
+                pair,
+                is_same_week=False,
+            )
             rows.append(row)
     return rows if len(rows) == 2 else []
 
 
 def _pair_row(where: str, pair: dict[str, Any], *, is_same_week: bool = True) -> ComparisonRow:
-    result = f"NDCG@20 {pair['difference']:+.4f} ({pair['low']:+.4f} to {pair['high']:+.4f})"
-    listeners = f"{format_count(pair['listeners'])} listeners"
+    result = _("NDCG@20 {difference} ({low} to {high})").format(
+        difference=format_signed(pair["difference"], 4), low=format_signed(pair["low"], 4),
+        high=format_signed(pair["high"], 4),
+    )  # fmt: skip
+    listeners = _count_listeners(pair["listeners"])
     return ComparisonRow(where, result, listeners, _leader(pair["low"], pair["high"]), is_same_week)
 
 
@@ -138,9 +159,15 @@ def _signed(pair: dict[str, Any], sign: int) -> dict[str, Any]:
     return {**pair, "difference": -pair["difference"], "low": -pair["high"], "high": -pair["low"]}
 
 
+def _count_listeners(n: int) -> str:
+    return ngettext("{n} listener", "{n} listeners", n).format(n=format_count(n))
+
+
 def _leader(low: float, high: float) -> int:
     return 1 if low > 0 else -1 if high < 0 else 0
 
 
 def _week(version: ModelVersion) -> str:
-    return f"Week {version.cut_off - EVALUATED_WEEK:%Y-%m-%d} to {version.cut_off:%Y-%m-%d}"
+    return _("Week {first:%Y-%m-%d} to {last:%Y-%m-%d}").format(
+        first=version.cut_off - EVALUATED_WEEK, last=version.cut_off
+    )

@@ -8,6 +8,8 @@ from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 
 from ingestion.alerts.incidents import open_incidents
 from ingestion.alerts.messages.render import render_incident
@@ -15,6 +17,7 @@ from ingestion.models import Incident
 from ingestion.page_permissions import page_permission
 from recommender.dashboard import charts, tables
 from recommender.dashboard.experiment_report import describe_unchecked
+from recommender.dashboard.formatting import stored_text
 from recommender.dashboard.summary import summarize
 from recommender.experiments.lifecycle import LIST_SHARE
 from recommender.experiments.power_analysis import detectable_changes
@@ -35,7 +38,7 @@ def models_page(request: HttpRequest) -> HttpResponse:
     power = detectable_changes(change.list_share if change else LIST_SHARE, now, played, days)
     context = {
         **admin.site.each_context(request),
-        "title": "Models",
+        "title": _("Models"),
         "now": now,
         "headline": charts.build_headline(versions, unfinished, promotions, drift, now),
         "summary": summarize(versions.champion, unfinished),
@@ -61,11 +64,15 @@ def models_page(request: HttpRequest) -> HttpResponse:
 def _notices() -> list[str]:
     """The open notices as text, such as refreshes that did not win; nobody is notified of them."""
     notices = open_incidents().filter(severity=Incident.Severity.NOTICE)
-    return [f"{text.subject}. {text.what}" for text in (render_incident(one, "en") for one in notices)]
+    return [
+        f"{text.subject}. {text.what}"
+        for text in (render_incident(one, get_language() or "en") for one in notices)
+    ]
 
 
 def _latest_reason(experiment: Any) -> str:
-    return (experiment.last_verdict or {}).get("reason") or describe_unchecked(experiment)
+    reason = (experiment.last_verdict or {}).get("reason")
+    return stored_text(reason) if reason else describe_unchecked(experiment)
 
 
 def _shown_experiments() -> "QuerySet[Experiment, Any]":

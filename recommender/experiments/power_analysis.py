@@ -8,6 +8,9 @@ from functools import lru_cache
 from typing import Final
 
 from django.db.models import Count, Min, Q
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _n
 from scipy.special import ndtr
 
 from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES
@@ -24,7 +27,7 @@ POWER_MARGIN: Final = 1.5  # standard deviations below the expected wins; 9 of 1
 ROUNDS_PER_LIST: Final = 1.3  # expected decisive rounds before any were measured, at 2 engaged songs per list
 MAX_DAYS: Final = 3_650
 MAX_ENGAGEMENT_ROWS: Final = 21  # the days of a week, for three versions each
-NO_TRAFFIC: Final = "No lists are requested: no difference can be detected."
+NO_TRAFFIC: Final = _n("No lists are requested: no difference can be detected.")
 
 
 @dataclass(frozen=True)
@@ -43,36 +46,48 @@ class DetectableChanges:
     @property
     def sentence(self) -> str:
         if not self.rounds_per_day:
-            return NO_TRAFFIC
+            return _(NO_TRAFFIC)
         found = [
-            f"a {points}-point change in {days} days" if days else f"a {points}-point change not at all"
+            _("a {points}-point change in {days} days").format(points=points, days=days)
+            if days
+            else _("a {points}-point change not at all").format(points=points)
             for points, days in self.days_by_points.items()
         ]
-        text = f"{self._traffic_text} the experiment detects {', '.join(found)}."
+        text = _("{traffic} the experiment detects {changes}.").format(
+            traffic=self._traffic_text, changes=", ".join(found)
+        )
         return f"{text} {self._audience_text}".rstrip()
 
     @property
     def refresh_sentence(self) -> str:
         if not self.rounds_per_day:
-            return NO_TRAFFIC
+            return _(NO_TRAFFIC)
         found = [
-            f"{points} points with {chance:.0%} probability"
+            _("{points} points with {chance} % probability").format(points=points, chance=round(100 * chance))
             for points, chance in self.rejection_by_points.items()
         ]
-        text = f"{self._traffic_text} it rejects a refresh that is worse by {', '.join(found)}."
+        text = _("{traffic} it rejects a refresh that is worse by {changes}.").format(
+            traffic=self._traffic_text, changes=", ".join(found)
+        )
         return f"{text} {self._audience_text}".rstrip()
 
     @property
     def _traffic_text(self) -> str:
-        source = "measured" if self.is_measured else "expected"
-        return f"At {self.rounds_per_day:.0f} decisive rounds a day ({source})"
+        text = (
+            _("At {rounds:.0f} decisive rounds a day (measured)")
+            if self.is_measured
+            else _("At {rounds:.0f} decisive rounds a day (expected)")
+        )
+        return text.format(rounds=self.rounds_per_day)
 
     @property
     def _audience_text(self) -> str:
         if self.audience is None:
             return ""
         listeners, engaged = self.audience
-        return f"Your traffic: about {listeners:.0f} listeners a day, {engaged:.1f} engaged songs a list."
+        return _(
+            "Your traffic: about {listeners:.0f} listeners a day, {engaged} engaged songs a list."
+        ).format(listeners=listeners, engaged=number_format(engaged, 1))
 
 
 def detectable_changes(

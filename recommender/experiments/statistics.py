@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncDate
+from django.utils.translation import gettext_noop as _n
 from numpy.typing import NDArray
 
 from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES, DecisionRules
@@ -110,16 +111,16 @@ def allocation_checks(
         first=Sum("first_picks", default=0), rounds=Sum("rounds", default=0)
     )
     first, rounds = picks["first"], picks["rounds"]
-    checks = [AllocationCheck("First picks by the challenger", first, rounds - first, 0.5)]
+    checks = [AllocationCheck(_n("First picks by the challenger"), first, rounds - first, 0.5)]
     # The first days have smaller shares.
     began = experiment.started_at or now
     since = assignment.full_share_from(experiment, began) if is_ramped else began
     inside, outside = _count_list_days(experiment, since, now)
     if 0 < experiment.list_share < 1:
-        checks.append(AllocationCheck("Lists of the test", inside, outside, experiment.list_share))
+        checks.append(AllocationCheck(_n("Lists of the test"), inside, outside, experiment.list_share))
     if experiment.split_share:
         arms = _listeners_per_arm(experiment, now)
-        name = "Listeners of the challenger"
+        name = _n("Listeners of the challenger")
         checks.append(AllocationCheck(name, arms.get(Arm.CHALLENGER, 0), arms.get(Arm.CHAMPION, 0), 0.5))
     return checks
 
@@ -160,7 +161,7 @@ def measure_guardrails(experiment: Experiment, now: datetime) -> list[GuardrailD
     largest = float(np.finfo(np.float32).max)  # JSON has no infinity
     return [
         GuardrailDifference(
-            "Engaged songs a list", interval.difference, max(-largest, interval.low),
+            _n("Engaged songs a list"), interval.difference, max(-largest, interval.low),
             min(largest, interval.high), n, len(champion),
         )
     ]  # fmt: skip

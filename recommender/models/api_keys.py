@@ -4,16 +4,17 @@ from typing import ClassVar
 
 from django.contrib.auth.models import User
 from django.db import models
+from django.utils.translation import gettext_noop as _n
 
 
 class Scope(models.TextChoices):
     """What a key may do."""
 
-    CATALOGUE = "catalogue", "read songs, listeners, runs and models"
-    RECOMMEND = "recommend", "request lists, and tokens for listeners"
-    FEEDBACK = "feedback", "send feedback"
-    PERSONAL_DATA = "personal-data", "see names, e-mail addresses and genders, if its user may"
-    METRICS = "metrics", "read /metrics"
+    CATALOGUE = "catalogue", _n("read songs, listeners, runs and models")
+    RECOMMEND = "recommend", _n("request lists, and tokens for listeners")
+    FEEDBACK = "feedback", _n("send feedback")
+    PERSONAL_DATA = "personal-data", _n("see names, e-mail addresses and genders, if its user may")
+    METRICS = "metrics", _n("read /metrics")
 
 
 def default_scopes() -> list[str]:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from ingestion.models import Listener
 from recommender.models.served import ServedList
@@ -95,7 +96,9 @@ class Experiment(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Experiment {self.pk}: {self.challenger} against {self.champion}"
+        return _("Experiment {number}: {challenger} against {champion}").format(
+            number=self.pk, challenger=self.challenger, champion=self.champion
+        )
 
     @property
     def tests_champion(self) -> bool:
@@ -195,7 +198,7 @@ class Decision(models.Model):
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
-        return f"Decision {self.pk}: {self.outcome}"
+        return _("Decision {number}: {outcome}").format(number=self.pk, outcome=self.outcome)
 
 
 class ExperimentSeal(models.Model):

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext as _
 
 from ingestion.models import Listener, Song
 from recommender.models.served import ServedList
@@ -120,7 +121,7 @@ class EngagementDay(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.version} on {self.day}"
+        return f"{self.version}, {self.day}"
 
 
 class DriftReport(models.Model):
@@ -158,7 +159,7 @@ class DriftReport(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} in the week of {self.week}"
+        return _("{kind} in the week of {week}").format(kind=self.get_kind_display(), week=self.week)
 
 
 class SongEvidence(models.Model):
@@ -189,4 +190,6 @@ class SongEvidence(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Song {self.song_id}: cluster {self.before} to {self.after}"
+        return _("Song {song}: cluster {before} to {after}").format(
+            song=self.song_id, before=self.before, after=self.after
+        )

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from recommender.engine.identity.genres import GenreNames
 from recommender.engine.identity.text import fold_key
@@ -73,7 +74,7 @@ class NameWord(FoldedNameModel):
         constraints: ClassVar = [models.CheckConstraint(name="name_word_is_not_empty", condition=~Q(key=""))]
 
     def __str__(self) -> str:
-        return f"{self.word}: {'allowed' if self.allowed else 'not allowed'}"
+        return f"{self.word}: {_('allowed') if self.allowed else _('not allowed')}"
 
 
 class ClusterNameRule(models.Model):
@@ -107,7 +108,9 @@ class ClusterNameRule(models.Model):
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        return f"Cluster {self.number}: {self.rule} {self.name}"
+        return _("Cluster {number}: {name}").format(
+            number=self.number, name=self.name or self.get_rule_display()
+        )
 
 
 def read_genre_names() -> GenreNames:

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple, Self
 from django.db import models
 from django.db.models import Q
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 
 from ingestion.models import Listener, Song
 from recommender.engine.feedback_state import HEARD_SECONDS, HEARD_SHARE
@@ -152,7 +153,7 @@ class ServedList(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"List {self.pk}"
+        return _("List {number}").format(number=self.pk)
 
     @cached_property
     def cards(self) -> dict[int, SongCard]:
@@ -227,7 +228,9 @@ class Feedback(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} of song {self.song_id} by listener {self.listener_id}"
+        return _("{kind} of song {song} by listener {listener}").format(
+            kind=self.get_kind_display(), song=self.song_id, listener=self.listener_id
+        )
 
 
 class ServingError(models.Model):

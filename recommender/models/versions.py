@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext as _
 
 from ingestion.models.jobs import JobRun, job_constraints
 
@@ -106,7 +107,7 @@ class Cluster(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name or 'Cluster'} ({self.number})"
+        return f"{self.name or _('Cluster')} ({self.number})"
 
     @property
     def shown_name(self) -> str:
@@ -153,7 +154,9 @@ class TrainingRun(JobRun):
         ]
 
     def __str__(self) -> str:
-        return f"Training {self.pk} ({self.status})"
+        return _("Training {number} ({status})").format(
+            number=self.pk, status=self.get_status_display().lower()
+        )
 
 
 class Promotion(models.Model):
@@ -188,4 +191,4 @@ class Promotion(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.promoted} instead of {self.replaced or 'none'}"
+        return _("{new} instead of {old}").format(new=self.promoted, old=self.replaced or _("none"))

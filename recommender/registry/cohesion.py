@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
+from django.utils.translation import gettext_noop as _n
+
 from recommender.models import ModelVersion
 
-COHESION_NAMES: Final = {"r2": "explained variance", "silhouette_macro": "silhouette"}
+COHESION_NAMES: Final = {"r2": _n("explained variance"), "silhouette_macro": _n("silhouette")}
 # Below this share of the champion's cohesion, clusters have lost their meaning: 2 clusters of 800 songs once
 # replaced 40.
 FAR_BELOW: Final = 0.5

@@ -1,8 +1,7 @@
 """`rehearse`, the former name of `simulate`, kept for scripts that use it."""
 
-from moovitamix.management.commands.simulate import HELP
 from moovitamix.management.commands.simulate import Command as SimulateCommand
 
 
 class Command(SimulateCommand):
-    help = f"`rehearse` is the former name of `simulate` and does the same.\n\n{HELP}"
+    help = "The former name of `simulate`, which does the same: python manage.py simulate --help"

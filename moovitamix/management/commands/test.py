@@ -6,8 +6,13 @@ import sys
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop as _n
 
-HELP = """usage: manage.py test [pytest arguments]
+from ingestion.management.base import help_language
+
+HELP = _n("""usage: manage.py test [pytest arguments]
 
 Run every test with pytest, on a PostgreSQL and a Valkey that are started for them and deleted afterwards.
 Arguments go to pytest as they are:
@@ -25,7 +30,7 @@ slowest tests are listed at the end.
 TEST_DATABASE_URL and TEST_REDIS_URL name servers to use instead; their data is not kept.
 MOOVITAMIX_CHROMIUM names the browser of the browser tests, where chromium is not on PATH.
 Every check that a change must pass, these tests among them: bash .ci/run
-"""
+""")
 
 
 # Each process needs about 400 MB and starts its own Valkey.
@@ -39,7 +44,8 @@ class Command(BaseCommand):
     def run_from_argv(self, argv: list[str]) -> None:
         # Bypasses Django's own parser, which would reject pytest's options.
         if {"-h", "--help"} & set(argv[2:]):
-            sys.stdout.write(HELP)
+            with translation.override(help_language()):
+                sys.stdout.write(_(HELP))
             return
         # The tests have their own settings and refuse to run with others.
         environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}

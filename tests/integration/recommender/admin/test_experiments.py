@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from recommender.dashboard.experiment_report import ExperimentReport, build_report
 from recommender.experiments import lifecycle
@@ -187,7 +188,7 @@ def test_a_stopped_experiment_shows_the_reason_before_the_last_check(running: Ex
     report = build_report(running, timezone.now())
 
     assert report.title == f"Stopped on {timezone.now():%Y-%m-%d}"
-    assert report.headline.startswith("Stopped by ada: Enough. Last check: Day 4 of 31")
+    assert strip_tags(report.headline).startswith("Stopped by ada: Enough. Last check: Day 4 of 31")
 
 
 def test_an_ended_experiment_shows_no_power_and_no_buttons(staff: Client, running: Experiment) -> None:

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from moovitamix.dashboard.formatting import (
+    count_runs,
     format_age,
     format_bytes,
     format_clock,
-    format_count,
     format_interval,
     format_measure,
     format_number,
@@ -65,8 +65,8 @@ def test_times_of_today_have_no_date() -> None:
 
 
 def test_counts_use_singular_and_plural() -> None:
-    assert plain(format_count(1, "run")) == "1 run"
-    assert plain(format_count(2160, "run")) == "2 160 runs"
+    assert plain(count_runs(1)) == "1 run"
+    assert plain(count_runs(2160)) == "2 160 runs"
 
 
 def test_rounding_keeps_the_format() -> None:

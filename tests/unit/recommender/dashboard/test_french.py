@@ -1,11 +1,8 @@
-"""The listener page in French: every text is translated, and every stored sentence is known."""
+"""The listener page in French: every stored sentence and every word of a cluster's name is known."""
 
-import ast
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import polib  # type: ignore[import-untyped]
 from django.utils import translation
 
 from recommender.dashboard.listen.rows import KINDS
@@ -15,29 +12,8 @@ from recommender.serving import reasons as reasons_of
 from recommender.serving.list_limits import Limit
 from recommender.serving.reasons import DiscoveryCode, Reason, ReasonCode, reason_sentence
 from recommender.serving.style_names import WORDS, describe_style, translate_name
-from tests.support.project import ROOT
 
-FRENCH = ROOT / "moovitamix" / "locale" / "fr" / "LC_MESSAGES" / "django.po"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-def texts_of_templates() -> Iterator[str]:
-    for file in (*(ROOT / "templates" / "listen").glob("*.html"), ROOT / "templates" / "error.html"):
-        text = file.read_text()
-        yield from re.findall(r'{% translate "([^"]+)" %}', text)
-        for body in re.findall(r"{% blocktranslate[^%]*%}(.*?){% endblocktranslate %}", text, re.DOTALL):
-            yield re.sub(r"{{ (\w+) }}", r"%(\1)s", body)
-
-
-def texts_of_code() -> Iterator[str]:
-    folders = (ROOT / "recommender" / "dashboard" / "listen", ROOT / "recommender" / "serving")
-    for file in (file for folder in folders for file in folder.glob("*.py")):
-        for call in ast.walk(ast.parse(file.read_text())):
-            match call:
-                case ast.Call(
-                    func=ast.Name("_" | "gettext_noop" | "gettext_lazy"), args=[ast.Constant(str(text))]
-                ):
-                    yield text
 
 
 def reasons() -> list[Reason]:
@@ -68,21 +44,6 @@ def limits() -> list[str]:
             for found in (0, 7)
         ),
     ]
-
-
-def test_every_text_is_translated_and_no_translation_is_unused() -> None:
-    french = polib.pofile(str(FRENCH))
-
-    assert {entry.msgid for entry in french} == {*texts_of_templates(), *texts_of_code()}
-    assert not french.untranslated_entries()
-    assert FRENCH.with_suffix(".mo").read_bytes() == french.to_binary()
-
-
-def test_the_french_names_the_same_values_as_the_english() -> None:
-    value = re.compile(r"{\w+}|%\(\w+\)s")
-
-    for entry in polib.pofile(str(FRENCH)):
-        assert sorted(value.findall(entry.msgstr)) == sorted(value.findall(entry.msgid)), entry
 
 
 def test_every_code_has_a_reason_in_english_and_in_french() -> None:

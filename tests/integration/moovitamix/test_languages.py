@@ -1,0 +1,305 @@
+"""Pages in French: no text is left out of translation, none lacks one, and the API stays English.
+
+A text that no translation function has seen is found without reading French: the pages are rendered with
+every translation in brackets, and what is outside of them must be data.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import Any, Final
+
+import pytest
+from django.apps import apps
+from django.contrib.admin.sites import site
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.test import Client
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone, translation
+from django.utils.translation import trans_real
+
+from ingestion.models import AnomalyCheck, IngestionRun, Notification, Rejection, ResourceReport
+from moovitamix.dashboard.formatting import format_measure
+from recommender.dashboard.formatting import format_decimal, format_evidence, format_percent
+from recommender.experiments import lifecycle
+from recommender.experiments.interleaving_scores import open_scored_list
+from recommender.models import DriftReport, EngagementDay, ModelVersion, ScoredList, SongEvidence
+from tests.support.builders.busy_service import fill_service
+from tests.support.builders.experiments import make_healthy_feed, make_interleaved_list, make_version
+
+OPEN, CLOSE = "\u27e6", "\u27e7"  # white square brackets, which no text has
+IN_BRACKETS: Final = re.compile(f"{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}")
+TRANSLATIONS: Final = translation._trans  # type: ignore[attr-defined]
+SHOWN_ATTRIBUTES: Final = ("aria-label", "title", "alt", "placeholder")
+VOID: Final = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+# Elements whose text is not prose, or is in a language that the element names.
+SKIPPED: Final = {"script", "style", "code", "pre", "kbd", "svg", "template"}
+# Names, units and symbols that are the same in every language.
+SAME: Final = {
+    "MoovitaMix", "Axes", "UTC", "NDCG", "RP3beta", "Celery Beat", "start-pipeline", "min", "ms", "mix",
+    "classic",
+    "API",     "CPU", "h", "s", "z", "fr", "en", "English", "Français", "ada",
+}  # fmt: skip
+# Dotted names of tasks, and a masked password.
+IDENTIFIER: Final = re.compile(r"[a-z_]+(?:\.[a-z_]+)+|.*\*{6,}.*")
+WORD: Final = re.compile(r"[^\W\d_]{2,}")
+
+
+class VisibleTexts(HTMLParser):
+    """The texts and labels of a page, without those that are marked as not to be translated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._skipping: list[bool] = [False]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        is_marked = named.get("translate") == "no" or named.get("lang") == "en"
+        skips = (
+            self._skipping[-1]
+            or tag in SKIPPED
+            or is_marked
+            or "material-symbols-outlined" in (named.get("class") or "")
+        )
+        if not skips:
+            self.texts += [text for name in SHOWN_ATTRIBUTES if (text := named.get(name))]
+            if tag == "input" and named.get("type") in {"submit", "button"}:
+                self.texts.append(named.get("value") or "")
+        if tag not in VOID:
+            self._skipping.append(skips)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._skipping.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID and len(self._skipping) > 1:
+            self._skipping.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._skipping[-1]:
+            self.texts.append(data)
+
+
+def untranslated(page: str, data: set[str]) -> list[str]:
+    """What the page shows outside of the brackets, and what is not data."""
+    parser = VisibleTexts()
+    parser.feed(page)
+    # A translation may hold elements, such as links; so brackets are found in the whole page.
+    rest = "\0".join(parser.texts)
+    while IN_BRACKETS.search(rest):
+        rest = IN_BRACKETS.sub("\0", rest)
+    pieces = (piece.strip(' \t\n.,:;()#-+|/\N{RIGHTWARDS ARROW}“”"') for piece in rest.split("\0"))
+    return [piece for piece in pieces if WORD.search(piece) and not _is_data(piece, data)]
+
+
+def _is_data(piece: str, data: set[str]) -> bool:
+    if piece in data or piece in SAME or IDENTIFIER.fullmatch(piece):
+        return True
+    words = WORD.findall(piece)
+    return all(word in SAME or word.lower() in data for word in words)
+
+
+def stored_words() -> set[str]:
+    """What the tables hold, also within JSON: whole texts, and the words of short ones."""
+    found: set[str] = set()
+    for model in apps.get_models():
+        for row in model._default_manager.values():
+            for text in leaves_of(list(row.values())):
+                # Words of a sentence would hide the same words outside of it.
+                found |= {text.strip(" ."), *(WORD.findall(text.lower()) if text.count(" ") < 3 else ())}
+    return found
+
+
+def leaves_of(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from (str(key), *leaves_of(inner))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves_of(inner)
+    else:
+        yield str(value)
+
+
+@pytest.fixture
+def staff(db: None) -> Client:
+    client = Client(headers={"Accept-Language": "fr-CH, fr;q=0.9"})
+    client.force_login(User.objects.create_superuser("ada", "ada@example.org", "x"))
+    return client
+
+
+@pytest.fixture
+def full() -> None:
+    """A service in which everything has happened."""
+    now = timezone.now()
+    fill_service(now)
+    run = IngestionRun.objects.exclude(status="running").latest("pk")
+    IngestionRun.objects.filter(pk=run.pk).update(
+        stages=[{"name": "reading songs", "started_at": run.started_at.isoformat(), "seconds": 15.0}]
+    )
+    ResourceReport.objects.filter(run=run, resource="songs").update(
+        sample=[{"key": 7, "field": "album", "old": "Blue", "new": "Blue (Deluxe)"}]
+    )
+    AnomalyCheck.objects.filter(run=run).update(value=180.0, verdict="high")
+    champion = ModelVersion.objects.get()
+    gates = {"passed": True, "gates": [{"sentence": "50 listeners got 20 songs each."}]}
+    experiment = lifecycle.propose_experiment(
+        make_version("2026w45.1"), kind="change", by="test", now=now - timedelta(days=4), gates=gates
+    )
+    teams = [False, True] * 2
+    for day in range(3):
+        served = make_interleaved_list(experiment, 1, now - timedelta(days=3 - day), [10, 11, 12, 13], teams)
+        open_scored_list(served, experiment, teams)
+    ScoredList.objects.update(closed_at=now, wins=2, losses=1)
+    make_healthy_feed(now)
+    lifecycle.judge_experiments(now, lambda one: None)
+    for number, name in ((1, "Rock, 1990s"), (2, "Metal")):
+        champion.clusters.create(number=number, position=number, name=name, size=10)
+    causes = [{"clusters": [{"id": 2, "name": "Metal"}], "others": 2, "change": 0.16,
+               "songs": [{"id": 10, "name": "Song 10 by Artist 10", "plays": 49}]}]  # fmt: skip
+    for kind in DriftReport.Kind.values:
+        DriftReport.objects.create(
+            version=champion, kind=kind, week=now.date(), at=now, n=2183, listeners=64, p=0.0005,
+            effect=0.236, limit=0.1, drifted=True, alarm=True, causes=causes,
+        )  # fmt: skip
+    EngagementDay.objects.create(version=champion, day=now.date(), lists=20, listeners=9, engaged=1.5)
+    SongEvidence.objects.create(
+        version=champion, song_id=10, before=1, after=2, listeners=14, log_odds=2.2, margin=0.9
+    )
+    Rejection.objects.update(field="name")
+    # In English, as stored.
+    Notification.objects.update(
+        content={"headline": "x", "what": "x", "sections": [], "numbers": [], "link": ""}
+    )
+
+
+def addresses() -> Iterator[str]:
+    yield from (
+        reverse(name)
+        for name in ("home", "models", "songs", "two-factor", "api-docs", "admin:index", "listen")
+    )
+    yield reverse("admin:recommender_modelversion_compare")
+    yield reverse("admin:recommender_experiment_set_split")
+    yield reverse("admin:ingestion_ingestionrun_run_now")
+    yield "/no/such/page/"
+    for run in IngestionRun.objects.all():
+        yield reverse("run", args=[run.pk])
+    for model in site._registry:
+        yield from addresses_of(model)
+
+
+def addresses_of(model: type[Model]) -> Iterator[str]:
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+    yield reverse(f"{name}_changelist")
+    first = model._default_manager.first()
+    if first is not None:
+        yield reverse(f"{name}_change", args=[first.pk])
+    try:
+        yield reverse(f"{name}_add")
+    except NoReverseMatch:
+        return
+
+
+@pytest.fixture
+def brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one(message: str) -> str:
+        return f"{OPEN}{message}{CLOSE}" if message else ""
+
+    def several(singular: str, plural: str, number: int) -> str:
+        return one(singular if number == 1 else plural)
+
+    for name, replaced in (
+        ("gettext", one),
+        ("ngettext", several),
+        ("pgettext", lambda context, message: one(message)),
+        ("npgettext", lambda context, singular, plural, number: several(singular, plural, number)),
+    ):
+        monkeypatch.setattr(TRANSLATIONS, name, replaced, raising=False)
+
+
+@pytest.fixture
+def lookups(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The English texts that were looked up in French, and are not there."""
+    missing: set[str] = set()
+    french = trans_real.translation("fr")._catalog  # type: ignore[attr-defined]
+    ours = trans_real.gettext
+
+    def look_up(message: str) -> str:
+        text = message.replace("\r\n", "\n").replace("\r", "\n")
+        if text and translation.get_language() == "fr" and french.get(text) is None:
+            missing.add(text)
+        return ours(message)
+
+    monkeypatch.setattr(TRANSLATIONS, "gettext", look_up, raising=False)
+    return missing
+
+
+def untranslated_in(pages: dict[str, str], data: set[str]) -> str:
+    """Each text with one of its pages, a line each; as one text, which pytest shows whole."""
+    found = {text: address for address, page in pages.items() for text in untranslated(page, data)}
+    return "\n".join(f"{address}: {text}" for text, address in sorted(found.items()))
+
+
+def open_all(staff: Client) -> dict[str, str]:
+    found = {}
+    for address in addresses():
+        answer = staff.get(address)
+        if answer.status_code in {200, 404}:
+            found[address] = answer.content.decode()
+    return found
+
+
+def test_every_text_of_every_page_is_translated_by_django(staff: Client, full: None, brackets: None) -> None:
+    pages = open_all(staff)
+
+    assert len(pages) > 60
+    assert untranslated_in(pages, stored_words()) == ""
+
+
+def test_every_text_of_empty_pages_is_translated_by_django(staff: Client, brackets: None) -> None:
+    pages = open_all(staff)
+
+    assert untranslated_in(pages, stored_words()) == ""
+
+
+def test_every_text_that_a_french_page_looks_up_has_a_french_translation(
+    staff: Client, full: None, lookups: set[str]
+) -> None:
+    open_all(staff)
+
+    assert "\n".join(sorted(lookups)) == ""
+
+
+def test_a_page_is_in_the_language_that_the_browser_prefers(staff: Client) -> None:
+    french = staff.get("/")
+    english = staff.get("/", headers={"Accept-Language": "de, en;q=0.5, fr;q=0.4"})
+
+    assert (french["Content-Language"], english["Content-Language"]) == ("fr", "en")
+    assert "Accept-Language" in french["Vary"]
+    assert '<html lang="fr"' in french.content.decode()
+    assert "Dernières exécutions" in french.content.decode()
+    assert "Latest ingestion runs" in english.content.decode()
+
+
+def test_the_api_answers_in_english_whatever_the_client_prefers(staff: Client) -> None:
+    page = staff.get("/api/v1/songs/?page_size=x").json()
+    missing = staff.get("/api/v1/songs/404/").json()
+
+    assert "number" in str(page).lower() or "unknown" in str(page).lower()
+    assert "not" in str(missing).lower()
+    assert not re.search("[éèà]", f"{page}{missing}")
+
+
+def test_numbers_have_the_language_s_decimal_separator() -> None:
+    with translation.override("fr"):
+        french = [format_measure(1_234_567, "bytes"), format_percent(0.125), format_decimal(0.5, 3),
+                  format_evidence(2.2)]  # fmt: skip
+
+    assert [text.replace("\N{NARROW NO-BREAK SPACE}", " ") for text in french] == [
+        "1,2 Mo", "12,5 %", "0,500", "9,0 : 1",
+    ]  # fmt: skip

@@ -1,0 +1,91 @@
+"""The French catalogues are complete and up to date, and the help of commands is French."""
+
+from typing import Any
+
+import pytest
+from django.core.management import get_commands, load_command_class
+
+from ingestion.management.base import help_language
+from tests.support.project import ROOT
+from tests.support.translatable_texts import PACKAGES, PLACEHOLDER, all_texts, catalogues
+
+# Entries for texts of packages that have no French catalogue of their own, with this comment.
+FOREIGN = "Text of a package"
+
+
+def test_every_text_is_translated_and_no_translation_is_unused() -> None:
+    entries = [entry for catalogue in catalogues().values() for entry in catalogue]
+    plain = [entry for entry in entries if not entry.msgctxt]
+    ours = {entry.msgid for entry in plain if not entry.comment.startswith(FOREIGN)}
+    texts = {text.msgid for text in all_texts()}
+
+    assert sorted(texts - {entry.msgid for entry in plain}) == []
+    assert sorted(ours - texts) == []
+
+
+def test_no_text_has_two_translations_and_none_is_fuzzy_or_obsolete() -> None:
+    entries = [entry for catalogue in catalogues().values() for entry in catalogue]
+
+    assert not [entry.msgid for entry in entries if entry.fuzzy or entry.obsolete or not entry.translated()]
+    assert len({entry.msgid_with_context for entry in entries}) == len(entries)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_compiled_catalogue_is_up_to_date(package: str) -> None:
+    file = ROOT / package / "locale" / "fr" / "LC_MESSAGES" / "django.mo"
+
+    assert file.read_bytes() == catalogues()[package].to_binary(), "see docs/contributing.md, Translations"
+
+
+def test_the_french_has_the_values_of_the_english() -> None:
+    def values(text: str) -> set[str]:
+        return set(PLACEHOLDER.findall(text))
+
+    for entry in (entry for catalogue in catalogues().values() for entry in catalogue):
+        english = entry.msgid_plural or entry.msgid
+        for french in entry.msgstr_plural.values() or [entry.msgstr]:
+            assert values(french) == values(english), entry.msgid
+
+
+def test_the_help_of_every_command_is_french_and_names_the_same_options(monkeypatch: Any) -> None:
+    ours = {name: app for name, app in get_commands().items() if app in PACKAGES and name != "test"}
+    helps = {}
+    for language in ("en", "fr"):
+        monkeypatch.setenv("LANGUAGE", language)
+        helps[language] = {
+            name: load_command_class(app, name).create_parser("manage.py", name).format_help()
+            for name, app in ours.items()
+        }
+
+    assert len(ours) > 25
+    for name, french in helps["fr"].items():
+        english = helps["en"][name]
+        assert english.startswith("usage: ")
+        assert french.startswith("usage\N{NO-BREAK SPACE}: ")
+        same = set(english.splitlines()) & set(french.splitlines())
+        prose = [line for line in same if len(line.split()) > 3 and "manage.py" not in line]
+        assert [line for line in prose if not line.startswith(("  -", "  curl", "scen"))] == [], name
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"LANGUAGE": "de:fr_FR.UTF-8:en", "LANG": "en_GB.UTF-8"}, "fr"),
+        ({"LANGUAGE": "", "LC_ALL": "", "LC_MESSAGES": "fr_CA.UTF-8", "LANG": "C.UTF-8"}, "fr"),
+        ({"LANGUAGE": "", "LC_ALL": "C.UTF-8", "LANG": "fr_FR.UTF-8"}, "en"),
+    ],
+)
+def test_help_is_in_the_language_of_the_terminal(
+    monkeypatch: Any, variables: dict[str, str], expected: str
+) -> None:
+    for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+
+    assert help_language() == expected
+
+
+def test_language_code_goes_before_the_terminal_s_language(settings: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("LANGUAGE", "en")
+    settings.LANGUAGE_CODE, settings.IS_LANGUAGE_SET = "fr", True
+
+    assert help_language() == "fr"
