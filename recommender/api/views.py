@@ -71,7 +71,7 @@ MODE_PARAMETER: Final = QueryParameter(
     "mode",
     choice_type(*(mode.value for mode in Mode)),
     "discover: only songs that the user has never heard. mix: such songs and the share `repeats` of "
-    "favourites. favourites: songs that the user plays, rested ones first.",
+    "favourites. favourites: songs that the user plays; those of the last three days rank lower.",
     Mode.MIX.value,
 )
 REPEATS_PARAMETER: Final = QueryParameter(
