@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def peak_memory() -> int:
-    """Bytes."""
+    """The peak memory of this process in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

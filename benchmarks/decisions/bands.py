@@ -22,7 +22,7 @@ class Plan:
 
 
 def measure(plan: Plan) -> Report:
-    """False alarms and found faults with the factor in use, then with others."""
+    """Count false alarms and found faults with the factor in use, then with other factors."""
     done = subprocess.run(
         [
             sys.executable, "-m", "benchmarks.decisions.simulation.anomaly_years",

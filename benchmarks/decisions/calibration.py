@@ -72,7 +72,7 @@ class DecisionScenario:
 
 
 def measure(plan: Plan) -> Report:
-    """All scenarios, and tables for other numbers of listeners. Results are printed as they come."""
+    """Simulate all scenarios and other numbers of listeners; results are printed as they come."""
     report = Report(asdict(plan))
     decide = decide_by_events if plan.event_level else decide_by_rounds
     scenarios = [*list_scenarios(decide)]
@@ -305,7 +305,7 @@ def _has_outcome(
 
 
 def _harm_is_stopped(decide: DecisionRule, group: ListenerGroup, seed: int) -> bool:
-    """A worse refresh is rejected, or promoted and rolled back within 28 days."""
+    """Whether a worse refresh is rejected, or promoted and rolled back within 28 days."""
     ended = run_experiment(SimulatedExperiment(ExperimentKind.REFRESH, group), seed, decide)
     return ended.outcome != DecisionOutcome.PROMOTE or is_rolled_back(group, seed + 1_000_000)
 
@@ -330,7 +330,7 @@ def _feedback_is_harmless(votes: int, seed: int) -> bool:
 
 
 def _table(pool: ProcessPoolExecutor, runs: int, decide: DecisionRule) -> str:
-    """Without targets: an operator cannot choose the number of listeners."""
+    """Results for other numbers of listeners, without targets, because nobody can choose the number."""
     runs = max(1, runs // TABLE_DIVISOR)
     groups = [
         ListenerGroup(listeners=n, engaged=engaged) for engaged in ENGAGED_PER_LIST for n in LISTENER_COUNTS
@@ -350,7 +350,7 @@ LOOP_LISTENERS: Final = (20, 60, 200, 2_000)
 
 
 def _loop_table(pool: ProcessPoolExecutor, runs: int, decide: DecisionRule) -> str:
-    """The loop's weak points by daily listeners; large groups with fewer simulations."""
+    """Error rates of the retraining loop by daily listeners; large groups get fewer simulations."""
     lines = ["Share of simulations; columns: daily listeners"]
     lines.append(f"{'':58}" + "".join(f"{listeners:>8}" for listeners in LOOP_LISTENERS))
     for name, occurs in _loop_rows(decide):
@@ -408,7 +408,7 @@ def _breaks_for_a_tenth(listeners: int, seed: int) -> bool:
 
 
 def _compare_with_tables(lives: int) -> Finding:
-    """Experiments through the database end as those of the fast simulation: outcome, day and evidence."""
+    """The share of experiments in the database that end like the fast simulation."""
     sys.stderr.write(f"calibration: {lives} experiments through the database ...\n")
     with temporary_workspace() as workspace:
         variables = SQLiteFiles(workspace).create_database()

@@ -21,7 +21,7 @@ PLAYS_PER_SESSION: Final = 10
 
 
 def fill_demo(songs: int, listeners: int, days: int) -> datetime:
-    """The demo's world. Returns the morning after its last day."""
+    """Fill in the demo's world; returns the morning after its last day."""
     last = date(2026, 10, 31)
     world = World.ending_on(last, songs=songs, listeners=listeners, days=days)
     for schema in SCHEMAS:
@@ -31,7 +31,7 @@ def fill_demo(songs: int, listeners: int, days: int) -> datetime:
 
 
 def fill_dataset(folder: Path, max_listeners: int) -> datetime:
-    """A folder as `quality` reads it: songs, and train and valid plays of its first listeners."""
+    """Fill in the songs of a folder as `quality` reads it, and the train and valid plays of listeners."""
     now = datetime(2026, 11, 1, 8, tzinfo=UTC)
     begin = now - timedelta(days=DAYS)
     with gzip.open(folder / "songs.csv.gz", "rt", encoding="utf-8", newline="") as file:

@@ -45,7 +45,7 @@ METRICS: Final = {
 
 
 def fill_model_history(songs: int, listeners: int, weeks: int) -> None:
-    """A version, a training and an experiment with daily decisions per week; a list per listener."""
+    """Add a version, a training and an experiment with daily decisions per week, and a list per listener."""
     now = timezone.now()
     made = _versions(songs, listeners, weeks, now)
     _experiments(made, now)
@@ -69,7 +69,7 @@ def fill_model_history(songs: int, listeners: int, weeks: int) -> None:
 
 
 def _versions(songs: int, listeners: int, weeks: int, now: datetime) -> list[ModelVersion]:
-    """The last one challenges the one before it, which is the champion."""
+    """Add a version per week: the last one is the challenger, the one before it the champion."""
     roles = {weeks - 1: "challenger", weeks - 2: "champion"}
     made = ModelVersion.objects.bulk_create(
         ModelVersion(
@@ -111,7 +111,7 @@ def _training(version: ModelVersion) -> TrainingRun:
 
 
 def _experiments(versions: list[ModelVersion], now: datetime) -> None:
-    """A refresh per week, a running change, and the holdback beside it."""
+    """Add a refresh per week, a running change, and the running holdback."""
     experiments = [
         Experiment(
             kind="refresh", status="ended", champion=old, challenger=new, list_share=0.7, by="the loop",
@@ -168,7 +168,7 @@ def _engagement_days(versions: list[ModelVersion]) -> None:
 
 
 def _lists(songs: int, listeners: int, versions: list[ModelVersion], now: datetime) -> None:
-    """One list per listener, spread over two months; the running experiment covers the last third."""
+    """Add a list per listener, spread over two months; the last third belongs to the running experiment."""
     champion = versions[-2]
     change, holdback = Experiment.objects.filter(status="running").order_by("id")
     candidate_lists = CandidateList.objects.bulk_create(

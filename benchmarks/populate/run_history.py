@@ -58,7 +58,7 @@ USERS_WITH_KEYS: Final = 30
 
 
 def fill_run_history(runs: int) -> None:
-    """One run a day, the last one two hours ago."""
+    """Add one run a day with its reports and checks; the last one was two hours ago."""
     now = timezone.now()
     made = IngestionRun.objects.bulk_create((_run(day, runs, now) for day in range(runs)), BLOCK)
     _insert_rows(ResourceReport, (_report(run, name) for run in made for name, _ in RESOURCES))
@@ -116,7 +116,7 @@ def _checks(run: IngestionRun) -> Iterator[AnomalyCheck]:
 
 
 def _rejection(run: IngestionRun, runs: list[IngestionRun], n: int) -> Rejection:
-    """Most are resolved after some days; the latest are still open."""
+    """A rejection: most are resolved after some days, the latest are still open."""
     last = runs[min(run.pk - runs[0].pk + n % 5, len(runs) - 1)]
     row = {
         "id": run.pk * REJECTIONS_PER_RUN + n,
@@ -135,7 +135,7 @@ def _rejection(run: IngestionRun, runs: list[IngestionRun], n: int) -> Rejection
 
 
 def _incidents(runs: list[IngestionRun], now: datetime) -> None:
-    """One every two days, resolved within the day, and four open ones."""
+    """Incidents: one every two days, resolved within the day, and four open ones."""
     kinds = (("run_failed", "critical"), ("run_partial", "warning"), ("unusual", "warning"))
     over = [
         Incident(
@@ -171,7 +171,7 @@ def _message_contents() -> dict[tuple[str, str, str], tuple[str, dict[str, Any]]
 
 
 def _message_content(kind: str, severity: str, event: str, incident: Incident) -> tuple[str, dict[str, Any]]:
-    """One text per kind: rendering is not measured."""
+    """A message, rendered once per kind, because rendering is not measured."""
     key = (kind, severity, event)
     if key not in _message_contents():
         _message_contents()[key] = render_message(incident, event, "http://127.0.0.1:8000/", "en")
@@ -193,7 +193,7 @@ def _task_result(run: IngestionRun, n: int) -> TaskResult:
 
 
 def _schedules_and_users(runs: list[IngestionRun], now: datetime) -> None:
-    """The schedules, heartbeats, and users with API keys."""
+    """Add the schedules, heartbeats, and users with API keys."""
     ingestion_schedules.sync_timetable(timezone.now().time().replace(microsecond=0, tzinfo=None), "UTC")
     recommender_schedules.sync_timetable("UTC")
     for part in Heartbeat.Part.values:

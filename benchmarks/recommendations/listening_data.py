@@ -84,7 +84,7 @@ class ListeningDataset:
 
     @property
     def training(self) -> TrainingSet:
-        """To fit on train, tune on valid and refit on both."""
+        """The training set: fit on train, tune on valid and refit on both."""
         return TrainingSet(
             self.catalogue, self.train, tuning=self.valid, recent=_weigh_by_recency(self.train_plays),
             keys=np.arange(self.train.shape[0]),

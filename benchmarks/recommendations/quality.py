@@ -134,7 +134,7 @@ def measure(folder: Path, dump: Path | None) -> Report:
 
 
 def format_table(rows: dict[str, dict[str, Any]]) -> str:
-    """One line per model."""
+    """A table with one line per model."""
     heads = ("NDCG@20", "recall", "coverage", "in a week", "diversity", "change", "fit s", "peak MB")
     lines = ["".join([f"{'model':12}", *(f"{head:>11}" for head in heads)])]
     for name in (name for name in TABLE_ORDER if name in rows):

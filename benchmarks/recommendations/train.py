@@ -30,7 +30,7 @@ class Plan:
 
 
 def measure(plan: Plan) -> Report:
-    """A full `retrain`, K-means alone, and ALS on the same plays."""
+    """Measure a full `retrain`, K-means alone, and ALS on the same plays."""
     report = Report(asdict(plan))
     with temporary_workspace() as workspace:
         try:

@@ -110,7 +110,7 @@ def main(port: int, key: str, seconds: float, clients: int, listeners: list[str]
 
 
 def _by_part(times: list[tuple[float, float]], seconds: float) -> list[dict[str, float]]:
-    """Minutes, or fifths of a load that is shorter than five minutes."""
+    """Figures of each minute, or of each fifth of a load that is shorter than five minutes."""
     length = min(60.0, seconds / 5)
     parts: dict[int, list[float]] = {}
     for at, took in times:

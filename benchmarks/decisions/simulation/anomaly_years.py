@@ -93,7 +93,7 @@ def _slower(metrics: RunMetrics, _: list[RunMetrics]) -> None:
 
 
 def _ten_times(resource: str, metrics: RunMetrics, past: list[RunMetrics]) -> None:
-    """Ten times the median, also on a day with less."""
+    """Plant ten times the usual number of new rows: of the median or, if it is larger, of that day."""
     typical = median(one.values["new", resource] for one in past)
     metrics.values["new", resource] = 10.0 * max(typical, metrics.values["new", resource])
 
@@ -158,7 +158,7 @@ def find_detected_faults(scenario: AnomalyScenario, k: float, seed: int) -> dict
 
 
 def _next_daily(runs: list[RunMetrics], at: int) -> int:
-    """Skips runs started by hand, which bring little new."""
+    """The place of the next daily run from `at` on; runs started by hand are skipped."""
     return next(place for place in range(at, len(runs)) if (runs[place].gap_seconds or 0) > 80_000)
 
 

@@ -66,7 +66,7 @@ class ListeningWeeks:
 
 
 def is_drift_found(seed: int, *, listeners: int, drift_distance: float) -> bool:
-    """Within two weeks of its beginning."""
+    """Whether a drift is found within two weeks of its beginning."""
     world = ListeningWeeks(seed, listeners=listeners, drift_distance=drift_distance)
     weeks = [world.simulate_week() for _ in range(WEEKS_NEEDED - 1)] + [
         world.simulate_week(after_drift=True) for _ in range(2)

@@ -33,7 +33,7 @@ CLOSE_DELAY_DAYS: Final = 3
 
 @dataclass(frozen=True)
 class SimulatedExperiment:
-    """What kind of experiment, on which listeners, and with which faults."""
+    """The kind of a simulated experiment, its listeners and its faults."""
 
     kind: ExperimentKind = ExperimentKind.CHANGE
     group: ListenerGroup = field(default_factory=ListenerGroup)
@@ -56,12 +56,12 @@ DecisionRule = Callable[[ExperimentEvidence, Sequence[DayOfLists]], DecisionOutc
 
 
 def decide_by_rounds(evidence: ExperimentEvidence, days: Sequence[DayOfLists]) -> DecisionOutcome:
-    """The rules of production."""
+    """Decide by the rules of production."""
     return apply_decision_rules(evidence).outcome
 
 
 def decide_by_events(evidence: ExperimentEvidence, days: Sequence[DayOfLists]) -> DecisionOutcome:
-    """The wrong way: treats every song shown as independent and tests anew each day."""
+    """Decide wrongly, for comparison: each song shown counts as independent, each day is a new test."""
     engaged = np.concatenate([day.engaged.ravel() for day in days])
     challengers = np.concatenate([day.by_challenger.ravel() for day in days])
     ours, theirs = engaged[challengers], engaged[~challengers]

@@ -21,7 +21,7 @@ FRIDAY, SATURDAY = 4, 5
 
 @dataclass(frozen=True)
 class MachineNoise:
-    """Why the same work takes longer or shorter."""
+    """The reasons why the same work takes longer on some days."""
 
     noise: float = 0.1  # standard deviation of the logarithm of a day's duration
     # Share of days on which machine or source is busy and a run takes 1.2 to 1.8 times as long.
@@ -45,7 +45,7 @@ class SourceShape:
 
 @lru_cache(maxsize=1)
 def demo_source_days(seed: int, days: int, *, songs: int = 1_000, listeners: int = 200) -> list[DayCounts]:
-    """What reading the demo source every day finds."""
+    """Counts of an import of the demo source on each day."""
     world = World(seed=seed, songs=songs, listeners=listeners, days=30, start=date(2025, 12, 6))
     known: dict[str, dict[Any, Any]] = {}
     gone: dict[str, set[Any]] = {name: set() for name in RESOURCE_NAMES}
@@ -77,7 +77,7 @@ def _count_changes(
 
 
 def formula_days(shape: SourceShape, seed: int, days: int) -> list[DayCounts]:
-    """The same from formulas, for sources of any size."""
+    """The same counts from formulas, for sources of any size."""
     rng = np.random.default_rng((seed, 11))
     songs, users, sessions = float(shape.songs), float(shape.users), 20.0 * shape.users
     found: list[DayCounts] = []
@@ -159,7 +159,7 @@ def _make_metrics(
 
 
 def _merge_days(days: Sequence[DayCounts]) -> DayCounts:
-    """Several days' changes in one run."""
+    """Add up the changes of several days that one run imports."""
     summed = ("new", "changed", "missing")
     return {
         name: {**numbers, **{one: sum(day[name][one] for day in days) for one in summed}}

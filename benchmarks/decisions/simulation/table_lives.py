@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _experiment_of(seed: int) -> SimulatedExperiment:
-    """Refreshes that are equal, worse or a fad, and every fifth time a change that wins or loses."""
+    """The experiment of this seed: an equal, worse or fad refresh; every fifth is a change."""
     effects = (0.0, -0.05, -0.1, -0.05)
     if seed % 5 == 4:
         return SimulatedExperiment(group=ListenerGroup(listeners=40, effect=0.1 if seed % 2 else -0.1))

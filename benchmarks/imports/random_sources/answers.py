@@ -21,7 +21,7 @@ class Paging:
     """How one list is paged on one day.
 
     Attributes:
-        order: of the rows: "kept", "reversed", "shuffled" (once a day), "ties" (anew in each answer).
+        order: order of the rows: "kept", "reversed", "shuffled" (once a day), "ties" (anew in each answer).
         doubled: page to the page that is sent in its place.
         dropped: pages that are sent without rows.
         cut: page to the number of its last rows that are left out.
@@ -31,7 +31,7 @@ class Paging:
         one_page: everything in one response, for any page and size.
         errors: page to the statuses that its first requests get.
         echoed_size: rows a page as reported; 0 for the true number.
-        charset: of the body: "ascii", "utf-8", "latin-1", "utf-16", "utf-8 as latin-1", "bom".
+        charset: charset of the body: "ascii", "utf-8", "latin-1", "utf-16", "utf-8 as latin-1", "bom".
     """
 
     size: int = 20

@@ -84,7 +84,7 @@ class World:
         row["updated_at"] = self._time(self._made[SONGS] + 400)
 
     def edit_session(self, row: Row) -> None:
-        """Another song was added to a session."""
+        """Add another song to a session."""
         row["items"] = [*row["items"], self.habits.song_id(self.rng.randint(1, 9))]
         row["updated_at"] = max(row["updated_at"], self._time(self._made[SESSIONS] * 3 + 3))
 
@@ -105,7 +105,7 @@ class World:
             del sessions[: max(len(sessions) - self.habits.window, 0)]
 
     def replace_catalogue(self) -> None:
-        """Another catalogue under the same ids."""
+        """Give the ids to another catalogue."""
         for row in self.content.rows[SONGS]:
             row |= {
                 "name": f"Other {row['name']}",

@@ -137,7 +137,7 @@ class KillRounds:
         return list(self._source.versions)
 
     def _change_content(self) -> None:
-        """Between two runs of a round."""
+        """Change some rows of the source, between two runs of a round."""
         assert self._source is not None  # noqa: S101
         self._world.next_day(0.02)
         self._source.versions.append(self._world.content.copy())

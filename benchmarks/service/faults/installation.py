@@ -89,7 +89,7 @@ class Installation:
             )  # fmt: skip
 
     def kill(self, part: str) -> None:
-        """SIGKILL for the part and all its processes."""
+        """Send SIGKILL to all processes of the part."""
         if part in self.servers:
             self.servers[part].kill()
         elif part in self._processes:

@@ -151,7 +151,7 @@ class KillRounds:
         self.totals = KillTotals()
 
     def run(self, rounds: int, progress: Callable[[str], None]) -> KillTotals:
-        """`rounds` kills of each part."""
+        """Kill each part `rounds` times."""
         self._prepare()
         senders = self._start_senders()
         phases = list(itertools.islice(itertools.cycle(PHASES), rounds))
@@ -171,7 +171,7 @@ class KillRounds:
         return self.totals
 
     def _prepare(self) -> None:
-        """A catalogue and two versions between which promotions change."""
+        """Import a catalogue, train two versions to promote in turn, and start all parts."""
         project = self._installation.project
         project.manage("runingest", "--json")
         for _ in range(2):
