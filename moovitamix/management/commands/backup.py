@@ -49,6 +49,8 @@ class Command(GuidedCommand):
                 f"All {len(manifest['tables'])} tables and {len(manifest['files'])} files are intact."
             )
             return
+        if options["keep"] < 0:
+            raise CommandError("--keep is at least 1; without it, all backups are kept.")
         folder = options["folder"] or settings.BACKUP_DIR
         if folder is None:
             raise CommandError("Name a folder, or set BACKUP_DIR: python manage.py backup FOLDER")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 
 from moovitamix.operations import backup
 
@@ -53,6 +54,13 @@ def test_what_a_killed_backup_left_is_deleted_after_a_day_and_never_counts(made:
     assert backup.newest_backup(made.parent) == NOW
     assert backup.delete_old_backups(made.parent, 5) == [killed]
     assert set(made.parent.iterdir()) == {made, running}
+
+
+def test_a_negative_number_of_backups_to_keep_deletes_none(made: Path) -> None:
+    with pytest.raises(CommandError, match="--keep is at least 1"):
+        call_command("backup", str(made.parent), keep=-1)
+
+    assert list(made.parent.iterdir()) == [made]
 
 
 @pytest.mark.parametrize("name", ["../outside.npy", "/outside.npy", "a/../../outside.npy"])
