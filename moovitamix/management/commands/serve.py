@@ -1,5 +1,6 @@
 """Serve the web pages and the API with granian."""
 
+import os
 import socket
 from argparse import ArgumentParser
 from typing import Any, Final
@@ -12,6 +13,10 @@ from moovitamix.management.processes import DEFAULT_THREADS, replace_process, we
 MIN_THREADS: Final = 8
 MAX_THREADS: Final = 16
 MAX_WORKERS: Final = 64
+# By default, the C library keeps up to eight heaps for each processor, so each thread has one of its own, and
+# each keeps the memory of its largest request: docs/reliability.md has the measurement. Python's lock lets
+# only one thread run anyway.
+MEMORY_HEAPS: Final = ("MALLOC_ARENA_MAX", "2")
 
 HELP = """Serve the web pages and the API until Ctrl-C or SIGTERM; requests in progress are finished first.
 
@@ -51,6 +56,7 @@ class Command(GuidedCommand):
                 raise CommandError(f"--{name} is from {low} to {high}.")
         _require_free_port(host, port)
         command = web_server_command(port, host=host, workers=workers, threads=threads)
+        os.environ.setdefault(*MEMORY_HEAPS)
         replace_process(command)
 
 

@@ -1,5 +1,6 @@
 """`serve` and `work`: safe options by default, and refusals that say what to do."""
 
+import os
 import socket
 from typing import Any
 
@@ -24,7 +25,11 @@ def free_port() -> int:
     return port
 
 
-def test_the_web_server_has_few_threads_and_replaces_processes_that_die(started: list[list[str]]) -> None:
+def test_the_web_server_has_few_threads_and_replaces_processes_that_die(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "")  # restored after the test
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
     call_command("serve", port=free_port(), workers=3)
 
     (command,) = started
@@ -32,6 +37,8 @@ def test_the_web_server_has_few_threads_and_replaces_processes_that_die(started:
     assert {"--blocking-threads=8", "--workers=3", "--respawn-failed-workers", "--host=127.0.0.1"} <= set(
         command
     )
+    # Otherwise the C library keeps a heap for each thread.
+    assert os.environ["MALLOC_ARENA_MAX"] == "2"
 
 
 @pytest.mark.parametrize("shared", [False, True])
