@@ -92,6 +92,16 @@ def check_public_exposure(app_configs: Any, **_: Any) -> list[CheckMessage]:
                 id="moovitamix.E002",
             )
         )
+    if public and not (settings.HTTPS or settings.ALLOW_HTTP):
+        problems.append(
+            Error(
+                f"The site answers to {', '.join(public)} without HTTPS: whoever is on the way can read "
+                "passwords and keys.",
+                hint="Put a proxy with TLS in front and set HTTPS=true. In a network of trusted machines: "
+                "ALLOW_HTTP=true.",
+                id="moovitamix.E004",
+            )
+        )
     if public and settings.SECRET_KEY == settings.INSECURE_KEY:
         problems.append(
             Error(

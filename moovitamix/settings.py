@@ -42,6 +42,8 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 # For a site behind an HTTPS proxy, which must set X-Forwarded-Proto: cookies are sent over HTTPS only.
 HTTPS = env.flag("HTTPS")
+# Lets a site without TLS answer to other machines.
+ALLOW_HTTP = env.flag("ALLOW_HTTP")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 # Half a year; browsers then use HTTPS even for the first request. Prometheus may scrape from this machine.
 SECURE_HSTS_SECONDS = 180 * 86_400 if HTTPS else 0

@@ -26,10 +26,20 @@ def test_the_defaults_are_fine_on_one_machine(settings: Settings) -> None:
 
 
 def test_a_site_with_a_key_of_its_own_is_fine_for_everybody(settings: Settings) -> None:
-    settings.DEBUG, settings.SECRET_KEY = False, SECRET
+    settings.DEBUG, settings.SECRET_KEY, settings.HTTPS = False, SECRET, True
     settings.ALLOWED_HOSTS = ["music.example.org"]
 
     assert problems() == []
+
+
+@pytest.mark.parametrize(("is_allowed", "expected"), [(False, ["moovitamix.E004"]), (True, [])])
+def test_a_public_site_without_https_is_an_error_unless_it_is_allowed(
+    settings: Settings, is_allowed: bool, expected: list[str]
+) -> None:
+    settings.DEBUG, settings.SECRET_KEY, settings.HTTPS = False, SECRET, False
+    settings.ALLOWED_HOSTS, settings.ALLOW_HTTP = ["localhost", "10.0.0.5"], is_allowed
+
+    assert problems() == expected
 
 
 @pytest.mark.parametrize(
@@ -44,7 +54,7 @@ def test_a_site_with_a_key_of_its_own_is_fine_for_everybody(settings: Settings) 
 def test_each_mistake_that_others_can_reach_is_an_error(
     settings: Settings, hosts: list[str], debug: bool, key: str, expected: list[str]
 ) -> None:
-    settings.ALLOWED_HOSTS, settings.DEBUG = hosts, debug
+    settings.ALLOWED_HOSTS, settings.DEBUG, settings.HTTPS = hosts, debug, True
     settings.SECRET_KEY = key or settings.INSECURE_KEY
 
     assert problems() == expected
@@ -60,7 +70,7 @@ def test_the_known_key_stops_a_public_site_and_says_how_to_make_another(sqlite_p
 
 
 def test_a_short_key_of_a_public_site_is_a_warning(settings: Settings) -> None:
-    settings.DEBUG, settings.SECRET_KEY = False, "short"
+    settings.DEBUG, settings.SECRET_KEY, settings.HTTPS = False, "short", True
     settings.ALLOWED_HOSTS = ["music.example.org"]
 
     assert problems() == ["moovitamix.W001"]
