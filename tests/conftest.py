@@ -1,7 +1,7 @@
-"""Real servers for the whole session, and nothing of the developer's own settings.
+"""Starts real servers for the test session, and keeps the developer's own settings out.
 
-All of it happens while this file is imported: Django reads its settings once, and the conftest files below
-this one import models.
+This happens while the file is imported: Django reads its settings once, and the conftest files below this one
+import models.
 """
 
 import atexit
@@ -93,7 +93,7 @@ def drop_template() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
-    """Each process brings settings and a Valkey of its own; this one runs no test."""
+    """Give each test process its own settings and Valkey; this process runs no test."""
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
     os.environ["TEST_DATABASE_URL"] = POSTGRES.url
     server = OPEN_RESOURCES.enter_context(run_fork_server(build_environment(FOLDER)))
@@ -102,7 +102,7 @@ def pytest_xdist_setupnodes() -> None:
 
 @contextmanager
 def fork_server() -> Iterator[ForkServer]:
-    """The one that all processes of this session share, or one for this process."""
+    """The fork server that all processes of the session share; without one, a server for this process."""
     address = os.environ.get(FORK_SERVER_VARIABLE)
     if address is not None:
         yield ForkServer(address, build_environment(FOLDER))
@@ -139,7 +139,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Journeys first: a file of three minutes that is begun last is what all cores wait for."""
+    """Run journeys first: if a file of three minutes began last, all other cores would wait for it."""
     items.sort(key=lambda item: "/journeys/" not in str(item.path))
     if config.option.fast:
         left_out = [item for item in items if not is_fast(item)]
@@ -166,7 +166,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _empty_cache() -> None:
-    """What one test caches the next must not see."""
+    """Empty the cache before each test, so that it does not see values of earlier tests."""
     # The broker's database, and that of the cache.
     CACHE.flushall()
 
@@ -186,7 +186,7 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProjectDatab
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, databases: ProjectDatabases
 ) -> None:
-    """The database of the tests in this process is a copy too."""
+    """Let the test database of this process be a copy of the migrated template."""
     connection.settings_dict["TEST"]["TEMPLATE"] = databases.postgres_template()
 
 

@@ -1,4 +1,4 @@
-"""A browser: Chromium as this machine has it, since no wheel brings one."""
+"""Fixtures of the browser tests: Chromium, which must be installed, because it is not a Python package."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One for a file of tests, so that each style sheet and script is loaded once."""
+    """A browser context for all tests of a file, so that each style sheet and script is loaded once."""
     context = browser.new_context(locale="en-GB", timezone_id="UTC", reduced_motion="reduce")
     yield context
     context.close()

@@ -1,4 +1,4 @@
-"""Counting queries while nothing that is cached for some seconds expires."""
+"""Counts queries, while nothing that is cached for some seconds expires."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ from recommender.models import naming
 
 @pytest.fixture
 def django_assert_num_queries(django_assert_num_queries: Any) -> Any:
-    """As of pytest-django; what was read before the block is not read again in it."""
+    """pytest-django's fixture, which also keeps values cached before the block from expiring in it."""
 
     def count(*arguments: Any, **named: Any) -> Any:
         # Otherwise one test in fifty has a query more, because a cache of five seconds expired just then.

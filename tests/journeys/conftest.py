@@ -1,4 +1,4 @@
-"""Sources to read from, and the broker."""
+"""Fixtures of the journeys: sources to read from, the broker, and recipients of alerts."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ Serve = Callable[[str], DemoServer]
 
 @pytest.fixture(scope="session")
 def redis_url() -> str:
-    """The session's own server, which the settings of the tests name."""
+    """URL of the session's own server."""
     return os.environ["REDIS_URL"]
 
 
@@ -27,7 +27,7 @@ def world() -> World:
 
 @pytest.fixture
 def serve(world: World) -> Iterator[Serve]:
-    """Serves the world with faults named as on the command line."""
+    """A function that serves the world with faults, named as on the command line."""
     servers: list[DemoServer] = []
 
     def start(faults: str = "") -> DemoServer:
@@ -42,6 +42,6 @@ def serve(world: World) -> Iterator[Serve]:
 
 @pytest.fixture
 def people() -> Iterator[AlertRecipients]:
-    """Those who are told, by a mail server and by an endpoint that stands for Slack."""
+    """The recipients of alerts: a mail server, and an endpoint that acts as Slack."""
     with AlertRecipients() as people:
         yield people

@@ -1,4 +1,4 @@
-"""What browser tests ask of every page: can a screen reader and weak eyes read it, in light and in dark."""
+"""Accessibility checks of pages: screen readers and contrast, in the light and the dark theme."""
 
 from typing import Final
 
@@ -25,6 +25,6 @@ def serious_faults(page: Page, context: str | None = None) -> list[str]:
 
 
 def switch_to_dark(page: Page) -> None:
-    """The dark theme, without loading the page again."""
+    """Switch to the dark theme without loading the page again."""
     page.emulate_media(color_scheme="dark")
     page.evaluate(DARKEN)

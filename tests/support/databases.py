@@ -15,15 +15,15 @@ from tests.support.project import Project, build_environment
 
 
 class ProjectDatabases:
-    """Makes installations, each on a migrated database of its own.
+    """Creates installations, each with its own migrated database.
 
     Args:
-        folder: kept as long as this object.
-        shared: a folder that all processes of this test session share. The first one that needs a template
-            migrates it there.
-        server_url: names a database of a server on which others may be created.
+        folder: a folder that must exist as long as this object.
+        shared: a folder that all processes of this test session share. The first process that needs a
+            template migrates it there.
+        server_url: a database on a PostgreSQL server that allows to create further ones.
         template: the name of the PostgreSQL template, which the session drops at its end.
-        fork_server: starts the processes of the installations.
+        fork_server: forks the processes of the installations.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ProjectDatabases:
         self._drop(name)
 
     def postgres_template(self) -> str:
-        """The name of a migrated database, to be named as `TEMPLATE`."""
+        """The name of a migrated database to copy, for `TEMPLATE`."""
         with self._made_once("postgres") as is_made:
             if not is_made:
                 self._create(self._template, "template1")

@@ -13,7 +13,12 @@ INDENTED = re.compile(r"(?:(?<=\n\n)|\A)((?: {4}.*\n)+)")
 
 
 class Link(NamedTuple):
-    """Attributes: target: a path or empty; anchor: what stands behind #, or empty."""
+    """A link in a document.
+
+    Attributes:
+        target: a path; empty for a link within the document.
+        anchor: the part after #, or empty.
+    """
 
     target: str
     anchor: str
@@ -56,7 +61,7 @@ def commands(document: Path) -> list[str]:
 
 
 def section(document: Path, title: str) -> str:
-    """What stands under a heading, up to the next one of its level or above."""
+    """The text under a heading, up to the next heading of the same level or above."""
     text = document.read_text()
     start = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
     assert start, f"{name_of(document)} has no section {title!r}"

@@ -153,7 +153,7 @@ class ForkedProcess(subprocess.Popen[str]):
 
 @dataclass(frozen=True)
 class ForkServer:
-    """Where the server listens, and the environment that its interpreter started with."""
+    """A running fork server: its address, and the environment with which it was started."""
 
     address: str
     environment: Mapping[str, str]
@@ -169,7 +169,7 @@ class ForkServer:
         )
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> ForkedProcess:
-        """Start a process in a session of its own; its output and errors are one pipe."""
+        """Start a process with its own session; its output and errors are one pipe."""
         reader, writer = os.pipe()
         try:
             return self._fork(command, environment, folder, (writer, writer), reader)

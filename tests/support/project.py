@@ -1,4 +1,4 @@
-"""An installation of its own for one test: a database, folders, and commands that run as processes."""
+"""An installation for one test: a database, folders, and commands that run as processes."""
 
 import os
 import signal
@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Project:
-    """Where commands run, and with which environment.
+    """Runs the commands of one installation.
 
     Attributes:
-        environment: all of it; nothing of the developer's own gets in.
-        folder: for this test alone.
-        fork_server: starts the processes; without it, each is a new interpreter.
+        environment: all variables of the commands, without those of the developer.
+        folder: the working folder of this test.
+        fork_server: forks the processes; without it, each is a new interpreter.
     """
 
     environment: dict[str, str]
@@ -65,11 +65,11 @@ class Project:
         return process
 
     def shell(self, code: str) -> str:
-        """What a piece of Python prints with this project's settings."""
+        """The output of a piece of Python code with this project's settings."""
         return self.manage("shell", "--no-imports", "-c", code).stdout.strip()
 
     def stop(self) -> None:
-        """End what was started, with the children it made."""
+        """End all started processes with their children."""
         for process in self.processes:
             # Some children have a session of their own.
             with suppress(psutil.NoSuchProcess):
@@ -84,10 +84,11 @@ class Project:
 
 
 def wait_for_line(process: "subprocess.Popen[str]", text: str, within: float = 600) -> str:
-    """Everything a process says up to the first line that holds `text`.
+    """The output of the process up to the first line that contains `text`.
 
     Raises:
-        AssertionError: it ended before that, or was ended for saying nothing of the kind `within` seconds.
+        AssertionError: the process ended before that, or was killed because no such line came `within`
+            seconds.
     """
     said: list[str] = []
     assert process.stdout is not None

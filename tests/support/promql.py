@@ -1,4 +1,4 @@
-"""What an expression of Prometheus asks for; enough of the language for our own rules and dashboard."""
+"""Parses Prometheus expressions, as far as our own rules and dashboard need it."""
 
 import re
 from dataclasses import dataclass
@@ -25,7 +25,11 @@ class ParsedExpression:
 
 
 def parse_expression(expression: str) -> ParsedExpression:
-    """Take an expression apart; ValueError where something is left that is not understood."""
+    """Parse an expression.
+
+    Raises:
+        ValueError: a part of it is not understood.
+    """
     bare = RANGE.sub("", GROUPING.sub(" ", expression))
     found = [one for one in SELECTOR.finditer(bare) if one[1] not in ("and", "or", "unless")]
     rest = SELECTOR.sub(lambda one: one[0] if one[1] in ("and", "or", "unless") else "", bare)

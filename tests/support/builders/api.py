@@ -1,4 +1,4 @@
-"""Callers of the API, and rows for it to show."""
+"""A client of the API, and rows for its responses."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ API_V1 = "/api/v1"
 
 
 class ApiCaller:
-    """Asks as a program does, with a key or without one."""
+    """Sends requests as a program does, with a key or without one."""
 
     def __init__(self, secret: str | None = None, scheme: str = "Bearer") -> None:
         self.headers = {"Authorization": f"{scheme} {secret}"} if secret else {}

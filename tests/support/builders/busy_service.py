@@ -1,4 +1,4 @@
-"""A service in which everything happens at once, so that every metric is there."""
+"""Rows of a service in which everything happens at once, so that every metric exists."""
 
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def fill_service(now: datetime) -> None:
-    """Three days of runs with one at work, an incident with its messages, pulses, a model that serves."""
+    """Add three days of runs, a running one, an incident with notifications, heartbeats and a champion."""
     _fill_runs(now)
     opened = open_or_update(Condition("run", "run_partial", "warning", {}), now)
     for channel, state in (("email", "sent"), ("slack", "waiting")):

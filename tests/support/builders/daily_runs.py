@@ -1,4 +1,4 @@
-"""Years of runs as rows, made in bulk: what the operations pages are read with."""
+"""Years of daily runs as rows, inserted in bulk, for tests of the operations pages."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +9,7 @@ ROW_COUNTS = {"songs": 1000, "users": 200, "listening_history": 30_000}
 
 
 def make_daily_runs(n: int, *, until: datetime, **last: Any) -> list[IngestionRun]:
-    """A run a day, the last one begun at `until` with the fields named, each with reports and a band."""
+    """Add a run a day with reports and an anomaly check; the last starts at `until`, with fields `last`."""
     runs = IngestionRun.objects.bulk_create(
         [_run(until - timedelta(days=n - 1 - day), **(last if day == n - 1 else {})) for day in range(n)]
     )

@@ -1,4 +1,4 @@
-"""Two versions under test, and interleaved lists between them, without models behind."""
+"""Two versions in an experiment, and interleaved lists of both, without trained models."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -45,7 +45,7 @@ def make_experiment(kind: str = "change", **fields: Any) -> Experiment:
 def make_interleaved_list(
     test: Experiment, listener: int, at: datetime, songs: Sequence[int], teams: Sequence[bool]
 ) -> ServedList:
-    """A list whose places were drawn by the challenger where `teams` says so."""
+    """A list in which the challenger drew the places for which `teams` is True."""
     shelf = CandidateList.objects.create(
         listener_id=listener, version=test.champion, made_at=at, candidates=b""
     )
@@ -71,7 +71,7 @@ def make_interleaved_list(
 
 
 def make_ingestion_run(at: datetime, status: str = "succeeded", **fields: Any) -> IngestionRun:
-    """A run of the ingestion that is over."""
+    """A finished ingestion run."""
     ended: dict[str, Any] = {} if status == "succeeded" else {"error": "It broke.", "error_kind": "broke"}
     return IngestionRun.objects.create(
         trigger="schedule", status=status, started_at=at, heartbeat_at=at, finished_at=at + DAY / 1440,
@@ -80,12 +80,12 @@ def make_ingestion_run(at: datetime, status: str = "succeeded", **fields: Any) -
 
 
 def make_healthy_feed(now: datetime) -> IngestionRun:
-    """A run that succeeded an hour ago and brought a session of just before."""
+    """A run that succeeded an hour ago, and a session from shortly before it."""
     return make_import(now - timedelta(hours=1))
 
 
 def make_import(at: datetime) -> IngestionRun:
-    """A run that succeeded and brought a session of just before."""
+    """A run that succeeded at `at`, and a session from a minute before."""
     make_bystander_session(at - timedelta(minutes=1))
     return make_ingestion_run(at)
 

@@ -1,4 +1,4 @@
-"""Runs that are over, as rows: a past for bands, pages and metrics without running anything."""
+"""Finished runs as rows, as a history for anomaly checks, pages and metrics."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

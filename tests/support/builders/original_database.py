@@ -1,4 +1,4 @@
-"""A music_data.db of the original project."""
+"""Writes a music_data.db of the original project."""
 
 import sqlite3
 from contextlib import closing
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def make_original_database(file: Path) -> Path:
-    """Write what three daily runs of the original project left behind: 10 songs, 3 listeners, 9 sessions."""
+    """Write what three daily runs of the original project stored: 10 songs, 3 listeners, 9 sessions."""
     when = "2026-01-01T10:00:00.000001"
     with closing(sqlite3.connect(file)) as database, database:
         database.executescript(

@@ -1,4 +1,4 @@
-"""A listener of the small world, the lists they get, and what they say to them."""
+"""A listener of the small world, the lists served to them, and their feedback."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ def recommend_list(options: ServingOptions, **asked: Any) -> ServedList:
 
 
 def forget_lists() -> None:
-    """As if the lists so far had been served long ago, so that their songs do not count as shown."""
+    """Date all served lists back by 60 days, so that their songs do not count as recently shown."""
     ServedList.objects.update(generated_at=F("generated_at") - timedelta(days=60))
 
 

@@ -1,4 +1,4 @@
-"""The roles that a migration makes; tests with real transactions delete them from their database."""
+"""The roles that a migration creates; tests with real transactions delete them from their database."""
 
 from importlib import import_module
 

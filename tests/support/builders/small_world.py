@@ -1,4 +1,4 @@
-"""The demo's world in the tables, without a server between: songs, listeners and what they played."""
+"""Imports the demo's world (songs, listeners and sessions) into the tables without a server."""
 
 from datetime import date
 from functools import lru_cache
@@ -10,7 +10,7 @@ from ingestion.source.schemas import SCHEMAS, RowValidator
 
 @lru_cache(maxsize=4)
 def small_world(songs: int = 300, listeners: int = 60, days: int = 20) -> World:
-    """A world that ends on the last of October 2026; nobody may move it on."""
+    """A world that ends on 31 October 2026; tests must not advance it."""
     return World.ending_on(date(2026, 10, 31), songs=songs, listeners=listeners, days=days)
 
 
@@ -22,7 +22,7 @@ def fill_tables(world: World) -> None:
 
 
 def update_tables(world: World) -> None:
-    """Write what a later day of the same world has, over what is there."""
+    """Write the rows of a later day of the same world over the stored ones."""
     for schema in SCHEMAS:
         rows = world.rows(schema.path.removeprefix("/"))
         upsert(TABLES[schema.resource], RowValidator(schema).validate_rows(rows))

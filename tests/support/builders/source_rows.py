@@ -1,4 +1,4 @@
-"""Rows as the source sends them, right in every field that a test does not name."""
+"""Rows as the source sends them, valid in every field that a test does not set."""
 
 from typing import Any
 

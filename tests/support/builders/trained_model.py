@@ -1,4 +1,4 @@
-"""A model that was really trained, for tests of what is done with it."""
+"""A trained model, for tests of serving and monitoring."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from recommender.training.train import TrainingOptions, retrain
 
 
 def train_champion(storage: Path) -> ModelVersion:
-    """Train on the tables and make the version champion; its files are under `storage`."""
+    """Train on the tables and promote the version; its files are in `storage`."""
     run = retrain(TrainingOptions(storage=storage, promote=True))
     assert run.version is not None, run.error
     return run.version

@@ -1,7 +1,7 @@
-"""Live three nights around a change of the clocks, from evening to morning, in steps of half an hour.
+"""Simulates three nights around a change of the clocks, in steps of half an hour.
 
-Usage: python -m tests.support.processes.clock_change DAY HOUR. In the night to DAY nobody starts what is due
-before HOUR (UTC); the watchdog looks all the time. Prints each run's slot and the time on people's clocks.
+Usage: python -m tests.support.processes.clock_change DAY HOUR. In the night to DAY no scheduler runs before
+HOUR (UTC); the watchdog always runs. Prints the status, slot and local time of each run.
 """
 
 import os

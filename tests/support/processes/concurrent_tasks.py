@@ -1,9 +1,8 @@
-"""Do the same thing in two processes at the same moment, and tell what came of it.
+"""Does the same thing in two processes at the same moment, and prints the result.
 
-Usage: python -m tests.support.processes.concurrent_tasks. Prints one JSON object a deed. The processes
-are forked from this one,
-which has imported everything and touches no database; each waits for the other at the worst moment: when both
-have read, and neither has written.
+Usage: python -m tests.support.processes.concurrent_tasks. Prints one JSON object for each case. The processes
+are forked from this one, which has imported everything and uses no database connection. Each waits for the
+other at the worst moment: when both have read, and neither has written.
 """
 
 import json
@@ -56,7 +55,7 @@ TEAMS = [False, True]
 
 
 def synchronize_after(place: Any, name: str, barrier: Any) -> None:
-    """After its work the function waits until the other process has done that too; once."""
+    """Replace the function: after its first call it waits until the other process has called it, too."""
     deed = getattr(place, name)
 
     @wraps(deed)
@@ -76,7 +75,7 @@ def wait_at_barrier(barrier: Any) -> None:
 
 
 def run_at_once(*deeds: Callable[[Any], Any]) -> list[str]:
-    """Do each deed in a process of its own; how each ended: "done", or the error's name."""
+    """Run each function in its own process; returns how each ended: "done", or the name of the error."""
     barrier, results = FORK.Barrier(len(deeds)), FORK.SimpleQueue()
 
     def run(place: int, deed: Callable[[Any], Any]) -> None:
@@ -98,7 +97,7 @@ def run_at_once(*deeds: Callable[[Any], Any]) -> list[str]:
 
 
 def run_in_process(deed: Callable[[], Any]) -> Any:
-    """What a deed returns, in a process of its own."""
+    """Run the function in another process and return its result."""
     results = FORK.SimpleQueue()
     process = FORK.Process(target=lambda: results.put(deed()))
     process.start()
@@ -109,7 +108,7 @@ def run_in_process(deed: Callable[[], Any]) -> Any:
 
 
 def read_ledger() -> dict[str, Any]:
-    """Roles, and whether each line of the ledger replaced the one before it."""
+    """The roles of all versions, and whether each promotion replaced the version promoted before it."""
     lines = list(Promotion.objects.order_by("pk").values_list("promoted__label", "replaced__label"))
     chained = all(after[1] == before[0] for before, after in pairwise(lines))
     champions = list(ModelVersion.objects.filter(role="champion").values_list("label", flat=True))
@@ -120,7 +119,7 @@ def read_ledger() -> dict[str, Any]:
 
 
 def accept_version(_: ModelVersion) -> None:
-    """Finds nothing wrong."""
+    """Accept any version."""
 
 
 def promote_versions(*labels: str) -> None:
@@ -130,7 +129,7 @@ def promote_versions(*labels: str) -> None:
 
 
 def clear_tables() -> None:
-    """Empty the tables; the songs and listeners stay."""
+    """Delete all rows but songs and listeners."""
     for table in (Decision, Experiment, Promotion, TrainingRun, Incident, DriftReport):
         table.objects.all().delete()
     with transaction.atomic(), connection.cursor() as cursor:
@@ -140,7 +139,7 @@ def clear_tables() -> None:
 
 
 def make_scored_lists(test: Experiment, wins: int, losses: int) -> None:
-    """Closed lists of twenty listeners, four each, over twenty days."""
+    """Add closed scores of twenty listeners, four each, over twenty days."""
     for place in range(80):
         day = place // 4
         served = make_interleaved_list(test, 1 + place % 20, START + day * DAY, [10, 11], TEAMS)
@@ -169,13 +168,13 @@ def make_winning_challenger() -> None:
 
 
 def judge() -> dict[str, Any]:
-    """A change that has won is judged."""
+    """Two daily reviews evaluate a change that has won."""
     run_in_process(make_winning_challenger)
     return {"said": run_at_once(judge_together, judge_together), **run_in_process(read_verdicts)}
 
 
 def judge_anchor() -> dict[str, Any]:
-    """A champion that has lost to its anchor is judged."""
+    """Two daily reviews evaluate a champion that has lost to the holdback."""
 
     def made() -> None:
         promote_versions("2026w43.1", "2026w44.1", "2026w45.1")
@@ -190,7 +189,7 @@ def judge_anchor() -> dict[str, Any]:
 
 
 def decide_and_judge() -> dict[str, Any]:
-    """A person rejects what the loop is about to promote."""
+    """A person rejects a version while the daily review promotes it."""
 
     def by_hand(barrier: Any) -> None:
         test = Experiment.objects.get()
@@ -205,7 +204,7 @@ def decide_and_judge() -> dict[str, Any]:
 
 
 def close_lists() -> dict[str, Any]:
-    """Lists whose time has come are closed."""
+    """Two processes close the same due lists and count their engagement."""
 
     def made() -> None:
         promote_versions("2026w44.1")
@@ -235,7 +234,7 @@ def close_lists() -> dict[str, Any]:
 
 
 def promote() -> dict[str, Any]:
-    """Two versions are promoted by two people, and each of them twice."""
+    """Three processes promote two versions, of which one twice."""
 
     def made() -> None:
         promote_versions("2026w44.1")
@@ -259,7 +258,7 @@ def promote() -> dict[str, Any]:
 
 
 def roll_back() -> dict[str, Any]:
-    """Two people want the same champion gone."""
+    """Two people roll back the same champion."""
     run_in_process(lambda: promote_versions("2026w43.1", "2026w44.1", "2026w45.1"))
 
     def deed(barrier: Any) -> None:
@@ -282,7 +281,7 @@ def read_cycles() -> dict[str, Any]:
 
 
 def learn() -> dict[str, Any]:
-    """The weekly cycle, with a champion and something new."""
+    """Two weekly cycles run, with a champion and new data."""
 
     def made() -> None:
         fill_tables(small_world())
@@ -298,7 +297,7 @@ def learn() -> dict[str, Any]:
 
 
 def drift() -> dict[str, Any]:
-    """The weekly look at drift, when it calls for a full retrain."""
+    """Two weekly drift reviews run, and a full retrain is due."""
     run_in_process(add_new_plays)
 
     def deed(barrier: Any) -> None:

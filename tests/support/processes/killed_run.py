@@ -1,7 +1,6 @@
-"""Run the ingestion in this process and kill it, as `kill -9` does, at its n-th heartbeat or row of progress.
+"""Runs the ingestion in this process, and kills it with SIGKILL at its n-th heartbeat or progress call.
 
-Usage: python -m tests.support.processes.killed_run N [SLOT]. Prints "survived" when the run ended before the
-n-th.
+Usage: python -m tests.support.processes.killed_run N [SLOT]. Prints "survived" if the run ended before that.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""Kill the weekly cycle, as `kill -9` does, at one point after the other, and tell what each left behind.
+"""Kills the weekly cycle with SIGKILL at each of many points, and prints what it left behind.
 
-Usage: python -m tests.support.processes.killed_training. Prints one JSON object a point. Every step is a
-process of its
-own, forked from this one, which has imported everything and touches no database.
+Usage: python -m tests.support.processes.killed_training. Prints one JSON object for each point. Every step is
+a process forked from this one, which has imported everything and uses no database connection.
 """
 
 import json
@@ -56,7 +55,12 @@ def kill_if_chosen(point: str) -> None:
 
 
 def add_kill_points(place: Any, name: str, label: str = "") -> None:
-    """Put a point before and after a function of a module or class; `told`: counted, under this name."""
+    """Add a point before and after each call of a function.
+
+    Args:
+        place: the module or class of the function.
+        label: if given, the points are numbered under this name.
+    """
     deed, calls = getattr(place, name), [0]
 
     @wraps(deed)
@@ -78,7 +82,7 @@ def kill_after_statement(execute: Any, sql: str, *rest: Any) -> Any:
 
 
 def retrain_until(point: str) -> None:
-    """Run the weekly cycle up to this point."""
+    """Run the weekly cycle until this point, at which the process kills itself."""
     sys.argv.append(point)
     stage = train._TrainingJob._begin_stage
 
@@ -106,7 +110,7 @@ def retrain_until(point: str) -> None:
 
 
 def prepare() -> None:
-    """A champion, and listening that it does not know."""
+    """Train a champion, and add a session that it was not trained on."""
     fill_tables(small_world(songs=150, listeners=40, days=15))
     retraining.retrain_now()
     now, heard = timezone.now(), list(Song.objects.values_list("pk", flat=True)[:5])
@@ -119,7 +123,7 @@ def prepare() -> None:
 
 
 def recommend_again() -> dict[str, Any]:
-    """What a listener is served, by a process that has just started and finds no shelf."""
+    """The list of a listener from a new process without stored candidate lists."""
     CandidateList.objects.filter(served_lists=None).delete()
     served = recommendations.recommend(
         LISTENER, options=serving_options(), seed="the same", now=RECOMMENDED_AT
@@ -133,7 +137,7 @@ def recommend_again() -> dict[str, Any]:
 
 
 def state_after_kill() -> dict[str, Any]:
-    """What the death has left, once the watchdog has looked."""
+    """The state that the killed process left, after the watchdog's check."""
     health_checks.training_failed(timezone.now())
     run = TrainingRun.objects.get(trigger="schedule")
     for version in ModelVersion.objects.all():
@@ -145,7 +149,7 @@ def state_after_kill() -> dict[str, Any]:
 
 
 def state_after_recovery() -> dict[str, Any]:
-    """What the next cycle and the next daily look make of it."""
+    """The state after the next cycle and the next daily review."""
     retraining.run_cycle_now(trigger="schedule")
     retraining.run_daily_review_now()
     health_checks.training_failed(timezone.now())
@@ -158,7 +162,7 @@ def state_after_recovery() -> dict[str, Any]:
 
 
 def reset_to_champion() -> None:
-    """Only the champion is left."""
+    """Delete everything but the champion."""
     ServedList.objects.all().delete()
     CandidateList.objects.all().delete()
     Experiment.objects.all().delete()
@@ -173,10 +177,10 @@ def reset_to_champion() -> None:
 
 
 def run_in_process(deed: Callable[..., Any], *arguments: Any) -> tuple[int, Any]:
-    """The signal that ended it, or 0, and what it returned.
+    """Run a function in a child process; returns the child's signal (0 without one) and the result.
 
     Raises:
-        SystemExit: it broke; what it printed says where.
+        SystemExit: the child failed; its output says where.
     """
     reader, writer = os.pipe()
     child = os.fork()

@@ -1,8 +1,9 @@
-"""Live days on the twin through the real pipeline, with a clock that moves on a day between two runs.
+"""Simulates days of the demo source with real runs, and a clock that is moved to the next night.
 
-Who is to be told, as the settings have it, is told after each run.
-Usage: python -m tests.support.processes.simulated_days DAYS. Prints a JSON object a day: how its run
-ended, what is open.
+Alerts go to the configured channels after each run.
+
+Usage: python -m tests.support.processes.simulated_days DAYS. Prints one JSON object for each day: the status
+of its run, and the open incidents.
 """
 
 import json
@@ -41,7 +42,7 @@ def unchanged_rows(_: str, rows: Sequence[Row]) -> Sequence[Row]:
 
 
 class FaultableSource:
-    """A world seen through today's trouble."""
+    """Serves the world's rows with the fault of the day."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -117,7 +118,7 @@ def main(days: int) -> None:
 def simulate_day(
     source: FaultableSource, url: str, what: str = "a day", fault: SourceFault = unchanged_rows
 ) -> None:
-    """The next day, read at 02:00 of the morning after it."""
+    """Advance the world by a day, and import it at 02:00 of the next morning."""
     source.fault = fault
     source.world.advance()
     source.version += 1

@@ -1,7 +1,6 @@
-"""What an installation answers after an upgrade.
+"""Prints what an installation responds after an upgrade, as one JSON object.
 
 Usage: python -m tests.support.processes.upgraded_installation API_KEY LISTENER PATH...
-It prints one JSON object.
 """
 
 import json
@@ -55,7 +54,7 @@ def main() -> None:
 
 
 def read_beat() -> list[dict[str, Any]]:
-    """The schedule as Beat runs it: its own entries are synchronised first."""
+    """The schedule that Beat runs, after its own entries were created or updated."""
     TimetableScheduler(app=app).setup_schedule()
     return [
         {

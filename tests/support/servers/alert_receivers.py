@@ -1,4 +1,4 @@
-"""Those who are told: a mail server, and an endpoint that stands for Slack or any other web service."""
+"""Recipients of alerts: a mail server, and an endpoint that acts as Slack or another web service."""
 
 import asyncio
 import json
@@ -19,9 +19,10 @@ SECRET = "T0AAAAAAA/B0BBBBBBB/c3NlY3JldHNlY3JldA"
 
 
 class MailServer:
-    """A mail server that keeps what it takes.
+    """A mail server that stores the messages it accepts.
 
-    `answer` may refuse each message with a code; a rude server hangs up instead of saying goodbye.
+    `answer` may refuse each message with a code. With `hang_up_on_quit`, QUIT closes the connection without
+    a response.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class MailServer:
         self._controller: Controller | None = None
 
     def start(self, *, password: str = "") -> None:
-        """Listen; with a password, who names another one is sent away."""
+        """Start to listen; with a password, clients with another password are rejected."""
 
         def knows(
             server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
@@ -78,9 +79,9 @@ class MailServer:
 
 
 class WebhookServer:
-    """An address that JSON is posted to, and that answers as it is told.
+    """A server that stores the JSON posted to it, and answers with a given status.
 
-    `before_answer` is called with each body before the answer goes out, by the thread that answers.
+    `before_answer` is called with each body before the response is sent, in the thread of the response.
     """
 
     def __init__(self, path: str = f"/services/{SECRET}") -> None:
@@ -97,7 +98,7 @@ class WebhookServer:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
     def texts(self) -> list[str]:
-        """The subjects of what was taken, as Slack would show them in a notification."""
+        """The subjects of the accepted messages, as Slack would show them in a notification."""
         return [body["text"] for body in self.received]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -136,7 +137,7 @@ class WebhookServer:
 
 @dataclass
 class AlertRecipients:
-    """Two who are told of the same: one reads mail, the other Slack."""
+    """Two recipients of the same alerts: one by mail, one by Slack."""
 
     mailbox: MailServer = field(default_factory=MailServer)
     slack: WebhookServer = field(default_factory=WebhookServer)

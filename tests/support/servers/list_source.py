@@ -1,4 +1,4 @@
-"""Sources for the demo server whose every row a test decides."""
+"""Sources for the demo server with rows that the test sets."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from tests.support.builders.source_rows import make_session, make_track, make_us
 
 
 class ListSource:
-    """Serves plain lists; `change` anything and the next page shows it."""
+    """Serves plain lists; the next page contains every change to them."""
 
     def __init__(
         self,

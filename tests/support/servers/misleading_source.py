@@ -1,4 +1,4 @@
-"""A source whose lists a test decides, with a function that misleads in place of some of its answers."""
+"""A source with lists that the test sets, and a function that replaces some of its responses."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ Answer = Callable[[Request], Reply | None]
 
 
 class MisleadingSource(ListSource):
-    """For a `ScriptedServer`.
+    """The script of a `ScriptedServer`, which serves three lists.
 
     Attributes:
         size: rows a page.

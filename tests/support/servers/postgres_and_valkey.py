@@ -1,6 +1,6 @@
-"""Real servers for the tests: PostgreSQL and Valkey, from the wheels that carry them.
+"""Real servers for the tests: PostgreSQL and Valkey, by default from Python packages that contain them.
 
-Order: the URL that the environment names, then the wheel, then a server on PATH; else a loud failure.
+The first that exists is used: the URL in the environment, the package, a server on PATH.
 """
 
 import ctypes
@@ -41,12 +41,12 @@ Command = list[str | Path]
 
 
 class ServerUnavailable(Exception):
-    """There is no server to be found, or the one that was found does not start."""
+    """No server was found, or the one that was found does not start."""
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A running server: its address, and what it says it is."""
+    """A running server: its address, and its name with the version."""
 
     url: str
     name: str
@@ -57,7 +57,7 @@ def run_postgres() -> Iterator[RunningServer]:
     """A new PostgreSQL, or the one of `TEST_DATABASE_URL`.
 
     Raises:
-        NoServer: neither the environment, nor a wheel, nor PATH has one, or it does not start.
+        ServerUnavailable: there is none in the environment, as a package or on PATH, or it does not start.
     """
     with ExitStack() as stack:
         url = os.environ.get("TEST_DATABASE_URL") or stack.enter_context(_new_postgres())
@@ -71,7 +71,7 @@ def run_valkey() -> Iterator[RunningServer]:
     """A new server that speaks Redis's protocol, or the one of `TEST_REDIS_URL`.
 
     Raises:
-        NoServer: neither the environment, nor a wheel, nor PATH has one, or it does not start.
+        ServerUnavailable: there is none in the environment, as a package or on PATH, or it does not start.
     """
     with ExitStack() as stack:
         url = os.environ.get("TEST_REDIS_URL") or stack.enter_context(_new_valkey())
@@ -83,7 +83,7 @@ def run_valkey() -> Iterator[RunningServer]:
 
 @contextmanager
 def run_killable_postgres() -> Iterator["KillableServer"]:
-    """A new PostgreSQL that keeps what it has confirmed, however its processes end."""
+    """A new PostgreSQL that keeps committed rows even if its processes are killed."""
     with _locked_folder("moovitamix-pg-") as folder:
         start, is_ready = _prepare_postgres(folder, [o for o in UNSAFE_FAST_OPTIONS if "commit" not in o])
         with KillableServer("postgres://postgres@127.0.0.1:{port}/postgres", start, is_ready) as server:
@@ -185,7 +185,7 @@ def _is_runnable_by_others(path: Path) -> bool:
 
 
 def _unprivileged_user() -> dict[str, Any]:
-    """Who PostgreSQL runs as: it refuses to be root."""
+    """The user that PostgreSQL runs as, because it refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -208,13 +208,13 @@ def _init_database(initdb: Path, data: Path, identity: Mapping[str, Any]) -> Non
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without what would configure PostgreSQL (PGDATA, PGPORT, PGHOST...)."""
+    """The environment without variables that would configure PostgreSQL (PGDATA, PGPORT, PGHOST...)."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 @contextmanager
 def _locked_folder(prefix: str) -> Iterator[Path]:
-    """A folder that is removed at the end; or by the next one to come here, when this process is killed."""
+    """A folder that is removed at the end or, if this process is killed, by the next process."""
     for left in TEMP_ROOT.glob(f"{prefix}*"):
         _remove_if_abandoned(left)
     new = Path(tempfile.mkdtemp(prefix="moovitamix-new-", dir=TEMP_ROOT))
@@ -237,7 +237,7 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class _ServerProcess:
-    """How to start a server, and how to end it."""
+    """Starts and stops a server."""
 
     command: Command
     port_option: str
@@ -247,7 +247,7 @@ class _ServerProcess:
 
     @contextmanager
     def run_on_free_port(self, is_ready: Callable[[int], bool]) -> Iterator[int]:
-        """Run it, in a session of its own; on Linux it ends with us, even when we are killed."""
+        """Run the server in its own session; on Linux it ends with this process, even if that is killed."""
         for _ in range(MAX_START_ATTEMPTS):
             port = _free_port()
             process = self._start(port)
@@ -290,7 +290,7 @@ class KillableServer:
         self.url = url.format(port=self._port)
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         for _ in range(MAX_START_ATTEMPTS):
             self._process = self._start._start(self._port)
             if _wait_until_ready(self._process, partial(self._is_ready, self._port)):
@@ -299,7 +299,7 @@ class KillableServer:
         raise ServerUnavailable(f"{self._start.command[0]} does not start: {said}")
 
     def kill(self) -> None:
-        """SIGKILL for the server and its children; PostgreSQL's would go on for a while."""
+        """Send SIGKILL to the server and its children, because PostgreSQL's would go on for a while."""
         if self._process is not None:
             kill_tree(self._process)
             self._process = None
@@ -315,7 +315,7 @@ class KillableServer:
 
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:
-    """SIGKILL for a process and all its children."""
+    """Send SIGKILL to a process and all its children."""
     with suppress(psutil.NoSuchProcess):
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         for one in tree:

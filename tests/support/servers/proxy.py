@@ -1,4 +1,4 @@
-"""nginx with the shipped configuration, without TLS, in front of a server of ours."""
+"""nginx with the shipped configuration, without TLS, in front of a test server."""
 
 import re
 import shutil

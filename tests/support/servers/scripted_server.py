@@ -1,4 +1,4 @@
-"""A source on a real socket that answers what a test tells it to, well-formed or not."""
+"""A source on a real socket that sends the responses of a test, well-formed or not."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ CERTIFICATE = Path(__file__).with_name("127.0.0.1.pem")
 
 @dataclass(frozen=True)
 class Request:
-    """What came in; header names in lower case."""
+    """A received request; header names are in lower case."""
 
     path: str
     query: Mapping[str, str]
@@ -31,9 +31,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What goes out: a proper answer, unless `raw` says byte for byte what is sent.
+    """A response: a valid one, unless `raw` holds the exact bytes to send.
 
-    `hang` keeps the connection open, and silent, until the server closes; `close` ends it.
+    `hang` keeps the connection open without sending anything until the server closes; `close` ends it.
     """
 
     status: int = 200
@@ -65,12 +65,15 @@ def page_reply(rows: list[Any], number: int = 1, *, size: int = 100, **fields: A
 
 
 class ScriptedServer:
-    """Serves while it is entered, with a thread per connection; remembers every request."""
+    """A server with a thread for each connection, which stores all requests; use it as a context manager."""
 
     def __init__(self, script: list[Reply] | Callable[[Request], Reply], *, tls: bool = False) -> None:
-        """`script`: replies in turn, the last one for ever; or a function, called by one thread at a time.
+        """Listen on a free port.
 
-        With `tls` it shows `CERTIFICATE`, which nobody trusts who is not told to.
+        Args:
+            script: replies in turn, of which the last one is repeated; or a function, called by one thread
+                at a time.
+            tls: use `CERTIFICATE`, which clients trust only if they are configured to.
         """
         self._answer = script if callable(script) else _reply_in_turn(script)
         self.requests: list[Request] = []
