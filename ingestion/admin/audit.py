@@ -19,7 +19,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_display = ("at", "actor", "what", "target", "address")
     list_filter = ("action", "at")
     search_fields = ("actor", "target")
-    search_help_text = _lazy("Part of the user name or of what it was done to")
+    search_help_text = _lazy("Part of the user name or of the target, such as a version, key or webhook")
     when_empty = _lazy("Logins, changes of users, roles and API keys, promotions and resets appear here.")
 
     @display(description=_lazy("What"), ordering="action")

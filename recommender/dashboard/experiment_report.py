@@ -191,7 +191,7 @@ def _plain_numbers(sides: tuple[str, str], last: Decision | None, evidence: Expe
         found.append(text[:1].upper() + text[1:])
     found += [
         _(
-            "{measure}, in lists of one model alone: {tested} {difference} compared with {other} "
+            "{measure}, for listeners in the A/B split: {tested} {difference} compared with {other} "
             "(95 % {low} to {high})."
         ).format(
             measure=_(rail.name), tested=sides[0], difference=format_signed(rail.difference, 2),

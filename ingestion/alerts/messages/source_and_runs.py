@@ -70,8 +70,8 @@ RUN_MESSAGES: Final = {
         what_to_do=(
             _("Review the rejections on the run's page."),
             _(
-                "If the format of a field changed, ask the source's operator to restore it; "
-                "runingest --accept-reset does not help."
+                "If the format of a field changed, ask the source's operator to restore it; runingest "
+                "--accept-reset does not help, because it only accepts a replaced catalogue."
             ),
             _("If only this run is partial, the next one may import the rest."),
             _("If every run is partial, contact the source's operator."),
@@ -80,14 +80,20 @@ RUN_MESSAGES: Final = {
     "history_window": MessageTemplate(
         subject=(_("The source keeps only recent listening sessions"),),
         what=(
-            _("The source stopped sending its oldest sessions, as sources do that keep only recent ones."),
+            _("The source no longer sends its oldest sessions: it seems to keep only recent ones."),
             _("Sessions that expired in the last run: {expired}."),
             _("Its oldest session is now from {oldest_at}."),
         ),
         how_bad=(_("The sessions that expired at the source stay in use here; nothing is lost."),),
         what_to_do=(
-            _("Ask the source's operator how long sessions are kept, and set HISTORY_RETENTION to that."),
-            _("If nothing should expire, set HISTORY_RETENTION=forever."),
+            _(
+                "Ask the source's operator how long sessions are kept, and set HISTORY_RETENTION to that. "
+                "This resolves the incident."
+            ),
+            _(
+                "If the source should keep all sessions, set HISTORY_RETENTION=forever: sessions that it no "
+                "longer sends then count as deleted."
+            ),
         ),
     ),
     "run_not_started": MessageTemplate(

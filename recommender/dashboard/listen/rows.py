@@ -159,7 +159,11 @@ class RowBuilder:
         return Row("new", _("New for you"), _("By artists you have never played."), cards)
 
     def _favourites(self) -> Row:
-        row = ("favourites", _("Favourites again"), _("Songs you play a lot, the rested ones first."))
+        row = (
+            "favourites",
+            _("Favourites again"),
+            _("Songs you play a lot; those you just heard come last."),
+        )
         if not self.profile.play_counts.any():
             return Row(*row)
         served = self._list(Mode.FAVOURITES, DISCOVERY, ROW_LENGTH, self._shown)

@@ -15,7 +15,7 @@ from recommender.dashboard.listen.access import DEFAULT_DAYS, MAX_DAYS, make_lin
 
 HELP = """Print a signed link that opens the page of one listener, at the address in SITE_URL.
 
-Whoever has the link sees the listener's music and answers for them, until it expires.
+Until it expires, whoever has the link sees the listener's music and can give feedback in their name.
 
 examples:
   python manage.py listenerlink 1

@@ -80,7 +80,7 @@ class Command(GuidedCommand):
         )  # fmt: skip
         parser.add_argument(
             "--mode", choices=[mode.value for mode in Mode], default=Mode.MIX.value,
-            help="discover (never heard), mix (default) or favourites (what the user plays, rested first)",
+            help="discover (never heard), mix (default) or favourites (songs that the user plays)",
         )  # fmt: skip
         parser.add_argument(
             "--repeats", type=parse_share, default=0.0, help="share of favourites in a mix (default: 0)"
