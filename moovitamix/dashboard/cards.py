@@ -93,22 +93,24 @@ CARD_SPECS: Final = (
     CardSpec(
         "latency", _n("Data latency"),
         _n("Time from a row's last change at the source until it is in the catalogue."),
-        ((_n("95th percentile (dashed: median)"), (ChartLine(_n("95th percentile"), "latency_p95"),
-                                               ChartLine(_n("Median"), "latency_p50"))),),
+        ((_n("Latency"), (ChartLine(_n("95th percentile"), "latency_p95"),
+                           ChartLine(_n("Median"), "latency_p50"))),),
         (ChartLine(_n("Longest"), "latency_max"),),
     ),
 )  # fmt: skip
 
 
 def build_cards(window: RunWindow, now: datetime) -> list[MetricCard]:
+    """The cards with at least one measured run; a card shows only the metrics that a run has measured."""
     window_text = _("Last {days} days").format(days=window.days)
     if len(window.runs) == MAX_CHART_RUNS:
         window_text = _("Last {days} days, newest {n} runs").format(days=window.days, n=MAX_CHART_RUNS)
     facts = {"volume": _volume_facts(window), "errors": _error_facts(window)}
-    return [
+    cards = [
         _status_card(window, window_text, now),
         *(_metric_card(spec, window, window_text, facts.get(spec.key, []), now) for spec in CARD_SPECS),
     ]
+    return [card for card in cards if card.panels]
 
 
 def _metric_card(
@@ -120,6 +122,7 @@ def _metric_card(
     panels = [
         build_panel(f"{spec.key}-{n}", _(title), _translated(lines), runs, window.checks)
         for n, (title, lines) in enumerate(spec.panels)
+        if any(lines[0].value_of(run) is not None for run in runs)
     ]
     return MetricCard(
         spec.key, _(spec.title), _(spec.caption), panels, facts, describe_formulas(measures),
@@ -146,7 +149,7 @@ def _status_card(window: RunWindow, window_text: str, now: datetime) -> MetricCa
         "status",
         _("Status"),
         _("How each run ended: green succeeded, amber partial, red failed."),
-        [build_status_panel(window.runs, url)],
+        [build_status_panel(window.runs, url)] if window.runs else [],
         facts,
         formula,
         describe_basis(window.runs, window_text, now),

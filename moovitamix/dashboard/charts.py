@@ -36,6 +36,15 @@ RESOURCE_NAMES: Final = {
 }
 # Axes of these units start at zero, so that small changes do not look large.
 ZERO_BASED_UNITS: Final = {"share", "seconds"}
+# Titles of the charts' vertical axes.
+UNIT_TITLES: Final = {
+    "rows": gettext_noop("rows"),
+    "requests": gettext_noop("requests"),
+    "rows/s": gettext_noop("rows per second"),
+    "bytes": gettext_noop("bytes"),
+    "share": gettext_noop("percent"),
+    "seconds": gettext_noop("time"),
+}
 # Units of whole numbers; their expected range is shown in whole numbers.
 COUNT_UNITS: Final = {"rows", "requests"}
 
@@ -60,6 +69,7 @@ class ChartPanel:
     verdict: str  # result of the anomaly check: usual, low, high or learning; empty if not checked
     chart: dict[str, Any]  # the data that operations.js draws
     description: str  # the chart in one sentence, for screen readers
+    legend: str  # what a point, a line and an area of the chart are, in words
 
 
 class ChartTableRow(NamedTuple):
@@ -102,6 +112,7 @@ def build_panel(
         description=_describe_chart(
             title, [value for run in measured if (value := first.value_of(run)) is not None], unit
         ),
+        legend=_describe_marks(lines, measured, checks, unit),
     )
 
 
@@ -130,7 +141,8 @@ def build_status_panel(runs: Sequence[RunMetrics], url: str) -> ChartPanel:
             succeeded=format_number(succeeded), runs=format_number(len(runs))
         )
     return ChartPanel(
-        "status", _("Succeeded runs"), value, url, _other_outcomes(runs), "", chart, description
+        "status", _("Succeeded runs"), value, url, _other_outcomes(runs), "", chart, description,
+        _("One bar per run."),
     )  # fmt: skip
 
 
@@ -197,6 +209,7 @@ def _chart_data(
     chart = _run_axis(runs) | {
         "kind": "line",
         "unit": unit,
+        "unit_title": _(UNIT_TITLES.get(unit, unit)),
         "zero": unit in ZERO_BASED_UNITS,
         "lines": [{"name": line.name, "values": [line.value_of(run) for run in runs]} for line in lines],
     }
@@ -204,6 +217,23 @@ def _chart_data(
         chart["low"] = [check.low if check else None for check in line_checks]
         chart["high"] = [check.high if check else None for check in line_checks]
     return chart
+
+
+def _describe_marks(
+    lines: Sequence[ChartLine], runs: Sequence[RunMetrics], checks: ChecksByMeasure, unit: str
+) -> str:
+    first = lines[0]
+    parts = [_("One point per run; vertical axis: {unit}").format(unit=_(UNIT_TITLES.get(unit, unit)))]
+    if len(lines) > 1:
+        parts.append(
+            _("solid: {solid}, dashed: {dashed}").format(
+                solid=_(first.name).lower(), dashed=_(lines[1].name).lower()
+            )
+        )
+    found = [checks.get((run.run, first.measure, first.resource)) for run in runs]
+    if any(check is not None and check.low is not None for check in found):
+        parts.append(_("shaded: expected range, red point: outside of it"))
+    return f"{'; '.join(parts)}."
 
 
 def _run_axis(runs: Sequence[RunMetrics]) -> dict[str, Any]:

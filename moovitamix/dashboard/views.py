@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ingestion.models import IngestionRun
+from ingestion.models import IngestionRun, RunLogLine
 from ingestion.monitoring.anomaly_detection import MIN_HISTORY, MIN_RUNS, K
 from ingestion.page_permissions import page_permission
 from moovitamix.dashboard import queries, run_details
@@ -34,6 +34,9 @@ from recommender.services import current_model
 
 VIEW_PERSONAL_DATA_PERMISSION: Final = "ingestion.view_personal_data"
 START_RUN_PERMISSION: Final = "ingestion.add_ingestionrun"
+# A run with one of these statuses did not do all of its work.
+PROBLEM_STATUSES: Final = frozenset({"failed", "refused", "abandoned", "stopped", "partial"})
+MAX_WARNINGS: Final = 5
 EXPECTED_RANGE: Final = {"k": K, "min_runs": MIN_RUNS, "min_days": MIN_HISTORY.days}
 
 
@@ -61,6 +64,7 @@ def operations_page(request: HttpRequest) -> HttpResponse:
         "heartbeats": heartbeats,
         "model": _model_context(now),
         "can_start_run": request.user.has_perm(START_RUN_PERMISSION),
+        "failed_run": _failed_run(window.last_finished),
         "expected_range": EXPECTED_RANGE,
         "time_zone": settings.TIME_ZONE,
         "loaded_at": format_clock(now, now),
@@ -103,6 +107,8 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "field_changes": run_details.list_field_changes(reports),
         "anomalies": [metric for metric in checked if metric.is_anomaly],
         "normal_metrics": [metric for metric in checked if not metric.is_anomaly],
+        "is_problem": run.status in PROBLEM_STATUSES,
+        "last_warnings": _last_warnings(run, now) if run.status in PROBLEM_STATUSES else [],
         "run_incidents": run_details.list_run_incidents(run, now),
         "can_start_run": request.user.has_perm(START_RUN_PERMISSION),
         "expected_range": EXPECTED_RANGE,
@@ -119,6 +125,17 @@ def run_log(request: HttpRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     lines = [(format_clock(line.at, now), line) for line in run.log_lines.all()]
     return render(request, "operations/run_log.html", {"run": run, "log_lines": lines})
+
+
+def _failed_run(last: IngestionRun | None) -> int | None:
+    """The number of the last finished run if a person may want to repeat it."""
+    return last.pk if last is not None and last.status in PROBLEM_STATUSES else None
+
+
+def _last_warnings(run: IngestionRun, now: datetime) -> list[tuple[str, RunLogLine]]:
+    """The last lines of the run's log above INFO, oldest first."""
+    lines = run.log_lines.filter(level__in=("WARNING", "ERROR", "CRITICAL")).order_by("-pk")
+    return [(format_clock(line.at, now), line) for line in reversed(lines[:MAX_WARNINGS])]
 
 
 def _window_days(request: HttpRequest) -> int:

@@ -93,30 +93,39 @@ function isNearZero(facts) {
   return Math.min(...known) <= 0.2 * Math.max(...known);
 }
 
-function axes(facts, shown) {
-  const ticks = { color: colour("--mm-muted"), maxTicksLimit: 4, maxRotation: 0 };
+function axes(facts) {
+  const muted = colour("--mm-muted");
+  const ticks = { color: muted, maxTicksLimit: 5, maxRotation: 0 };
+  const title = (text) => ({ display: true, text, color: muted, padding: 0, font: { size: 11 } });
+  const isStatus = facts.kind === "status";
   return {
-    x: { display: shown, grid: { display: false }, ticks: { ...ticks, callback(at) { return facts.labels[at].slice(5, 10); } } },
+    x: {
+      grid: { display: false },
+      title: title(WORDS.runStart),
+      ticks: { ...ticks, autoSkipPadding: 12, callback(at) { return facts.labels[at].slice(5, 10); } },
+    },
     y: {
-      display: shown,
-      min: facts.kind === "status" || facts.zero || isNearZero(facts) ? 0 : undefined,
+      display: !isStatus,
+      min: isStatus || facts.zero || isNearZero(facts) ? 0 : undefined,
       // Keeps a flat line away from the chart's edge.
-      grace: facts.kind === "status" ? 0 : "8%",
+      grace: isStatus ? 0 : "8%",
       grid: { color: colour("--mm-line") },
       border: { display: false },
+      title: title(facts.unit_title),
       ticks: { ...ticks, callback: (value) => formatMeasure(value, facts.unit) },
     },
   };
 }
 
-function settings(facts, shown) {
+function settings(facts) {
   return {
     animation: false,
     responsive: true,
     maintainAspectRatio: false,
-    layout: { padding: shown ? 0 : 4 },
+    layout: { padding: { right: 6 } },
     interaction: { mode: "index", intersect: false },
-    scales: axes(facts, shown),
+    scales: axes(facts),
+    elements: { line: { tension: 0, cubicInterpolationMode: "default" } },
     onClick: (_, points) => {
       if (points.length) location.assign(facts.urls.replace("/0/", `/${facts.runs[points[0].index]}/`));
     },
@@ -145,7 +154,7 @@ function draw(canvas) {
   new Chart(canvas, {
     type: isStatus ? "bar" : "line",
     data: { labels: facts.labels, datasets: isStatus ? statuses(facts) : [...lines(facts), ...expectedRange(facts)] },
-    options: settings(facts, "axes" in canvas.dataset),
+    options: settings(facts),
   });
 }
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
-from ingestion.models import Heartbeat, IngestionRun
+from ingestion.models import Heartbeat, IngestionRun, ResourceReport
 from ingestion.schedules import sync_timetable
 from moovitamix.dashboard.navigation import SIDEBAR_SECTIONS
 from moovitamix.dashboard.tabs import GROUPS
@@ -117,6 +117,7 @@ def test_a_failed_run_is_the_headline_before_any_incident_is_open(
     text = text_of(staff)
 
     assert f"Run {runs[-1].pk} {phrase}" in text
+    assert f"Run again Why run {runs[-1].pk} did not succeed" in text
     assert "All is well" not in text
 
 
@@ -169,6 +170,19 @@ def test_each_chart_states_its_formula_and_can_be_read_as_a_table(staff: Client)
     assert "commit time - max(created_at, updated_at) over new and changed rows" in text
     for title in ("Status", "Duration", "Data volume", "Resource use", "Errors", "Data latency"):
         assert f"{title} as a table" in text
+
+
+def test_charts_say_what_is_drawn_and_metrics_that_no_run_measured_are_hidden(staff: Client) -> None:
+    make_daily_runs(3, until=an_hour_ago())
+    ResourceReport.objects.update(latency_p95=None, latency_p50=None)
+
+    page = staff.get("/").content.decode()
+    text = text_of(staff)
+
+    assert "Songs received 1 000 One point per run; vertical axis: rows." in text
+    assert "One point per run; vertical axis: time; shaded: expected range, red point: outside of it." in text
+    assert '"unit_title": "rows"' in page
+    assert "Data latency" not in text
 
 
 def test_the_expected_range_stands_beside_the_value(staff: Client) -> None:

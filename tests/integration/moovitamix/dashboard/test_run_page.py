@@ -83,6 +83,41 @@ def test_run_again_needs_the_permission_to_start_runs(
     assert "Run again" not in read(page_of(client, run))
 
 
+def test_a_failed_run_says_first_why_then_what_to_do_and_hides_empty_tables(
+    staff: Client, run: IngestionRun
+) -> None:
+    ResourceReport.objects.filter(run=run).delete()
+    AnomalyCheck.objects.filter(run=run).delete()
+    IngestionRun.objects.filter(pk=run.pk).update(
+        status="failed", error_kind="timeout", error="no answer", rejected=0
+    )
+    incidents.open_or_update(Condition("run", "run_failed", "critical", {}, run.pk), timezone.now())
+    for level, text in (("WARNING", "page_retried page=7"), ("INFO", "run_ended"), ("ERROR", "gave_up")):
+        RunLogLine.objects.create(run=run, at=run.started_at, level=level, text=text)
+
+    text = read(page_of(staff, run))
+
+    assert "run_ended" not in text
+    in_order = [
+        "no answer",
+        "The ingestion run failed",
+        "page_retried page=7",
+        "gave_up",
+        "Run again",
+        "Started",
+    ]
+    assert sorted(in_order, key=text.index) == in_order
+    for heading in (
+        "Stages",
+        "Results by resource",
+        "Rejections by reason",
+        "Changed fields",
+        "Anomaly checks",
+    ):
+        assert heading not in text
+    assert "The run ended before it had read any rows. No rows were rejected." in text
+
+
 def test_it_links_to_the_previous_and_the_next_run(staff: Client, run: IngestionRun) -> None:
     older = IngestionRun.objects.get(pk=run.pk - 1)
 
