@@ -16,7 +16,7 @@ from unfold.decorators import action, display
 from ingestion.admin import ReadOnlyAdmin, confirm_first
 from recommender import services
 from recommender.admin.decisions import OUTCOME_COLOURS
-from recommender.admin.forms import ReasonForm, TrafficSplitForm
+from recommender.admin.forms import NoteForm, ReasonForm, TrafficSplitForm
 from recommender.admin.reasoned_actions import REFUSALS, ReasonedActionMixin
 from recommender.dashboard.experiment_report import build_report, outcome_label
 from recommender.dashboard.formatting import format_count, format_percent
@@ -49,7 +49,7 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     )
     change_form_before_template = "admin/recommender/experiment.html"
     actions_list: ClassVar = ["start_aa_test", "set_split", "check_all"]
-    actions_detail: ClassVar = ["check_now", "promote", "reject", "stop"]
+    actions_detail: ClassVar = ["check_now", "add_note", "promote", "reject", "stop"]
     readonly_fields = ("list_share_text", "split_share_text", "planned_listeners_text", "trial_text")
     fieldsets = (
         (_lazy("Versions"), {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
@@ -179,6 +179,20 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         self.check_all(request)
         return redirect("admin:recommender_experiment_change", object_id)
 
+    @action(description=_lazy("Add a note"), icon="edit_note", permissions=["note"], url_path="note")
+    def add_note(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        experiment = get_object_or_404(Experiment, pk=object_id)
+        own_url = reverse("admin:recommender_experiment_change", args=[object_id])
+
+        def act(text: str, by: str) -> tuple[str, str]:
+            lifecycle.add_note(experiment, text, by=by, now=timezone.now())
+            return _("The note was added."), own_url
+
+        text = _("The note is shown on the experiment's page. It can't be changed or removed.")
+        return self.act_with_reason(
+            request, NoteForm(request.POST or None), act, title=_("Add a note"), text=text, cancel_url=own_url
+        )
+
     @action(description=_lazy("Promote"), icon="trophy", permissions=["decide"], url_path="promote")
     def promote(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return self._decide(
@@ -223,6 +237,9 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
 
         form = ReasonForm(request.POST or None)
         return self.act_with_reason(request, form, act, title=title, text=text, cancel_url=own_url)
+
+    def has_note_permission(self, request: HttpRequest, object_id: int | str | None = None) -> bool:
+        return request.user.has_perm("recommender.decide_experiment")
 
     def has_decide_permission(self, request: HttpRequest, object_id: int | str | None = None) -> bool:
         return request.user.has_perm("recommender.decide_experiment") and not _has_ended(request, object_id)

@@ -30,6 +30,15 @@ class ReasonForm(forms.Form):
     )
 
 
+class NoteForm(ReasonForm):
+    reason = forms.CharField(
+        label=_lazy("Note"),
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+        help_text=_lazy("For example: “The app showed lists in a new place from 3 March on.”"),
+    )
+
+
 class TrafficSplitForm(ReasonForm):
     field_order: Iterable[str] | None = ("split", "reason")
 

@@ -1,6 +1,7 @@
 """Content of an experiment's page."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -10,6 +11,13 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as _n
 
+from recommender.dashboard.experiment_groups import (
+    MAX_LISTENERS,
+    ArmEngagement,
+    ListenerGroup,
+    compare_groups,
+    measure_arms,
+)
 from recommender.dashboard.formatting import (
     format_count,
     format_decimal,
@@ -41,7 +49,7 @@ from recommender.engine.experiments.sequential import (
 )
 from recommender.experiments import seals, statistics
 from recommender.experiments.power_analysis import describe_power
-from recommender.models import Decision, Experiment, ExperimentSeal, ServedList
+from recommender.models import Decision, Experiment, ExperimentNote, ExperimentSeal, ServedList
 
 ExperimentKind = Experiment.Kind
 ExperimentStatus = Experiment.Status
@@ -89,6 +97,8 @@ class ExperimentReport:
     title: str
     headline: str  # the experiment's state in a sentence; `title` says it in a few words
     plain_numbers: list[str]  # the difference between the two models, each with its interval
+    groups: list[ListenerGroup]  # rounds of new, old, heavy and light listeners
+    notes: list[ExperimentNote]  # of staff, oldest first
     sides: tuple[str, str]  # names of the tested model and of the model that it is compared with
     checked_at: datetime | None  # when the evidence was counted; None: just now
     evidence_plot: Plot | None  # one point per daily check; None before the first check
@@ -114,7 +124,10 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
     decisions = list(Decision.objects.filter(experiment=experiment).order_by("-at")[:MAX_DAYS])[::-1]
     last = decisions[-1] if decisions else None
     evidence = _latest_evidence(experiment, last, now)
-    days = _rounds_by_day(experiment)
+    seal = ExperimentSeal.objects.filter(experiment=experiment).first()
+    days = _rounds_by_day(experiment, seal)
+    split = sum(rail.challengers + rail.champions for rail in evidence.guardrails)
+    arms = measure_arms(experiment, now) if 0 < split <= MAX_LISTENERS else {}
     tested, other = SIDE_NAMES.get(ExperimentKind(experiment.kind), DEFAULT_SIDE_NAMES)
     sides = _(tested), _(other)
     has_power = experiment.status != ExperimentStatus.ENDED and experiment.kind != ExperimentKind.HOLDBACK
@@ -122,7 +135,9 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
     return ExperimentReport(
         title=_title(experiment),
         headline=_headline(experiment, last),
-        plain_numbers=_plain_numbers(sides, last, evidence),
+        plain_numbers=_plain_numbers(sides, last, evidence, days, arms),
+        groups=compare_groups(experiment, evidence),
+        notes=list(experiment.notes.all()),
         sides=sides,
         checked_at=last.at if last else None,
         evidence_plot=_evidence_plot(experiment.kind, decisions, evidence) if decisions else None,
@@ -130,7 +145,7 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
         rounds_plot=_rounds_plot(days, sides) if days else None,
         allocation_checks=_allocation_rows(evidence),
         days=days,
-        arms=_lists_by_arm(experiment),
+        arms=_lists_by_arm(experiment, seal),
         guardrails=[_describe_guardrail(rail) for rail in evidence.guardrails],
         gates=experiment.gates.get("gates", []),
         power=describe_power(experiment, now, played) if has_power else "",
@@ -176,7 +191,13 @@ def _headline(experiment: Experiment, last: Decision | None) -> str:
     return format_html("{} {} {}", reason, _("Last check:"), latest) if last else reason
 
 
-def _plain_numbers(sides: tuple[str, str], last: Decision | None, evidence: ExperimentEvidence) -> list[str]:
+def _plain_numbers(
+    sides: tuple[str, str],
+    last: Decision | None,
+    evidence: ExperimentEvidence,
+    days: list[dict[str, Any]],
+    arms: Mapping[str, ArmEngagement],
+) -> list[str]:
     found = []
     rounds = evidence.wins + evidence.losses
     if last is not None and rounds:
@@ -189,17 +210,42 @@ def _plain_numbers(sides: tuple[str, str], last: Decision | None, evidence: Expe
             share=share, low=low, high=high,
         )  # fmt: skip
         found.append(text[:1].upper() + text[1:])
-    found += [
-        _(
+    closed = sum(day["closed"] for day in days)
+    if closed:
+        won, lost = (sum(day[name] for day in days) / closed for name in ("won", "lost"))
+        found.append(
+            _("Rounds won per mixed list: {tested} {won}, {other} {lost} ({lists} closed lists).").format(
+                tested=sides[0], won=format_decimal(won, 2), other=sides[1], lost=format_decimal(lost, 2),
+                lists=format_count(closed),
+            )
+        )  # fmt: skip
+    return [*found, *(_describe_split(rail, sides, arms) for rail in evidence.guardrails)]
+
+
+def _describe_split(
+    rail: GuardrailDifference, sides: tuple[str, str], arms: Mapping[str, ArmEngagement]
+) -> str:
+    """The means of the two arms with their difference; without means, the difference alone."""
+    numbers = {
+        "measure": _(rail.name), "tested": sides[0], "other": sides[1], "low": format_bound(rail.low),
+        "difference": format_signed(rail.difference, 2), "high": format_bound(rail.high),
+    }  # fmt: skip
+    tested, other = (arms.get(arm) for arm in (ServedList.Arm.CHALLENGER, ServedList.Arm.CHAMPION))
+    if tested is None or other is None:
+        return _(
             "{measure}, for listeners in the A/B split: {tested} {difference} compared with {other} "
             "(95 % {low} to {high})."
-        ).format(
-            measure=_(rail.name), tested=sides[0], difference=format_signed(rail.difference, 2),
-            other=sides[1], low=format_bound(rail.low), high=format_bound(rail.high),
-        )
-        for rail in evidence.guardrails
-    ]  # fmt: skip
-    return found
+        ).format(**numbers)
+    return _(
+        "{measure}, for listeners in the A/B split: {tested} {tested_mean}, {other} {other_mean}, adjusted "
+        "difference {difference} (95 % {low} to {high}); listeners: {tested_listeners} and {other_listeners}."
+    ).format(
+        **numbers,
+        tested_mean=format_decimal(tested.songs, 2),
+        tested_listeners=format_count(tested.listeners),
+        other_mean=format_decimal(other.songs, 2),
+        other_listeners=format_count(other.listeners),
+    )
 
 
 def _decision_metric(kind: str, rules: DecisionRules, unproven: int = 0) -> DecisionMetric:
@@ -435,10 +481,9 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
     )
 
 
-def _rounds_by_day(experiment: Experiment) -> list[dict[str, Any]]:
+def _rounds_by_day(experiment: Experiment, seal: ExperimentSeal | None) -> list[dict[str, Any]]:
     """Counts of rounds by day, oldest first; `won` counts the challenger's, in a holdback the champion's."""
     ours, others = ("losses", "wins") if experiment.kind == ExperimentKind.HOLDBACK else ("wins", "losses")
-    seal = ExperimentSeal.objects.filter(experiment=experiment).first()
     counted = seals.count_days(experiment) if seal is None else seals.sealed_days(seal)
     return [{**day, "won": day[ours], "lost": day[others]} for day in counted[-MAX_DAYS:]]
 
@@ -472,7 +517,6 @@ def _describe_guardrail(rail: GuardrailDifference) -> str:
     )  # fmt: skip
 
 
-def _lists_by_arm(experiment: Experiment) -> list[dict[str, Any]]:
-    seal = ExperimentSeal.objects.filter(experiment=experiment).first()
+def _lists_by_arm(experiment: Experiment, seal: ExperimentSeal | None) -> list[dict[str, Any]]:
     found = seals.count_arms(experiment) if seal is None else seals.sealed_arms(seal)
     return [{**row, "arm": _(str(ServedList.Arm(row["arm"]).label))} for row in found]

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db import transaction
+
+from ingestion.audit import Action, record_audit
 from recommender.engine.artifact import ArtifactError
 from recommender.engine.experiments.evidence import DecisionOutcome, ExperimentVerdict
 from recommender.experiments import (
@@ -15,7 +18,7 @@ from recommender.experiments import (
     statistics,
 )
 from recommender.experiments.eligibility import AUTOMATIC_ACTOR, was_champion_replaced, why_obsolete
-from recommender.models import Decision, Experiment, ModelVersion, Promotion, ServedList
+from recommender.models import Decision, Experiment, ExperimentNote, ModelVersion, Promotion, ServedList
 from recommender.registry import registry
 from recommender.registry.registry import Verify
 
@@ -178,6 +181,13 @@ def judge_experiments(now: datetime, verify: Verify) -> list[JudgedExperiment]:
     renew_holdback(now)
     start_next_experiment(now)
     return judged
+
+
+def add_note(experiment: Experiment, text: str, *, by: str, now: datetime) -> ExperimentNote:
+    """Store a person's remark on the experiment, ended or not, and record it in the audit trail."""
+    with transaction.atomic():
+        record_audit(Action.NOTE_ADDED, by, f"experiment {experiment.pk}")
+        return experiment.notes.create(text=text, by=by, at=now)
 
 
 def stop_experiment(experiment: Experiment, *, reason: str, by: str, now: datetime) -> None:

@@ -5,6 +5,7 @@ from recommender.models.charts import Chart
 from recommender.models.experiments import (
     Decision,
     Experiment,
+    ExperimentNote,
     ExperimentSeal,
     Exposure,
     ScoredList,
@@ -33,6 +34,7 @@ __all__ = [
     "EngagedList",
     "EngagementDay",
     "Experiment",
+    "ExperimentNote",
     "ExperimentSeal",
     "Exposure",
     "Feedback",

@@ -125,6 +125,21 @@ class TrafficSplit(models.Model):
         return f"{self.share:.0%} of the listeners from {self.at:%Y-%m-%d} on"
 
 
+class ExperimentNote(models.Model):
+    """A remark of a person on an experiment; kept as long as the experiment."""
+
+    experiment = models.ForeignKey(Experiment, models.CASCADE, related_name="notes")
+    text = models.TextField()
+    by = models.CharField(max_length=150)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+
+    def __str__(self) -> str:
+        return f"note of {self.by} on experiment {self.experiment_id}"
+
+
 class Exposure(models.Model):
     """The time at which an arm first served a listener in the A/B split."""
 

@@ -11,16 +11,21 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
+from ingestion.models import AuditEntry, Listener
 from recommender.dashboard.experiment_report import ExperimentReport, build_report
 from recommender.experiments import lifecycle
 from recommender.experiments.interleaving_scores import open_scored_list
 from recommender.models import (
     Decision,
     DriftReport,
+    EngagedList,
     EngagementDay,
     Experiment,
+    ExperimentNote,
+    Exposure,
     Promotion,
     ScoredList,
+    ServedList,
     SongEvidence,
 )
 from recommender.registry import registry
@@ -30,6 +35,7 @@ from tests.support.builders.experiments import (
     make_listeners_and_songs,
     make_version,
 )
+from tests.support.builders.roles import find_role
 
 pytestmark = pytest.mark.django_db
 TEAMS = [False, True] * 2
@@ -93,6 +99,65 @@ def test_an_experiments_page_shows_the_numbers_of_the_last_check(staff: Client, 
     assert "12 rounds won, 6 lost" in text
     plain = "The challenger won 12 of 18 rounds against the champion: 66.7\u202f% (95 % "
     assert f"<li>{plain}" in text
+
+
+def test_groups_of_listeners_and_the_arms_of_the_split_have_plain_numbers(
+    staff: Client, running: Experiment
+) -> None:
+    started = running.started_at
+    assert started is not None
+    for listener, days in ((1, 27), (2, 29)):
+        Listener.objects.filter(pk=listener).update(created_at=started - timedelta(days=days))
+    ScoredList.objects.filter(listener=2).update(wins=1, losses=2)
+    for listener, arm, engaged in ((1, "challenger", 3), (2, "champion", 1)):
+        at = timezone.now() - timedelta(hours=1)
+        Exposure.objects.create(experiment=running, listener_id=listener, arm=arm, first_at=at)
+        served = ServedList.objects.filter(listener=listener).latest("pk")
+        EngagedList.objects.create(
+            served_list=served, listener_id=listener, version=running.champion, at=at, songs=4,
+            engaged=engaged,
+        )  # fmt: skip
+    rail = {"name": "Engaged songs a list", "difference": 1.9, "low": 0.4, "high": 3.4, "challengers": 1,
+            "champions": 1}  # fmt: skip
+
+    report = checked(running, "change", guardrails=[rail], heavy=[6, 3], light=[0, 0])
+
+    assert [(group.rounds, group.share) for group in report.groups] == [
+        ("9", "66.7\u202f%"), ("9", "66.7\u202f%"), ("9", "33.3\u202f%"),
+    ]  # fmt: skip
+    assert [group.name.split()[0] for group in report.groups] == ["Heavy:", "New:", "Old:"]
+    assert report.plain_numbers[1] == (
+        "Rounds won per mixed list: the challenger 1.50, the champion 1.50 (6 closed lists)."
+    )
+    assert report.plain_numbers[2] == (
+        "Engaged songs a list, for listeners in the A/B split: the challenger 3.00, the champion 1.00, "
+        "adjusted difference +1.90 (95 % +0.40 to +3.40); listeners: 1 and 1."
+    )
+    assert "Won by the challenger" in page(staff, "experiment_change", running.pk)
+
+
+def test_staff_add_notes_to_an_experiment_even_after_its_end(staff: Client, running: Experiment) -> None:
+    lifecycle.stop_experiment(running, reason="Enough.", by="test", now=timezone.now())
+    url = reverse("admin:recommender_experiment_add_note", args=[running.pk])
+
+    assert not ExperimentNote.objects.exists()
+    answer = staff.post(url, {"reason": "Holidays from day 2 on <b>."}, follow=True)
+
+    assert "Holidays from day 2 on &lt;b&gt;." in answer.content.decode()
+    assert ExperimentNote.objects.get().by == "ada"
+    entry = AuditEntry.objects.get(action="note_added")
+    assert (entry.actor, entry.target) == ("ada", f"experiment {running.pk}")
+
+
+def test_a_note_needs_the_permission_to_decide_experiments(running: Experiment) -> None:
+    viewer = User.objects.create_user("eve", is_staff=True)
+    viewer.groups.add(find_role("viewer"))
+    client = Client()
+    client.force_login(viewer)
+    url = reverse("admin:recommender_experiment_add_note", args=[running.pk])
+
+    assert client.post(url, {"reason": "x"}).status_code == 403
+    assert not ExperimentNote.objects.exists()
 
 
 def test_of_more_checks_than_a_chart_shows_the_last_one_is_the_headline(
