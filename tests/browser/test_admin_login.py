@@ -1,4 +1,4 @@
-"""The admin as a person sees it."""
+"""The admin in a browser: login and first pages."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""The twin answers as the real source did: byte for byte where pages were recorded, else by the same rules.
+"""The demo source responds as the real one: byte for byte for recorded pages, else by the same rules.
 
-`pages/` holds the first and the last page of each resource of one reading of the real API.
+`pages/` holds the first and the last page of each resource from one reading of the real API.
 """
 
 import json

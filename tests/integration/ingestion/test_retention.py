@@ -1,4 +1,4 @@
-"""What was kept long enough is forgotten; what is open, and the newest success, never."""
+"""Old rows are deleted, but never open incidents and rejections, nor the newest successful run."""
 
 from datetime import timedelta
 from typing import Any

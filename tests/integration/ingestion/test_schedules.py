@@ -1,4 +1,4 @@
-"""When a run is due: slots, both daylight-saving days, catching up, and who decides the time."""
+"""When a run is due: slots, both daylight-saving changes, missed slots, and edits of the schedule."""
 
 import logging
 from datetime import UTC, datetime, time, timedelta

@@ -1,4 +1,4 @@
-"""Slack is down, or the mail server is: the other one tells of it, and nothing is lost."""
+"""Slack or the mail server is down: the other channel reports it, and no message is lost."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Both days on which the clocks change, lived with the schedule, the watchdog and those who are told."""
+"""Both daylight-saving changes, simulated with the schedule, the watchdog and the channels."""
 
 import sys
 

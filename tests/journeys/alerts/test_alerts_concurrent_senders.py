@@ -1,4 +1,4 @@
-"""Several senders at once, as real processes, and one that is killed: each message reaches people once."""
+"""Several sending processes at once, one of which is killed: each message arrives once."""
 
 import subprocess
 import sys

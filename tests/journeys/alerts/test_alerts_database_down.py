@@ -1,4 +1,4 @@
-"""The database is away: told without it, once, and over when it is back."""
+"""The database is unavailable: one alert is sent without it, and one when it is back."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What people hear when runs go wrong, and when that is over: by e-mail, and by what stands for Slack.
+"""Alerts by e-mail and Slack about failed runs, and about their end.
 
 The README's table "When something goes wrong" names these tests.
 """

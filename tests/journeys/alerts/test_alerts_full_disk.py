@@ -1,4 +1,4 @@
-"""A disk that is full: the run fails and says so, the watchdog warns before; on a small disk made for it."""
+"""A full disk: the run fails with the reason, and the watchdog warns before; on a small disk."""
 
 import json
 import shutil

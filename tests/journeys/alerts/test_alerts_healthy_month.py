@@ -1,4 +1,4 @@
-"""A month of healthy days raises no alarm, and the first bad day does: the real pipeline on the twin."""
+"""A month of healthy days raises no alarm, and the first bad day raises one: real runs of the demo source."""
 
 import json
 import re

@@ -1,6 +1,6 @@
-"""What an operator is told when a run, Beat or a worker is killed: real processes.
+"""Alerts about a killed run, Beat or worker, with real processes.
 
-On both databases where several processes meet in them.
+On both databases if several processes share them.
 """
 
 import json

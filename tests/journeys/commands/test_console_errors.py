@@ -1,4 +1,4 @@
-"""What is at fault and is not the program is told in a sentence, by whichever command meets it."""
+"""Errors of settings, the database or the terminal are one sentence in every command."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The demo: everything starts, is there to look at, and stops."""
+"""The demo: everything starts, can be opened, and stops."""
 
 import json
 import re

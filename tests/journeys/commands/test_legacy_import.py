@@ -1,4 +1,4 @@
-"""A database of the original project is imported, and its doubled rows are repaired."""
+"""A database of the original project is imported, and its duplicate rows are repaired."""
 
 import sys
 from pathlib import Path

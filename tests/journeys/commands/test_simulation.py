@@ -1,4 +1,4 @@
-"""`simulate`: two weeks of a small world with planted events, in a process of its own."""
+"""`simulate`: two weeks of a small world with planted events, in a separate process."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The source starts anew with other songs under the known ids, and a person accepts that."""
+"""The source restarts with other songs under the known ids, and a person accepts the new catalogue."""
 
 import json
 

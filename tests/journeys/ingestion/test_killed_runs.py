@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what is committed is whole, and the next run finishes the work."""
+"""SIGKILL at any moment: committed rows are complete, and the next run imports the rest."""
 
 import json
 import random

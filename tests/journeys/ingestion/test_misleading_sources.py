@@ -1,6 +1,6 @@
-"""Sources whose data misleads, against the commands a person runs.
+"""Sources with misleading data, imported with the commands that people run.
 
-On both databases where these store or look up in different ways.
+On both databases if these store or query in different ways.
 """
 
 import json

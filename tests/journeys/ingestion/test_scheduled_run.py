@@ -1,4 +1,4 @@
-"""A real Celery worker and Beat see a scheduled run happen: over Valkey and PostgreSQL, and with neither."""
+"""A real Celery worker and Beat start a scheduled run: with Valkey and PostgreSQL, and without both."""
 
 import json
 import sys

@@ -1,6 +1,6 @@
-"""Every fault that a source can have, against the commands a person runs.
+"""Every fault of a source, imported with the commands that people run.
 
-On both databases where rows are written twice or in an unusual order; what a fault does to a run does not
+On both databases if rows are written twice or in an unusual order; otherwise the effect of a fault does not
 depend on the database.
 """
 

@@ -1,4 +1,4 @@
-"""Sources whose answers mislead or stay away, against the command a person runs."""
+"""Sources that mislead or do not answer, imported with the commands that people run."""
 
 import json
 from typing import Any

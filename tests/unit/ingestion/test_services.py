@@ -1,4 +1,4 @@
-"""Which proxy leads to the source."""
+"""Which proxy is used for the source."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Wrong addresses of those who are told: said when a command starts, and never shown."""
+"""Invalid alert addresses are reported when a command starts, without showing them."""
 
 import pytest
 from django.core import checks

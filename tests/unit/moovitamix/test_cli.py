@@ -1,4 +1,4 @@
-"""The console scripts' explanations. What they run is tested from an installed wheel."""
+"""The output of the console scripts; what they run is tested from an installed wheel."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Variables of the environment and of .env: what they become, and what is said when they can't be read."""
+"""Environment variables and .env: their values, and the errors if they are invalid."""
 
 import re
 import sqlite3

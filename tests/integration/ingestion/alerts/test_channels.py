@@ -1,4 +1,4 @@
-"""What reaches people: a real mail server, and a real endpoint for Slack and all others."""
+"""Channels: messages arrive at a real mail server and at a real endpoint for Slack and other services."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""What a machine remembers of a database that is away, whatever happens to the file or the process."""
+"""The incident of an unavailable database survives in its file, whatever happens to file or process."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field

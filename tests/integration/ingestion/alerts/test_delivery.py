@@ -1,4 +1,4 @@
-"""Each message goes out once by each channel, whatever fails meanwhile."""
+"""Delivery: each message is sent once by each channel, even if attempts or processes fail."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""One trouble is one incident, whoever sees it how often."""
+"""Incidents: one problem is one incident, however often and by whichever check it is reported."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

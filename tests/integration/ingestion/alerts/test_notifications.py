@@ -1,4 +1,4 @@
-"""Who is told when: once when it opens, now and then while it lasts, once when it is over."""
+"""Notifications: one if an incident opens, reminders while it lasts, and one when it is resolved."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Songs, users, listening history, runs and the status through the API."""
+"""The API serves songs, users, listening history, runs and the status."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

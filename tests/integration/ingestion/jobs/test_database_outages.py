@@ -1,4 +1,4 @@
-"""A run outlives a locked database: its heartbeats and its writes wait."""
+"""A run survives a locked database: its heartbeats and writes are retried."""
 
 import psycopg
 import pytest

@@ -1,4 +1,4 @@
-"""Signs of life, and whose turn a round is."""
+"""Heartbeats, and which process does a periodic check."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""One round: every check, each on its own, then the messages; once a minute, whoever comes."""
+"""The watchdog: each check runs even if others fail, then alerts are sent; once a minute."""
 
 from datetime import UTC, datetime, time, timedelta
 from threading import Event

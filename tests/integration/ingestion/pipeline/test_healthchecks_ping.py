@@ -1,4 +1,4 @@
-"""A monitoring that waits for signs of life hears each run's start and end, over real HTTP."""
+"""A service such as healthchecks.io receives a ping at each run's start and end, over real HTTP."""
 
 import logging
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One run after another against a source that changes: what is written, what is not, and what is said."""
+"""Successive runs against a changing source: what is written, what is not, and what is reported."""
 
 import logging
 from typing import Any

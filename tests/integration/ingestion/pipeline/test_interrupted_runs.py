@@ -1,4 +1,4 @@
-"""However a run ends early, its row says so."""
+"""However a run ends early, its row has the status and the reason."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rows that mean the same in another form, and rows whose form or time says that something is wrong."""
+"""Rows in other forms: renamed fields, other formats and units, future times, and empty lists."""
 
 from collections.abc import Callable
 from datetime import timedelta

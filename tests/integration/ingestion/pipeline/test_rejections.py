@@ -1,4 +1,4 @@
-"""Refused rows are kept with the reason, once, and taken in when the reason is gone."""
+"""Rejected rows are stored once with the reason, and imported once they are valid."""
 
 import json
 from datetime import UTC

@@ -1,4 +1,4 @@
-"""The lock, the lease and what a dead run leaves behind."""
+"""Starting and ending a run: the lock, and what a killed run leaves behind."""
 
 import os
 from datetime import timedelta

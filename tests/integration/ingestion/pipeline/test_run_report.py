@@ -1,4 +1,4 @@
-"""What a run says of itself: where its time went, how late the data came, what changed."""
+"""A run's report: stage durations, latency of the rows, and a sample of the changes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Errors of the API: one shape, whoever raises them, and never a stack."""
+"""API errors: one format, whatever raised them, and never a traceback."""
 
 import json
 from pathlib import Path

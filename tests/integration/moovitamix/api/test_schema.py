@@ -1,4 +1,4 @@
-"""The API's documentation: whole, valid, true, and without a network."""
+"""The API's documentation is complete, valid and correct, and needs no network."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What background tasks took is kept, without harming them."""
+"""The cost of Celery tasks is stored, and storing it never makes a task fail."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`/metrics` says what the tables hold at that moment, to those who may know it, in few queries."""
+"""`/metrics` shows the current rows, only to permitted callers, in few queries."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta

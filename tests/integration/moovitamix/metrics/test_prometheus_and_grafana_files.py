@@ -1,4 +1,4 @@
-"""The files for Prometheus and Grafana ask for nothing that a scrape does not give, and leave nothing out."""
+"""The Prometheus and Grafana files use only metrics that a scrape returns, and use all of them."""
 
 import json
 import re

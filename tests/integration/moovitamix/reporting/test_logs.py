@@ -1,4 +1,4 @@
-"""Processes of every kind log in the form that was asked for, with their work's name and nobody's data."""
+"""Every kind of process logs in the configured format, with its context and without personal data."""
 
 import json
 import logging

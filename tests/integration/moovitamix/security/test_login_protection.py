@@ -1,4 +1,4 @@
-"""Logins: who guesses is locked out and reported, and a working day ends the session."""
+"""Logins: password guessing is locked out and reported, and sessions end after a working day."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The simulation's judge: planted events, and what happened without a planted cause."""
+"""The simulation's report: reactions to injected events, and findings without a cause."""
 
 from datetime import datetime, timedelta
 

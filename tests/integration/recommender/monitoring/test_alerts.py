@@ -1,4 +1,4 @@
-"""Engagement, cohesion and the feed, watched: an incident while they are not well, none while they are."""
+"""Incidents about engagement, cohesion and the feed: opened by a problem, resolved when it ends."""
 
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""New songs against those that the champion learnt from."""
+"""Drift of new songs: last week's songs compared with the champion's training data."""
 
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Old models, models that can't be served and failed trainings are told of, where somebody expects better."""
+"""Incidents about old models, models that can't be served, and failed trainings."""
 
 import shutil
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The week that is over against the weeks before: what is found, what is named, what is an alarm."""
+"""Drift of listening: the last week compared with the weeks before, its causes and its alarms."""
 
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Whom a reason names for songs that share no genre with what the listener plays."""
+"""Which artists a reason names for songs that share no genre with what the listener plays."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Small catalogues and listeners who have heard everything: limits are relaxed step by step, and said."""
+"""Small catalogues and listeners who have heard everything: limits are relaxed in steps and reported."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`retrain --full`: how many clusters there are is chosen by what was played afterwards, or by hand."""
+"""`retrain --full`: later plays choose the number of clusters, or a person does."""
 
 import shutil
 from collections.abc import Iterator

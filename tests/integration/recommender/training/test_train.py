@@ -1,4 +1,4 @@
-"""A training from the tables to a champion: what is learnt, stored, refused, and what a crash leaves."""
+"""A training from the tables to a champion: what is fitted, stored and refused, and what a crash leaves."""
 
 import json
 import time

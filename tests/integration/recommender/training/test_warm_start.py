@@ -1,4 +1,4 @@
-"""A week later: a refresh carries the champion's groups on, a full training begins afresh."""
+"""A week later: a refresh continues the champion's clusters, a full training finds new ones."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rows by formula keep the contract."""
+"""Computed rows follow the source's contract."""
 
 from ingestion.demo.bulk import BulkSource
 from ingestion.demo.source import RESOURCES, Table, row_key

@@ -1,4 +1,4 @@
-"""Scenarios as they are read, and a world to which they happen."""
+"""Scenario files are parsed, and their events change the demo source."""
 
 import json
 from datetime import date, timedelta

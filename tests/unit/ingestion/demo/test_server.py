@@ -1,4 +1,4 @@
-"""The server by itself: connections, tokens, its end."""
+"""The demo server: connections, tokens, and how it stops."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""What is usual, against figures that were worked out by hand or by scipy."""
+"""Expected ranges, compared with values computed by hand or by scipy."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Sessions that leave at the far end of a moving window expired; others were taken back."""
+"""Sessions that leave at the old end of a moving window expired; others were deleted."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta

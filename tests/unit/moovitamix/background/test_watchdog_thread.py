@@ -1,4 +1,4 @@
-"""The watchdog's thread in a web process goes on whatever happens."""
+"""The watchdog thread of a web process continues after any error."""
 
 import logging
 from datetime import datetime

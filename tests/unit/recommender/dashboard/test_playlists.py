@@ -1,4 +1,4 @@
-"""Playlist files, held against what players read."""
+"""Playlist files, compared with what players read."""
 
 import json
 from datetime import UTC, datetime

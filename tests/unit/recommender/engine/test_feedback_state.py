@@ -1,4 +1,4 @@
-"""Which feedback events count: the last word, the share of a song, and plays that are reported twice."""
+"""Which feedback events count: the latest opinion, long enough listens, and plays reported twice."""
 
 import numpy as np
 import pytest

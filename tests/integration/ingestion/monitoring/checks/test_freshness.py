@@ -1,4 +1,4 @@
-"""Old data is told of where somebody expects it to be young."""
+"""Stale data opens an incident if runs are scheduled or regular."""
 
 from datetime import UTC, datetime, time, timedelta
 from typing import Any

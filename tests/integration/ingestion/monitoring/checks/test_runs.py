@@ -1,4 +1,4 @@
-"""A run that is due starts, and one that started comes to an end; else somebody is told, once."""
+"""A run that did not start, or does not end, opens one incident."""
 
 import socket
 from datetime import UTC, datetime, time, timedelta

@@ -1,4 +1,4 @@
-"""Rows that are wrong, move or lie, over real HTTP."""
+"""Row faults over real HTTP: wrong values, shifted rows and wrong totals."""
 
 from collections.abc import Callable
 from functools import cache

@@ -1,4 +1,4 @@
-"""Every fault is visible over real HTTP, strikes when it should, and no oftener."""
+"""Response faults over real HTTP: each one happens when its rule says, and not more often."""
 
 import http.client
 import re

@@ -1,4 +1,4 @@
-"""The world is believable, the same everywhere, and goes on day by day."""
+"""The synthetic world is plausible, reproducible, and advances day by day."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Readable cluster names, from what is over-represented."""
+"""Cluster names, from features that are more frequent in the cluster than in the catalogue."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sequential tests: their values, and their error rates under daily looks."""
+"""Sequential tests: their values, and their error rates if the data is checked daily."""
 
 import math
 

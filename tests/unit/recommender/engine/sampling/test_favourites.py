@@ -1,4 +1,4 @@
-"""Favourites: plays fade as in measured listening, skips count against a song, and tired songs wait."""
+"""Favourites: old plays weigh less, skips subtract, and songs of the last days rank lower."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Songs that were shown and left alone recede from the next lists and come back later."""
+"""Songs that were shown and ignored are less likely in the next lists, and come back later."""
 
 import numpy as np
 import pytest
