@@ -366,19 +366,13 @@ def model_warnings(versions: VersionHistory) -> list[str]:
     champion, found = versions.champion, []
     if champion is not None:
         for name, pair in (champion.metrics.get("against_baselines") or {}).items():
-            if pair["low"] <= 0:
-                text = (
-                    _("{version} was worse than {baseline} on the week before it was trained: {numbers}.")
-                    if pair["high"] < 0
-                    else _(
-                        "{version} was not clearly better than {baseline} on the week before it was trained: "
-                        "{numbers}."
-                    )
-                )
+            # The summary says how it compares, also if it is not clearly better.
+            if pair["high"] < 0:
                 numbers = _("NDCG@20 {difference} ({low} to {high}, {n} listeners)").format(
                     difference=format_signed(pair["difference"], 4), low=format_signed(pair["low"], 4),
                     high=format_signed(pair["high"], 4), n=format_count(pair["listeners"]),
                 )  # fmt: skip
+                text = _("{version} was worse than {baseline} on the week before it was trained: {numbers}.")
                 found.append(
                     text.format(version=champion.label, baseline=_(BASELINE_NAMES[name]), numbers=numbers)
                 )
