@@ -130,7 +130,7 @@ def _decide_change(evidence: ExperimentEvidence, rules: DecisionRules) -> Outcom
     ln_e = log_e_value_of_difference(evidence.wins, evidence.losses)
     score = (
         f"{evidence.wins} rounds won, {evidence.losses} lost, {_e_value_text(ln_e, rules)}; "
-        f"{evidence.winners} listeners prefer it, {evidence.losers} do not"
+        f"{evidence.winners} listeners prefer it, {evidence.losers} do not{_preference_text(evidence, rules)}"
     )
     is_decisive = ln_e >= math.log(rules.better)
     if is_decisive and evidence.losses > evidence.wins:
@@ -190,6 +190,13 @@ def _wins_without_extremes(evidence: ExperimentEvidence, rules: DecisionRules) -
     """Whether the challenger wins without the listeners at both ends, so that bots and fans don't decide."""
     wins, losses = evidence.trimmed_wins, evidence.trimmed_losses
     return wins > losses and log_e_value_of_difference(wins, losses) >= math.log(rules.better)
+
+
+def _preference_text(evidence: ExperimentEvidence, rules: DecisionRules) -> str:
+    if not rules.preference_z:
+        return ""
+    least = rules.least_preference(evidence.days, evidence.preference_error)
+    return f" (mean preference {evidence.preference:+.2f}, needed {least:+.2f})"
 
 
 def _is_preferred(evidence: ExperimentEvidence, rules: DecisionRules) -> bool:

@@ -91,6 +91,23 @@ def test_a_filled_page_has_charts_with_caption_formula_window_and_sample_and_the
     assert "50 listeners each" in text
 
 
+def test_only_a_champion_that_is_worse_than_a_baseline_is_a_warning(staff: Client) -> None:
+    worse = {"difference": -0.04, "low": -0.09, "high": -0.01, "listeners": 50}
+    pairs = {"popularity": {**worse, "high": 0.01}, "rp3beta": worse}
+    promote(
+        make_version(
+            "2026w44.1", metrics={"mix": {"ndcg": 0.2, "listeners": 50}, "against_baselines": pairs}
+        ),
+        "The first model.",
+    )
+
+    text = page(staff)
+
+    assert "<strong>2026w44.1 is worse than RP3beta, a simple baseline.</strong>" in text
+    assert "a simple baseline" not in text.replace("RP3beta, a simple baseline", "")
+    assert "On the week after its training data (50 listeners) it does not clearly beat popular songs" in text
+
+
 def test_a_withdrawn_champion_is_listed(staff: Client) -> None:
     promote(make_version("2026w44.1"), "The first model.")
     promote(make_version("2026w45.1"), "A try.")

@@ -142,6 +142,12 @@ def test_a_refresh_after_unproven_ones_keeps_the_rules_of_version_2_in_decisions
     assert apply_decision_rules(evidence, RULES_VERSION_2).outcome == DecisionOutcome.PROMOTE
 
 
+def test_a_change_that_waits_says_which_preference_it_needs() -> None:
+    reason = apply_decision_rules(change(days=40, preference=0.15)).reason
+
+    assert reason.endswith("35 listeners prefer it, 20 do not (mean preference +0.15, needed +0.20).")
+
+
 @pytest.mark.parametrize(
     ("evidence", "outcome"),
     [
