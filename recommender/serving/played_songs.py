@@ -9,6 +9,7 @@ from recommender.engine.data import Profiles
 from recommender.engine.song_identity import code_without_artist
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
+from recommender.serving.list_limits import first_per_group
 from recommender.serving.reasons import MAX_ARTISTS
 
 # Only the most played songs, because a reason should name what the listener plays a lot.
@@ -27,6 +28,7 @@ class PlayedSongs:
         order = np.lexsort((-profile.last_played_at[played], -profile.play_counts[played]))[:MAX_NAMED_SONGS]
         self._columns = columns[played[order]]
         self._model = model
+        self._have_artist: dict[int, bool] = {}
 
     def related_to(
         self, columns: NDArray[np.int32], is_familiar: NDArray[np.bool_], row: Profiles
@@ -63,18 +65,22 @@ class PlayedSongs:
         n_credits = np.diff(identity.artist_starts)[played]
         order = np.lexsort((-nearness, n_credits, group_of))
         named = played[order[np.unique(group_of[order], return_index=True)[1]]]
+        ranked = np.lexsort((-sums, groups >> 32))
+        ranked = ranked[first_per_group(groups[ranked] >> 32, MAX_ARTISTS)]
+        best = (song_ids[groups[ranked] >> 32], named[ranked], sums[ranked])
         found: dict[int, list[tuple[int, float]]] = {}
-        for group in np.lexsort((-sums, groups >> 32)).tolist():
-            song, total = int(song_ids[groups[group] >> 32]), float(sums[group])
+        for song, column, total in zip(*(one.tolist() for one in best), strict=True):
             artists = found.setdefault(song, [])
-            is_near = not artists or total >= SECOND_ARTIST * artists[0][1]
-            if is_near and len(artists) < MAX_ARTISTS and self._has_artist(int(named[group])):
-                artists.append((int(song_ids[named[group]]), total))
+            if self._has_artist(column) and (not artists or total >= SECOND_ARTIST * artists[0][1]):
+                artists.append((int(song_ids[column]), total))
         return {song: tuple(by for by, _ in artists) for song, artists in found.items() if artists}
 
     def _has_artist(self, column: int) -> bool:
-        codes = self._model.identity.artists_of(column)
-        return codes != [code_without_artist(int(self._model.song_ids[column]))]
+        if column not in self._have_artist:
+            codes = self._model.identity.artists_of(column)
+            without = [code_without_artist(int(self._model.song_ids[column]))]
+            self._have_artist[column] = codes != without
+        return self._have_artist[column]
 
     def in_clusters(self) -> dict[int, tuple[int, ...]]:
         """Map each cluster number to its most played songs, each by another lead artist."""

@@ -41,8 +41,9 @@ def find_nearest_plays(
     by_chance = listeners[near] * np.exp(-neighbourhood.idf[own])
     enough = common > MIN_COMMON_LISTENERS - 0.5  # a count, but for rounding
     enough &= common - by_chance >= MIN_EXCESS * np.sqrt(by_chance)
-    enough &= _share_genres(components, near, own)
-    return NearestPlays(near[enough], own[enough], (cosines * often)[enough])
+    pairs = NearestPlays(near[enough], own[enough], (cosines * often)[enough])
+    alike = _share_genres(components, pairs.songs, pairs.played)
+    return NearestPlays(pairs.songs[alike], pairs.played[alike], pairs.nearness[alike])
 
 
 def _share_genres(
