@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.item_similarity import KNN_SHRINK
 from recommender.engine.data import NearestPlays
@@ -16,15 +17,33 @@ MIN_COMMON_LISTENERS: Final = 3
 # How many more common listeners than by chance, in standard deviations of a Poisson distribution.
 MIN_EXCESS: Final = 3.0
 
+# A song of a genre with this share of the plays is not something different.
+MIN_GENRE_SHARE: Final = 0.05
+MAX_GENRE_SONGS: Final = 40  # the most played songs, one of which a song of their genre names
+
 
 def find_nearest_plays(
     components: MixComponents, weights: ProfileWeights, songs: NDArray[np.int32]
 ) -> NearestPlays:
-    """Played songs among the nearest 50 of each song by common listeners; often played ones are nearer.
+    """Played songs near each song; often played ones are nearer.
 
-    Only pairs with clearly more common listeners than by chance and, if both songs have genres, with a
-    common genre word.
+    They are among the song's nearest 50 by common listeners, with clearly more of them than by chance and, if
+    both have genres, with a common genre word. Songs without any get the most played songs of a genre that
+    they share with much of what the listener plays.
     """
+    by_listeners = _share_listeners(components, weights, songs)
+    others = np.setdiff1d(songs, by_listeners.songs).astype(np.int32)
+    by_genre = _share_much_played_genres(components, weights, others)
+    return NearestPlays(
+        np.concatenate([by_listeners.songs, by_genre.songs]),
+        np.concatenate([by_listeners.played, by_genre.played]),
+        np.concatenate([by_listeners.nearness, by_genre.nearness]),
+    )
+
+
+def _share_listeners(
+    components: MixComponents, weights: ProfileWeights, songs: NDArray[np.int32]
+) -> NearestPlays:
     played, neighbourhood = weights.plain.indices, components.neighbourhood
     if "knn" not in components.neighbours or neighbourhood is None:  # an artifact of an earlier release
         return NearestPlays(played[:0], played[:0], weights.weighted.data[:0])
@@ -44,6 +63,20 @@ def find_nearest_plays(
     pairs = NearestPlays(near[enough], own[enough], (cosines * often)[enough])
     alike = _share_genres(components, pairs.songs, pairs.played)
     return NearestPlays(pairs.songs[alike], pairs.played[alike], pairs.nearness[alike])
+
+
+def _share_much_played_genres(
+    components: MixComponents, weights: ProfileWeights, songs: NDArray[np.int32]
+) -> NearestPlays:
+    plays = weights.weighted.data
+    genres = components.genres[weights.plain.indices]
+    word_shares = (genres.T @ plays) / max(float(plays.sum()), 1e-12)
+    telling = np.where(word_shares >= MIN_GENRE_SHARE, components.genre_idf, 0).astype(np.float32)
+    best = np.sort(np.argsort(-plays, kind="stable")[:MAX_GENRE_SONGS])
+    shared = csr_array((components.genres[songs] * telling) @ genres[best].T)
+    shared.eliminate_zeros()
+    at, by = np.repeat(np.arange(len(songs)), np.diff(shared.indptr)), best[shared.indices]
+    return NearestPlays(songs[at], weights.plain.indices[by], shared.data * plays[by])
 
 
 def _share_genres(

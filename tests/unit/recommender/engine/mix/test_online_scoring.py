@@ -151,12 +151,20 @@ def test_the_best_are_in_order_and_ties_by_index(n: int) -> None:
     assert places == sorted(range(100), key=lambda place: (-scores[place], place))[:n]
 
 
-def test_songs_are_near_played_songs_by_common_listeners(training: TrainingSet, mix: MixModel) -> None:
+@pytest.fixture(scope="module")
+def without_genres(mix: MixModel) -> OnlineMixModel:
+    none = csr_array(mix.components.genres.shape, dtype=np.float32)
+    return OnlineMixModel(replace(mix, components=replace(mix.components, genres=none)))
+
+
+def test_songs_are_near_played_songs_by_common_listeners(
+    training: TrainingSet, without_genres: OnlineMixModel
+) -> None:
     profile = listener(training, 8)
     songs = np.setdiff1d(np.arange(SONGS), profile.plays.indices).astype(np.int32)
     listeners = (training.plays.toarray() > 0).astype(int)
 
-    near = OnlineMixModel(mix).nearest_plays(profile, songs)
+    near = without_genres.nearest_plays(profile, songs)
 
     common = (listeners[:, near.songs] * listeners[:, near.played]).sum(axis=0)
     assert len(near.songs) > 100
@@ -165,10 +173,28 @@ def test_songs_are_near_played_songs_by_common_listeners(training: TrainingSet, 
     assert set(near.played.tolist()) <= set(profile.plays.indices.tolist())
 
 
-def test_without_common_listeners_or_in_an_earlier_artifact_no_song_is_near(mix: MixModel) -> None:
+def test_songs_share_a_genre_that_the_listener_plays_a_lot(mix: MixModel) -> None:
+    plays = np.zeros((1, SONGS), dtype=np.float32)
+    plays[0, [4, 4 + STYLES, 5]] = [20, 30, 1]  # two songs of style 4, one of style 5
+    songs = np.array([4 + 9 * STYLES, 5 + 9 * STYLES], dtype=np.int32)
+    components = replace(mix.components, neighbours={}, genre_idf=mix.components.genre_idf.copy())
+    components.genre_idf[mix.words.index("style")] = 0  # a word of all songs
+    model = OnlineMixModel(replace(mix, components=components))
+
+    near = model.nearest_plays(Profiles(csr_array(plays)), songs)
+
+    pairs = set(zip(near.songs.tolist(), near.played.tolist(), strict=True))
+    assert pairs >= {(songs[0], 4), (songs[0], 4 + STYLES)}
+    assert all(song % STYLES == played % STYLES for song, played in pairs)
+
+
+def test_without_common_listeners_or_in_an_earlier_artifact_no_song_is_near(
+    without_genres: OnlineMixModel,
+) -> None:
+    mix = without_genres.mix
     old = replace(mix, components=replace(mix.components, neighbourhood=None))
     played = Profiles(csr_array(([np.float32(1)], ([0], [STYLES])), shape=(1, SONGS)))
     others = np.array([1, 2, 3], dtype=np.int32)  # of other styles
 
-    assert len(OnlineMixModel(mix).nearest_plays(played, others).songs) == 0
+    assert len(without_genres.nearest_plays(played, others).songs) == 0
     assert len(OnlineMixModel(old).nearest_plays(played, np.arange(60, dtype=np.int32)).songs) == 0
