@@ -38,7 +38,7 @@ def end_a_run() -> None:
 
 
 def late(newest: ListeningHistory) -> None:
-    """One that a page had missed: older than all that is known."""
+    """Add a session that is older than all stored ones, as if a page had missed it."""
     at = newest.created_at - timedelta(days=400)
     ListeningHistory.objects.create(user_id=LISTENER, items=newest.items[:1], created_at=at, updated_at=at)
 

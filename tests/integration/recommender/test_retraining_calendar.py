@@ -52,7 +52,7 @@ def at_work() -> Experiment:
 
 
 def sound(one: ModelVersion) -> None:
-    """Every artifact is as it was written."""
+    """Accept every artifact."""
 
 
 def serve(test: Experiment, at: datetime, listener: int = 1) -> ServedList:
@@ -66,7 +66,7 @@ def played(song: int, at: datetime, listener: int = 1) -> None:
 
 
 def counted() -> tuple[Any, ...]:
-    """All that the loop has counted, as far as it can change."""
+    """All counts of the daily review that could change."""
     return (
         list(ScoredList.objects.order_by("pk").values_list("day", "wins", "losses", "closed_at")),
         list(EngagedList.objects.order_by("pk").values_list("engaged", "listens", "final")),
@@ -103,7 +103,7 @@ class TestNoTraffic:
 class TestDeletedListener:
     @pytest.fixture
     def decided(self, at_work: Experiment) -> Decision:
-        """Two listeners are served and play; the test is judged."""
+        """Two listeners are served and play, and the experiment's evidence is evaluated."""
         for listener in (1, 2):
             served = serve(at_work, START, listener)
             played(11, START + HOUR, listener)
@@ -117,7 +117,7 @@ class TestDeletedListener:
         return Decision.objects.get()
 
     def delete(self, listener: int = 1) -> None:
-        """As who asks to be forgotten: the source's rows first, for nothing else would bring them back."""
+        """Delete a listener and their sessions, as on a request to be forgotten."""
         ListeningHistory.objects.filter(user=listener).delete()
         Listener.objects.get(pk=listener).delete()
 
@@ -246,7 +246,7 @@ class TestDayOfTwentyFiveHours:
     SATURDAY = datetime(2026, 10, 24, 20, tzinfo=UTC)
 
     def ran(self, name: str) -> list[str]:
-        """When Beat, which looks every five minutes, starts an entry until Monday noon; local times."""
+        """The local times at which Beat, checking every five minutes, starts an entry until Monday noon."""
         schedule = PeriodicTask.objects.get(task=f"recommender.tasks.{name}").schedule
         now, last, found = self.SATURDAY, self.SATURDAY - HOUR, []
         while now < self.SATURDAY + 40 * HOUR:

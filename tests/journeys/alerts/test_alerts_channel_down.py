@@ -27,7 +27,7 @@ for later in {minutes}:
 
 @pytest.fixture
 def project(postgres_project: Project) -> Project:
-    """On PostgreSQL; what is told of runs is tested on SQLite, and both at once in test_alerts."""
+    """On PostgreSQL; alerts about runs are tested on SQLite."""
     return postgres_project
 
 

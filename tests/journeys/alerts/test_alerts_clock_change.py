@@ -22,12 +22,12 @@ AUTUMN = (
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    """A small one: its runs matter, not their rows."""
+    """A small world, because only the runs matter here."""
     return World(songs=60, listeners=10, days=5)
 
 
 def live(project: Project, people: AlertRecipients, world: World, day: str, starts_at: int) -> list[str]:
-    """The runs of three nights; in the second nobody starts them before this hour."""
+    """The runs of three nights; in the second, no scheduler runs before this hour."""
     project.environment.update(people.settings())
     with DemoServer(world) as server:
         process = project.start(

@@ -62,13 +62,13 @@ def told(project: Project, mailbox: MailServer, slack: WebhookServer) -> None:
 
 
 def sender(project: Project, gate: WebhookServer, later: int = 0) -> "subprocess.Popen[str]":
-    """A process that sends what waits, `later` minutes from now, once the gate is open."""
+    """A process that sends the due messages of `later` minutes from now, once the gate is open."""
     code = SEND.format(gate=gate.url, later=later)
     return project.start(sys.executable, str(ROOT / "manage.py"), "shell", "--no-imports", "-c", code)
 
 
 def all_send(project: Project, processes: int, later: int = 0) -> None:
-    """Let as many processes send, from the same moment on."""
+    """Send from so many processes at the same moment."""
     together = threading.Barrier(processes)
     with WebhookServer("/gate") as gate:
         gate.before_answer = lambda _: together.wait(timeout=600)

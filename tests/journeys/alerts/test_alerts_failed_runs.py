@@ -41,7 +41,7 @@ run_watchdog(timezone.now() + timedelta(minutes={later}))
 
 
 class Changed:
-    """A source whose tables come as somebody wants them; its world stays as it is."""
+    """A source that serves only a share of the songs of a world, and can be held up."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -65,7 +65,7 @@ class Changed:
 
 @pytest.fixture
 def telling(sqlite_project: Project, people: AlertRecipients) -> Project:
-    """An installation that tells people; what is told of channels is tested on PostgreSQL."""
+    """An installation with both channels; failures of channels are tested on PostgreSQL."""
     sqlite_project.environment.update(people.settings())
     return sqlite_project
 

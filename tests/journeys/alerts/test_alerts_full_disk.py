@@ -18,14 +18,14 @@ MANAGE = f"{sys.executable} {ROOT / 'manage.py'}"
 
 
 def with_disk(folder: Path, size: str, then: str) -> list[str]:
-    """A shell command that runs where `folder` is a disk of this size, and nowhere else."""
+    """A shell command that sees `folder` as a disk of this size; other processes do not."""
     script = f"mount -t tmpfs -o size={size} tmpfs {folder} && {then}"
     return ["unshare", "--map-root-user", "--mount", "sh", "-c", script]
 
 
 @pytest.fixture
 def staging(tmp_path: Path) -> Path:
-    """A folder that may become a small disk."""
+    """A folder that `with_disk` can turn into a small disk."""
     folder = tmp_path / "small"
     folder.mkdir()
     if (

@@ -80,12 +80,12 @@ THREADS = "import moovitamix.wsgi, threading; print([one.name for one in threadi
 
 
 def later(project: Project, *parts: str) -> None:
-    """Ten minutes in which these parts gave no sign of life."""
+    """Let ten minutes pass without heartbeats of these components."""
     project.shell(TEN_MINUTES_PASS.format(parts=(*parts, "watchdog")))
 
 
 def found(project: Project, **variables: Any) -> tuple[int, list[str]]:
-    """The watchdog's exit code, and the keys of what is wrong."""
+    """The watchdog's exit code, and the keys of the open incidents."""
     done = project.manage("watchdog", "--json", check=False, **variables)
     facts = json.loads(done.stdout)
     assert facts["failed_checks"] == []

@@ -88,14 +88,14 @@ class Fleet:
                 return worker
 
     def kill(self, web: str, worker: Process) -> None:
-        """As a machine that loses its power: with all their processes."""
+        """Kill all their processes, as a power cut does."""
         for process in (self.webs.pop(web), worker):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self.workers.remove(worker)
 
     def stop(self) -> None:
-        """Each must end by itself when it is asked to."""
+        """Send SIGTERM to all, and require that each ends by itself."""
         processes = [*self.webs.values(), *self.workers]
         for process in processes:
             process.send_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ Told = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def told_by() -> dict[str, Told]:
-    """What was told on each database, asked once for all tests of this file."""
+    """The output on each database, computed once for all tests of this file."""
     return {}
 
 

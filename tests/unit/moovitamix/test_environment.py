@@ -226,7 +226,7 @@ def test_home_is_the_checkout_or_where_an_installed_command_runs(
 
 
 def write_dotenv(monkeypatch: pytest.MonkeyPatch, file: Path, text: str | bytes) -> None:
-    """What is read from it lasts until the end of the test."""
+    """Write a .env file, and remove its variables at the end of the test."""
     for name in ("ENV_FILE", "BASE_URL", "NAME"):
         # Set first, so that the end of the test takes away what .env brings.
         monkeypatch.setenv(name, "")

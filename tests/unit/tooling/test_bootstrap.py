@@ -306,7 +306,7 @@ def test_old_pythons_can_read_the_file_that_refuses_them() -> None:
 
 
 def run_with(checkout: Checkout, first: str) -> tuple[int, str, str]:
-    """Run `manage.py check` in a Python in which something is different."""
+    """Run `manage.py check` in a Python process after the code `first`."""
     file = str(checkout.folder / "manage.py")
     code = f"import runpy, sys; {first}; runpy.run_path({file!r}, run_name='__main__')"
     done = subprocess.run(

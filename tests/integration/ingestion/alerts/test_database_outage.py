@@ -17,7 +17,7 @@ DAY = timedelta(days=1)
 
 @dataclass
 class Ear:
-    """A channel that keeps what it is told, or breaks as it is told to."""
+    """A channel that stores the messages it is given, or raises its `error`."""
 
     name: str
     error: Exception | None = None

@@ -29,7 +29,7 @@ PAGES: MessageContent = {
 
 
 class Told:
-    """Both kinds of people: those with a mailbox and those with Slack."""
+    """The two recipients of alerts: a mailbox and Slack."""
 
     def __init__(self, mailbox: MailServer, slack: WebhookServer) -> None:
         self.mailbox = mailbox
@@ -54,7 +54,7 @@ def told() -> Iterator[Told]:
 
 
 class Scripted:
-    """A channel that does what it is told with each message, and remembers all."""
+    """A channel that raises its outcomes in turn, or accepts the message, and stores all subjects."""
 
     def __init__(self, name: str, *outcomes: Exception | None) -> None:
         self.name = name

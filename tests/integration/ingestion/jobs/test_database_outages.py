@@ -11,7 +11,7 @@ from tests.support.project import Project
 
 
 class LockedRuns(IngestionProgress):
-    """Somebody else holds the runs' table while the listeners are read."""
+    """Locks the table of runs from another connection while the listeners are read."""
 
     def __init__(self) -> None:
         self.waited = False

@@ -22,13 +22,13 @@ def open_keys() -> list[str]:
 
 
 def after(run: IngestionRun) -> Any:
-    """A moment at which a run is just over."""
+    """The time one second after the end of the run."""
     assert run.finished_at is not None
     return run.finished_at + timedelta(seconds=1)
 
 
 def make_past(days: int = 20, seconds: float = 60.0) -> list[IngestionRun]:
-    """Followed-up days, each with a thousand songs and some noise."""
+    """Reviewed daily runs, each with a thousand songs and some noise."""
     runs = []
     for day in range(days):
         run = make_finished_run(day, seconds=seconds + day % 3, followed_up_at=FIRST_DAY)
@@ -236,7 +236,7 @@ def test_a_run_soon_after_another_is_not_told_that_news_is_missing() -> None:
 
 @pytest.fixture
 def of_settings(serve: Any, settings: Any, tmp_path: Path) -> Any:
-    """Runs as every door starts them, told by e-mail."""
+    """Import as all entry points do, with the settings and with alerts by e-mail."""
     settings.SOURCE_ATTEMPTS = 1
     settings.STAGING_DIR = tmp_path
     settings.ALERT_EMAILS = ["ops@example.org"]

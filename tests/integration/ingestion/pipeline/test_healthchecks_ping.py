@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 @dataclass
 class Ears:
-    """What a monitoring heard: path and words."""
+    """The received pings: path and body."""
 
     url: str = ""
     heard: list[tuple[str, str]] = field(default_factory=list)
@@ -47,7 +47,7 @@ def ears() -> Iterator[Ears]:
             self.end_headers()
 
         def log_request(self, *_: Any) -> None:
-            """Nobody reads it."""
+            """Write no log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Listening) as server:
         ears.url = f"http://127.0.0.1:{server.server_port}/ping/secret-uuid"

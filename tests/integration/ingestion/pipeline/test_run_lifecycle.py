@@ -24,7 +24,7 @@ def begin(**fields: Any) -> IngestionRun:
 
 
 def dead(run: IngestionRun) -> IngestionRun:
-    """Make a run's process one that is gone."""
+    """Let the run's row name a process that does not exist."""
     IngestionRun.objects.filter(pk=run.pk).update(process_started=1.0)
     return run
 

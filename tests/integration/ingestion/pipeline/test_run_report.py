@@ -12,7 +12,7 @@ from tests.support.servers.list_source import ListSource
 
 
 class Follower(IngestionProgress):
-    """Sees what a page that shows the running run would see."""
+    """Stores the progress that a page of the running run would show."""
 
     def __init__(self) -> None:
         self.seen: dict[str, tuple[int, int, int]] = {}

@@ -56,7 +56,7 @@ def as_fields(table: MirroredTable, record: Record) -> dict[str, Any]:
 
 
 def reference(table: MirroredTable, batches: Iterable[list[Record]]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """What a plain loop would leave, row by row."""
+    """The rows that a plain loop would store."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for batch in batches:
         for record in batch:

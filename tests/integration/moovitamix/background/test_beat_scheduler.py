@@ -80,7 +80,7 @@ class Beat(TimetableScheduler):
             self._do_sync()
 
     def tick_until_idle(self) -> bool:
-        """Whether it holds the lease."""
+        """Send all due entries; returns whether the scheduler holds the lease."""
         while not self.tick():
             pass
         return self._lease is not None

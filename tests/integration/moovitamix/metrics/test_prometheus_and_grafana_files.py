@@ -70,7 +70,7 @@ def panels() -> list[Any]:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Every expression with the text that names labels of its answer."""
+    """Every expression, with the text that names labels of its result."""
     for rule in rules():
         yield rule["expr"], " ".join(rule["annotations"].values())
     for panel in panels():
@@ -82,7 +82,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 def faults(expression: str, said: str, scrape: Given) -> list[str]:
-    """What this expression, or the words beside it, asks for in vain."""
+    """The metrics, labels and values that this expression or its text uses, and a scrape does not have."""
     asked = parse_expression(expression)
     found = [f"no metric {name}" for name in asked.names if name not in scrape]
     known = [(scrape[name], conditions) for name, conditions in asked.metrics if name in scrape]

@@ -29,7 +29,7 @@ def first_and_second(tmp_path: Path, settings: Any) -> list[ModelVersion]:
 
 
 def elsewhere(settings: Any, tmp_path: Path) -> None:
-    """Make this process look at once who serves: it knows nothing of another folder."""
+    """Use another folder of models, so that this process looks up the champion at once."""
     settings.MODEL_STORAGE = copytree(settings.MODEL_STORAGE, tmp_path / "copy")
 
 

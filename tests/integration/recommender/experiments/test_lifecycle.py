@@ -53,7 +53,7 @@ TEAMS = [False, True]
 
 
 def sound(one: ModelVersion) -> None:
-    """Every artifact is as it was written."""
+    """Accept every artifact."""
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def model(options: ServingOptions) -> ServingModel:
 
 
 def release(songs: list[Song], n: int = 200, **fields: object) -> None:
-    """New songs that are like these, but for what is named."""
+    """Add new songs like the given ones, except for `fields`."""
     Song.objects.bulk_create(
         Song(
             id=1_000_000 + place, name=f"New {place}", created_at=MONDAY + timedelta(minutes=place),

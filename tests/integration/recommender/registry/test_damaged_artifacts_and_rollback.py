@@ -46,7 +46,7 @@ def versions(four: Versions, storage: Path, settings: Any) -> Iterator[Versions]
 
 
 def serve(storage: Path, **asked: Any) -> ServedList:
-    """A list by a process that has just looked who is champion and what is tested."""
+    """A list by a process that has just looked up the champion and the running experiments."""
     assignment.RUNNING_EXPERIMENTS.invalidate()
     model_loader.loader_for(storage).reload()
     return recommendations.recommend(LISTENER, options=ServingOptions(storage), now=RECOMMENDED_AT, **asked)

@@ -23,7 +23,7 @@ from tests.support.builders.recommendations import RECOMMENDED_AT
 
 
 def heard(storage: Path) -> tuple[ModelVersion, cluster_feedback.AppliedVotes, TrainingData]:
-    """The champion's model, with what listeners have said by now."""
+    """The champion, the effect of all votes so far on its clusters, and the training data."""
     champion = registry.current_champion()
     assert champion is not None
     model = read_version(champion, storage).model
@@ -33,7 +33,7 @@ def heard(storage: Path) -> tuple[ModelVersion, cluster_feedback.AppliedVotes, T
 
 
 def vote(model: ServingModel, songs: list[int], home: int, *, listeners: int = 40) -> None:
-    """Listeners who like what is in `home`, and nothing else, like these songs too."""
+    """Add likes of these songs by listeners who otherwise like only songs of the cluster `home`."""
     labels = np.asarray(model.scorer.labels)
     inside = model.song_ids[labels == home][:12].tolist()
     outside = model.song_ids[labels != home][::2].tolist()
@@ -60,7 +60,7 @@ def vote(model: ServingModel, songs: list[int], home: int, *, listeners: int = 4
 
 @pytest.fixture
 def placed(storage: Path) -> tuple[Path, int, int]:
-    """One of ten songs at a cluster's border that listeners place beyond it, and that cluster's label."""
+    """One of ten songs at a cluster's border that votes move to another cluster, and that cluster's label."""
     champion = registry.current_champion()
     assert champion is not None
     before = open_serving_model(champion, storage)

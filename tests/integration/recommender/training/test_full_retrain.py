@@ -33,7 +33,7 @@ def champion() -> ModelVersion:
 
 
 def shares(model: ServingModel, version: ModelVersion) -> dict[int, dict[int, float]]:
-    """Each listener's affinities by cluster's number; of those of whom anything is known."""
+    """By listener, the affinities by cluster number, without listeners who have none."""
     known = listener_profiles.read_profiles(
         list(Listener.objects.values_list("pk", flat=True)), version.created_at
     )

@@ -60,7 +60,7 @@ def order(tmp_path: Path, **wanted: Any) -> TrainingOptions:
 
 
 class Stages(TrainingProgress):
-    """Notes each stage."""
+    """Stores the names of the stages."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

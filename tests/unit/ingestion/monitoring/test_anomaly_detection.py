@@ -16,7 +16,7 @@ RULE = AnomalyRule("received", ("songs",), LINEAR_SCALE, 0.0)
 
 
 def account(day: float, values: dict[tuple[str, str], float], *, gap: float | None = 1.0) -> RunMetrics:
-    """A run on a day after a Monday; `gap` in days."""
+    """The metrics of a run so many days after a Monday; `gap` is the time since the last run in days."""
     made = RunMetrics(int(day * 10) + 1, "succeeded", MONDAY + timedelta(days=day), dry_run=False,
                    accept_reset=False, trigger="schedule")  # fmt: skip
     made.values = values
@@ -29,7 +29,7 @@ def days(measure: str, values: Sequence[float], resource: str = "songs") -> list
 
 
 def verdict(measure: str, values: Sequence[float], resource: str = "songs") -> AnomalyResult:
-    """Of the last value against the ones before it."""
+    """The check of the last value against the earlier ones."""
     *past, last = days(measure, values, resource)
     return next(one for one in detect_anomalies(last, past, {}) if one.measure == measure)
 

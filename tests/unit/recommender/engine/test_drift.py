@@ -21,7 +21,7 @@ GROUPS = 20
 
 
 def world(seed: int, *, listeners: int = 60, weeks: int = 9, moved: float = 0.0) -> NDArray[np.float64]:
-    """Weeks of listeners with tastes of their own; in the last one a share of all plays is elsewhere."""
+    """Weeks of listeners with individual tastes; in the last week the share `moved` of plays is elsewhere."""
     random = np.random.default_rng(seed)
     tastes = random.dirichlet(np.full(GROUPS, 0.3), listeners)
     there = np.zeros(GROUPS)

@@ -47,7 +47,7 @@ def test_a_list_from_format_1_candidates_is_drawn_bit_for_bit_as_before(
 
 
 def listener(world: int) -> CandidateArrays:
-    """400 candidates; what the listener has played most is familiar, and fills most of the shelf."""
+    """400 candidates, most of them from the listener's most played clusters, whose songs are familiar."""
     draws = np.random.default_rng(world)
     shares = np.sort(draws.dirichlet(np.full(40, 0.1)))[::-1]
     clusters = draws.choice(40, 400, p=0.5 * shares + 0.5 / 40).astype(np.int32)

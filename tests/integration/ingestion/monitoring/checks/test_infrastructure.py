@@ -45,7 +45,7 @@ def check_disks(monkeypatch: pytest.MonkeyPatch, now: datetime, folders: dict[st
 
 
 def alive(part: str, minutes_ago: float, since_minutes: float = 600) -> None:
-    """A part that was there for long, and gave its last sign of life so long ago."""
+    """Record a component that has run for long, and sent its last heartbeat so many minutes ago."""
     record_heartbeat(part, NOW - since_minutes * MINUTE)
     Heartbeat.objects.filter(part=part).update(at=NOW - minutes_ago * MINUTE)
 

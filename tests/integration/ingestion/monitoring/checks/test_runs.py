@@ -31,7 +31,7 @@ def schedule(at: time = time(2), zone: str = "UTC") -> None:
 
 
 def make_run(started: datetime, *, minutes: float | None = 10, **fields: Any) -> IngestionRun:
-    """A run; without minutes it is at work."""
+    """A run; without minutes it is still running."""
     usual: dict[str, Any] = {
         "trigger": "schedule", "status": "succeeded", "started_at": started, "heartbeat_at": started,
         "host": "elsewhere", "pid": 1, "process_started": 1.0,
@@ -47,7 +47,7 @@ def alive(part: str, at: datetime, since: datetime) -> None:
 
 
 def is_night(now: datetime) -> bool:
-    """When something is due; by day a look every hour or two is enough."""
+    """Whether the simulated watchdog runs every minute; by day, once in an hour or two is enough."""
     return now.hour >= 22 or now.hour < 6
 
 

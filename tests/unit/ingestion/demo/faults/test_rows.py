@@ -33,7 +33,7 @@ def read_all(server: DemoServer, resource: str, size: int = 100) -> list[Any]:
 
 @cache
 def world() -> World:
-    """Nobody may move it on."""
+    """A world that tests must not advance."""
     return World(songs=1500, listeners=400, days=10)
 
 

@@ -53,13 +53,13 @@ def times(one: csr_array, n: int) -> csr_array:
 
 
 def crowd(plays: csr_array, n: int = MANY, **known: csr_array) -> Profiles:
-    """The same listener many times, under another key each: every one is drawn something else."""
+    """The same listener many times under different keys, so that each gets another draw."""
     repeated = {name: times(one, n) for name, one in known.items()}
     return Profiles(times(plays, n), keys=np.arange(n), **repeated)
 
 
 def styles(songs: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How many of them are rock, jazz and techno."""
+    """The numbers of rock, jazz and techno songs."""
     return np.bincount(songs.ravel() % 3, minlength=3)
 
 
