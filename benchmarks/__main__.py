@@ -133,7 +133,10 @@ def _add_calibration(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--runs", type=int, default=500, help="simulations of each scenario (default: 500)")
     parser.add_argument(
-        "--lives", type=int, default=100, help="experiments through the database (default: 100)"
+        "--database-experiments",
+        type=int,
+        default=100,
+        help="experiments through the database (default: 100)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="20 simulations each: checks that the benchmark works"

@@ -57,7 +57,7 @@ class Plan:
     # Decide by single events, which is wrong: the targets must then be missed.
     event_level: bool = False
     tables: bool = True  # also print tables for other traffic
-    lives: int = 100  # experiments that also run through the database; see `table_lives`
+    database_experiments: int = 100  # that also run through the database
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def measure(plan: Plan) -> Report:
             for table in (_loop_table, _table, _drift_table):
                 report.notes.append(table(pool, plan.runs, decide))
                 sys.stderr.write(f"{report.notes[-1]}\n")
-    if plan.lives:
-        report.findings.append(_compare_with_tables(plan.lives))
+    if plan.database_experiments:
+        report.findings.append(_compare_with_tables(plan.database_experiments))
     return report
 
 
@@ -407,17 +407,17 @@ def _breaks_for_a_tenth(listeners: int, seed: int) -> bool:
     return _broken_is_stopped(listeners, 0.1, seed, days=1)
 
 
-def _compare_with_tables(lives: int) -> Finding:
+def _compare_with_tables(number: int) -> Finding:
     """The share of experiments in the database that end like the fast simulation."""
-    sys.stderr.write(f"calibration: {lives} experiments through the database ...\n")
+    sys.stderr.write(f"calibration: {number} experiments through the database ...\n")
     with temporary_workspace() as workspace:
         variables = SQLiteFiles(workspace).create_database()
         output = workspace.run_python(
-            "-m", "benchmarks.decisions.simulation.table_lives", str(lives), **variables
+            "-m", "benchmarks.decisions.simulation.database_experiments", str(number), **variables
         )
     same = orjson.loads(output.splitlines()[-1])["same"]
-    return Finding("experiments through the database end like the simulated ones", f"{same / lives:.3f}",
-                   "-", "-", same / lives, 1.0, at_most=False)  # fmt: skip
+    return Finding("experiments through the database end like the simulated ones", f"{same / number:.3f}",
+                   "-", "-", same / number, 1.0, at_most=False)  # fmt: skip
 
 
 def _traffic_scenarios(decide: DecisionRule) -> Iterator[tuple[str, Callable[[ListenerGroup, int], bool]]]:
@@ -498,5 +498,5 @@ def _finding(scenario: DecisionScenario, share: float) -> Finding:
 def plan_from_arguments(chosen: Any) -> Plan:
     runs = 20 if chosen.quick else chosen.runs
     tables = not (chosen.quick or chosen.event_level)
-    lives = 0 if chosen.event_level else 2 if chosen.quick else chosen.lives
-    return Plan(runs=runs, event_level=chosen.event_level, tables=tables, lives=lives)
+    stored = 0 if chosen.event_level else 2 if chosen.quick else chosen.database_experiments
+    return Plan(runs=runs, event_level=chosen.event_level, tables=tables, database_experiments=stored)

@@ -1,6 +1,6 @@
 """Run simulated experiments through the database, and compare their ends with the fast simulation.
 
-Usage: python -m benchmarks.decisions.simulation.table_lives LIVES, in an empty, migrated database of its own.
+Usage: python -m benchmarks.decisions.simulation.database_experiments NUMBER, in an empty, migrated database.
 It prints JSON. The lists, likes, imports and daily reviews are rows; `interleaving_scores`, `statistics`
 and `lifecycle` of production do the rest.
 """
@@ -39,17 +39,17 @@ SONGS: Final = range(1, LIST_LENGTH + 1)
 
 
 def main() -> None:
-    lives, same = int(sys.argv[1]), 0
+    number, same = int(sys.argv[1]), 0
     began = time.monotonic()
-    for seed in range(lives):
+    for seed in range(number):
         experiment = _experiment_of(seed)
         expected, found = run_experiment(experiment, seed), run_in_tables(experiment, seed)
         same += expected == found
         if expected != found:
-            sys.stderr.write(f"life {seed}: {found} in the tables, {expected} simulated\n")
-        left = (time.monotonic() - began) / (seed + 1) * (lives - seed - 1)
-        sys.stderr.write(f"{seed + 1} of {lives} through the tables, {left:.0f} s left\n")
-    sys.stdout.write(orjson.dumps({"lives": lives, "same": same}).decode() + "\n")
+            sys.stderr.write(f"seed {seed}: {found} in the tables, {expected} simulated\n")
+        left = (time.monotonic() - began) / (seed + 1) * (number - seed - 1)
+        sys.stderr.write(f"{seed + 1} of {number} through the tables, {left:.0f} s left\n")
+    sys.stdout.write(orjson.dumps({"experiments": number, "same": same}).decode() + "\n")
 
 
 def _experiment_of(seed: int) -> SimulatedExperiment:

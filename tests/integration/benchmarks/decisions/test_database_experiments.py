@@ -2,9 +2,9 @@
 
 import pytest
 
+from benchmarks.decisions.simulation.database_experiments import run_in_tables
 from benchmarks.decisions.simulation.experiment_run import SimulatedExperiment, run_experiment
 from benchmarks.decisions.simulation.listener_reactions import ListenerGroup
-from benchmarks.decisions.simulation.table_lives import run_in_tables
 from recommender.engine.experiments.evidence import ExperimentKind
 from recommender.models import Decision
 
