@@ -1,1 +1,1 @@
-"""PURE: readers of other data sets; they return rows in the source's format."""
+"""Readers of other data sets, which return rows in the source's format; they do not use Django."""

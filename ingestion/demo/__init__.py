@@ -1,1 +1,1 @@
-"""PURE: a demo source with the API of the real one, and synthetic listeners with known tastes."""
+"""A demo source with the API of the real one, and synthetic listeners with known tastes; without Django."""

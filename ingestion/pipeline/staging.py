@@ -146,7 +146,7 @@ RESUME_WITHIN: Final = timedelta(minutes=10)
 
 
 def can_resume(read_at: str, now: datetime) -> bool:
-    """Whether the last page's arrival (ISO 8601) is recent enough."""
+    """Whether the last page arrived recently enough (`read_at`, ISO 8601) to use the staged pages."""
     return bool(read_at) and timedelta() <= now - datetime.fromisoformat(read_at) <= RESUME_WITHIN
 
 

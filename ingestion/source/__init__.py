@@ -1,1 +1,1 @@
-"""Client for the source API. PURE: no Django."""
+"""Client for the source API; it does not use Django."""

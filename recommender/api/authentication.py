@@ -100,7 +100,7 @@ def issue_key(
 
 
 def rotate_key(key: ApiKey, *, until: datetime, by: str) -> tuple[ApiKey, str]:
-    """Create a key with the same name, user and scopes; the old one ends at `until`."""
+    """Create a key with the same name, user and scopes; the old key stays valid until `until` at most."""
     with transaction.atomic():
         made = issue_key(key.name, key.user, scopes=key.scopes, by=by)
         ends_at = min(key.expires_at, until) if key.expires_at else until
@@ -140,7 +140,7 @@ def digest_key(secret: str) -> str:
 
 
 def _find_key(sent: str, digest: str, now: datetime) -> tuple[ApiKey | None, int | None, str]:
-    """The key that was sent or made the token, the token's listener, and the reason for a refusal."""
+    """The API key (sent, or named by the sent token), the token's listener, and the reason for a refusal."""
     keys, listener_id = ApiKey.objects.select_related("user"), None
     if not sent.startswith(tokens.PREFIX):
         key = keys.filter(digest=digest).first()

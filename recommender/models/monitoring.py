@@ -14,7 +14,7 @@ from recommender.models.versions import ModelVersion
 
 class AttributedListenQuerySet(models.QuerySet["AttributedListen"]):
     def with_listener(self) -> Any:
-        """Add `heard_by`, the listener's id, also of deleted lists."""
+        """Add `heard_by`, the listener's id, which is known for rows of deleted lists, too."""
         return self.annotate(heard_by=Coalesce("listener_id", "served_list__listener_id"))
 
 

@@ -245,7 +245,7 @@ def relaxed_limits(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _describe_discovery(served: ServedList, new: int) -> dict[str, Any]:
-    """The reason why new artists miss the requested share by more than one song; without values if not."""
+    """The reason why new artists miss the requested share by more than one song; all None if they do not."""
     asked, songs = min(served.discovery, 1 - served.repeats), len(served.items)
     if served.mode == Mode.FAVOURITES or abs(new - asked * songs) <= 1:
         return {"reason": None, "reason_code": None, "reason_parameters": {}}

@@ -192,7 +192,7 @@ class SparkEngine:
 
 
 def sample_listeners(listener_ids: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """About this share of the listeners; a listener stays in the sample when others come."""
+    """A sample of about this share of the listeners; it does not depend on the other listeners."""
     if share >= 1:
         return listener_ids
     # The finaliser of splitmix64: ids that follow each other get unrelated numbers.

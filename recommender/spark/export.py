@@ -101,7 +101,7 @@ def _read_file(
 
 
 def _read_states() -> dict[str, list[Any]]:
-    """By file name, what changes whenever its sessions do; the last value is their number of plays."""
+    """Each file's state, which changes whenever its sessions do; it ends with their number of plays."""
     rows = (
         ListeningHistory.objects.filter(unavailable_at=None)
         .order_by()

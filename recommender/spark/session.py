@@ -93,7 +93,11 @@ def _require_reachable(master: str) -> None:
 
 
 def _require_equal_workers(session: SparkSession) -> None:
-    """Raise `EngineUnavailable` if a worker has another version of this code or of what decides bits."""
+    """Check that all workers have the same versions of this code and of packages that affect results.
+
+    Raises:
+        EngineUnavailable: a worker has another version.
+    """
     describe = make_version_reporter()
     own = describe()
 
@@ -116,7 +120,7 @@ def _require_equal_workers(session: SparkSession) -> None:
 
 
 def make_version_reporter() -> Callable[[], str]:
-    """A function that describes Python, the packages that decide bits, and this code."""
+    """A function that returns the versions of Python, of this code and of packages that affect results."""
 
     # A function inside a function is sent as code, so it runs on workers that lack this package.
     def describe() -> str:

@@ -146,7 +146,7 @@ def visitor_required(view: Callable[..., HttpResponse]) -> Callable[..., HttpRes
 def rate_limited(
     view: Callable[[HttpRequest, Visitor], HttpResponse],
 ) -> Callable[[HttpRequest, Visitor], HttpResponse]:
-    """Answer 429 to a listener who sends more requests than a person can: each one draws or writes."""
+    """Answer 429 if a listener sends more requests than a person can; each one draws a list or writes."""
 
     @wraps(view)
     def limited(request: HttpRequest, visitor: Visitor) -> HttpResponse:

@@ -69,7 +69,7 @@ class MapPoint(NamedTuple):
 
     @property
     def anchor(self) -> str:
-        """Where the label starts, so that it stays within the picture."""
+        """The label's `text-anchor` in SVG, so that it stays within the picture."""
         return "start" if self.x < MAP_WIDTH / 4 else "end" if self.x > 3 * MAP_WIDTH / 4 else "middle"
 
     @property

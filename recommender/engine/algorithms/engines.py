@@ -1,6 +1,6 @@
-"""Where the work that grows with plays and listeners is done: on this machine, or on a cluster.
+"""Engines: they run the work that grows with plays and listeners on this machine or on a cluster.
 
-All engines call the same functions of this package on the same rows, so they give the same bits.
+All engines call the same functions of this package on the same rows, so results are bit-identical.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -99,10 +99,12 @@ class LocalEngine:
         read_plays: Callable[[WantedPlays], FoundPlays] | None = None,
         fewest: int = FEWEST_MULTIPLICATIONS,
     ) -> None:
-        """Args:
-        processes: number of processes for neighbours, this one included; it changes no result.
-        read_plays: implements `plays`; None: this engine only computes.
-        fewest: multiplications for each process; a small product gets fewer processes.
+        """Prepare the engine; no process starts yet.
+
+        Args:
+            processes: number of processes for neighbours, this one included; it changes no result.
+            read_plays: implements `plays`; None if this engine only computes.
+            fewest: multiplications for each process; a small product gets fewer processes.
         """
         self._processes = processes
         self._read_plays = read_plays

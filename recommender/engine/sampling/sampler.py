@@ -177,7 +177,7 @@ def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: flo
 
 
 class ClusterOffers:
-    """Each cluster's best remaining song and its weight; at a place for new songs, the best of these."""
+    """Each cluster's best remaining song and its weight; a place for a new song offers the best new songs."""
 
     def __init__(
         self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
