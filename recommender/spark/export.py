@@ -25,10 +25,9 @@ from recommender.engine.algorithms.base import expand_ranges
 from recommender.engine.algorithms.engines import EngineUnavailable, WantedPlays
 from recommender.engine.data import Interactions
 from recommender.models import sql
+from recommender.spark.exported_files import MANIFEST, SESSIONS
 from recommender.training.dataset import build_interactions
 
-SESSIONS: Final = "sessions"
-MANIFEST: Final = "sessions.json"
 IDS_PER_FILE: Final = 100_000  # sessions take less than a second and 10 MB to write again
 FETCH_SIZE: Final = 5_000
 SCHEMA: Final = pa.schema(

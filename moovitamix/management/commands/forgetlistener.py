@@ -16,10 +16,11 @@ from ingestion.pipeline.ingest import LOCKED_EXIT_CODE
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, require_idle
 from moovitamix.operations.backup import MANIFEST
 from moovitamix.operations.listener_data import versions_with_plays
+from recommender.spark.exported_files import delete_exported_sessions
 
 HELP = """Delete a listener with all that is stored about them: name, e-mail address, gender, listening
-sessions, rejected rows, recommendation lists and feedback. This can't be undone. It also names the
-model versions and the backups in BACKUP_DIR that still hold something of them.
+sessions (also those exported for Spark), rejected rows, recommendation lists and feedback. This can't
+be undone. It also names the model versions and the backups in BACKUP_DIR that still hold something of them.
 
 Erase the listener at the source first: the next run imports a listener whom the source still sends.
 Listeners whom the source no longer sends lose their personal data by themselves after
@@ -72,6 +73,10 @@ class Command(GuidedCommand):
                 f"These stored model versions were trained on their plays: {', '.join(versions)}. A full "
                 "training (retrain --full) makes one without them; delete the folders of the others when "
                 "they are retired."
+            )
+        if delete_exported_sessions(settings.EXPORT_DIR):
+            self.stdout.write(
+                "The sessions exported for Spark were deleted; the next training exports the others."
             )
         for backup in self._backups():
             self.stdout.write(f"This backup still holds the listener: {backup}")

@@ -66,6 +66,7 @@ def test_a_deletion_names_the_backups_and_model_versions_that_still_hold_somethi
     listener: Listener, settings: Any, tmp_path: Path
 ) -> None:
     settings.MODEL_STORAGE, settings.BACKUP_DIR = tmp_path / "models", tmp_path / "backups"
+    settings.EXPORT_DIR = tmp_path / "exports"
     now = timezone.now()
     for label, cut_off in (("2020w01.1", now - timedelta(days=3_000)), ("2026w48.1", now)):
         make_version(label, cut_off=cut_off)
@@ -74,9 +75,14 @@ def test_a_deletion_names_the_backups_and_model_versions_that_still_hold_somethi
     (settings.BACKUP_DIR / "20261129T030000Z" / MANIFEST).write_text("{}")
     AttributedListen.objects.create(served_list=ServedList.objects.get(), song_id=1, at=now)
     said = StringIO()
+    exported = settings.EXPORT_DIR / "sessions" / "000000000000.parquet"
+    exported.parent.mkdir(parents=True)
+    exported.write_text("")
 
     call_command("forgetlistener", "1", stdout=said, stderr=StringIO())
 
+    assert not exported.exists()
+    assert "exported for Spark were deleted" in said.getvalue()
     assert not AttributedListen.objects.exists()
     assert "2026w48.1" in said.getvalue()
     assert "2020w01.1" not in said.getvalue()
