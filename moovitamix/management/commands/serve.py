@@ -2,7 +2,9 @@
 
 import os
 import socket
+import sys
 from argparse import ArgumentParser
+from contextlib import suppress
 from typing import Any, Final
 
 from django.core.management.base import CommandError
@@ -54,14 +56,18 @@ class Command(GuidedCommand):
         ):
             if not low <= value <= high:
                 raise CommandError(f"--{name} is from {low} to {high}.")
-        _require_free_port(host, port)
+        _reserve_port(host, port)
         command = web_server_command(port, host=host, workers=workers, threads=threads)
         os.environ.setdefault(*MEMORY_HEAPS)
         replace_process(command)
 
 
-def _require_free_port(host: str, port: int) -> None:
-    """Check that the port is free, because the server would share it and get only some of the requests."""
+def _reserve_port(host: str, port: int) -> None:
+    """Check that the port is free, because the server would share it and get only some of the requests.
+
+    On Linux it stays reserved until the server ends: it listens only seconds later, when another `serve` may
+    have found the port free, too.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
@@ -76,3 +82,11 @@ def _require_free_port(host: str, port: int) -> None:
                 f"Port {port} of {host} can't be used: {error.strerror}. Stop the other server, or choose "
                 "another port: --port NUMBER"
             ) from None
+    if sys.platform == "linux":
+        # Without SO_REUSEADDR, which the check above has: that would find the port free. Closing connections
+        # may then block it; the server starts without a reservation.
+        with suppress(OSError), socket.socket(family, kind, protocol) as reserved:
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.bind(address)
+            reserved.set_inheritable(True)
+            reserved.detach()  # stays open in the command that replaces this process

@@ -57,6 +57,21 @@ def test_a_port_on_which_somebody_listens_is_refused(started: list[list[str]], s
     assert started == []
 
 
+def test_of_two_servers_that_start_at_once_the_second_is_refused(started: list[list[str]]) -> None:
+    port = free_port()
+    call_command("serve", port=port)
+
+    # The first one does not listen yet.
+    with pytest.raises(CommandError, match=rf"Port {port} .* can't be used"):
+        call_command("serve", port=port)
+
+    assert len(started) == 1
+    # As granian does.
+    with socket.create_server(("127.0.0.1", port), reuse_port=True) as server:
+        socket.create_connection(("127.0.0.1", port)).close()
+        server.accept()[0].close()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
