@@ -1,27 +1,31 @@
 """Base class, decorators and permissions of read-only admin pages."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import Model, Q, QuerySet, TextChoices
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import smart_split, unescape_string_literal
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from kombu.exceptions import OperationalError
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
 from ingestion.api.views import PERSONAL_DATA_PERMISSION
 from ingestion.audit import record_personal_data_read
+
+logger = logging.getLogger(__name__)
 
 STATUS_COLOURS = {
     "running": "info",
@@ -179,10 +183,16 @@ def confirm_first(
     def decorate(act: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         @wraps(act)
         def ask_or_act(self: ModelAdmin, request: HttpRequest, *args: Any, **named: Any) -> HttpResponse:
-            if request.method == "POST":
-                return act(self, request, *args, **named)
             options = self.model._meta
             back = reverse(f"admin:{options.app_label}_{options.model_name}_changelist")
+            if request.method == "POST":
+                try:
+                    return act(self, request, *args, **named)
+                except OperationalError as error:
+                    # A task that can't be sent.
+                    logger.warning("task_not_sent action=%s reason=%r", act.__name__, str(error))
+                    messages.error(request, _("Nothing was started: Redis does not answer. Try again later."))
+                    return redirect(back)
             context = {
                 **self.admin_site.each_context(request),
                 "title": str(title),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFieldsSent
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponsePermanentRedirect
 from django.template.loader import render_to_string
 from django.urls import Resolver404, resolve, reverse
@@ -21,6 +21,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from ingestion.jobs.database_patience import is_unwritable
 from moovitamix.api.rendering import API_PREFIX
 
 logger = logging.getLogger(__name__)
@@ -40,16 +41,19 @@ class PayloadTooLarge(exceptions.APIException):
 
 
 class Unavailable(exceptions.APIException):
-    """The database does not answer, refuses connections, or waits too long for another writer."""
+    """The database does not answer, can't be written, or waits too long for another writer."""
 
     status_code = 503
-    default_detail = "The database does not answer. Try again later."
+    default_detail = "The database does not answer or can't be written. Try again later."
     default_code = "unavailable"
     wait = 5  # seconds, as Retry-After
 
 
-# What a database raises that is away, restarted or full.
-DATABASE_AWAY: Final = (OperationalError, InterfaceError)
+def _is_database_away(error: BaseException | None) -> bool:
+    """Whether the database is away, restarted, full or, after a failover, read-only."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return True
+    return isinstance(error, DatabaseError) and is_unwritable(error)
 
 
 def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
@@ -58,7 +62,7 @@ def answer_error(error: Exception, context: Mapping[str, Any]) -> Response:
     elif isinstance(error, SuspiciousOperation):
         # Too many parameters, or a session that was forged: Django's pages answer 400 as well.
         error = exceptions.ParseError(TOO_MANY_PARAMETERS if isinstance(error, TooManyFieldsSent) else None)
-    elif isinstance(error, DATABASE_AWAY):
+    elif _is_database_away(error):
         request = context["request"]
         logger.error("database_unavailable method=%s path=%s", request.method, request.path, exc_info=error)
         error = Unavailable()
@@ -104,7 +108,7 @@ def not_found_page(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error_page(request: HttpRequest) -> HttpResponse:
     """The response to an exception outside the API's views; Django has logged it."""
-    if not isinstance(sys.exception(), DATABASE_AWAY):
+    if not _is_database_away(sys.exception()):
         return _error_page(request, 500, "internal_error", INTERNAL_ERROR_MESSAGE)
     answer = _error_page(request, 503, Unavailable.default_code, Unavailable.default_detail)
     answer["Retry-After"] = str(Unavailable.wait)

@@ -53,7 +53,10 @@ ERROR_RESPONSES: Final = {
     "403": ("The API key lacks the scope, or its user may not do this.", "permission_denied"),
     "404": ("No object has this id.", "not_found"),
     "429": ("Too many requests with this key; retry after `Retry-After` seconds.", "throttled"),
-    "503": ("The database does not answer; retry after `Retry-After` seconds.", "unavailable"),
+    "503": (
+        "The database does not answer or can't be written; retry after `Retry-After` seconds.",
+        "unavailable",
+    ),
 }
 ERROR_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",

@@ -20,6 +20,7 @@ from ingestion.tasks import start_ingestion
 from tests.integration.ingestion.conftest import Run, Serve
 from tests.support.builders.source_rows import make_session, make_track
 from tests.support.servers.list_source import ListSource
+from tests.support.servers.refusing_broker import refusing_broker
 
 LISTS = ["song", "listener", "listeninghistory", "ingestionrun", "rejection"]
 
@@ -161,6 +162,13 @@ def test_the_run_now_link_starts_nothing_and_its_button_starts_a_run(
         assert answer.headers["Location"] == reverse("admin:ingestion_ingestionrun_changelist")
         assert broker.llen("ingestion") == 1
         assert b"ingestion.tasks.ingest_by_hand" in broker.lindex("ingestion", 0)
+
+
+def test_a_button_whose_task_can_not_be_sent_says_so(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusing_broker(monkeypatch):
+        page = staff.post(reverse("admin:ingestion_ingestionrun_run_now"), follow=True)
+
+    assert "Nothing was started: Redis does not answer" in page.content.decode()
 
 
 @pytest.mark.django_db(transaction=True)

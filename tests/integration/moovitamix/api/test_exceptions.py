@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
 from django.urls import path, reverse
@@ -41,6 +41,18 @@ def away_page(request: HttpRequest) -> HttpResponse:
     raise InterfaceError("a secret of the inside")
 
 
+class ReadOnly(APIView):
+    """As after a failover to a server that only replicates."""
+
+    permission_classes = ()
+
+    def get(self, request: Request) -> Response:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            cursor.execute("CREATE TABLE kept (number int)")
+        return Response()
+
+
 class Huge(APIView):
     permission_classes = ()
 
@@ -54,6 +66,7 @@ urlpatterns = [
     path("api/v1/broken/", Broken.as_view()),
     path("api/v1/away/", Away.as_view()),
     path("away/", away_page),
+    path("api/v1/read-only/", ReadOnly.as_view()),
     path("api/v1/huge/", Huge.as_view()),
     *urls.urlpatterns,
 ]
@@ -112,6 +125,9 @@ def test_without_the_database_answers_say_that_it_is_worth_trying_again() -> Non
     answer = ApiCaller().get("/away/")
     page = Client(raise_request_exception=False).get("/away/")
 
+    read_only = ApiCaller().get("/read-only/")
+
+    assert shape(read_only) == (503, "unavailable")
     assert shape(answer) == (503, "unavailable")
     assert (page.status_code, answer.headers["Retry-After"], page.headers["Retry-After"]) == (503, "5", "5")
     assert "secret" not in answer.content.decode() + page.content.decode()
