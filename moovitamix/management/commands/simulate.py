@@ -216,7 +216,9 @@ class Command(GuidedCommand):
             self.stdout.write(orjson.dumps(facts).decode())
             return
         counts = ", ".join(f"{number} {name}" for name, number in sorted(simulation.counts.items()))
-        self.stdout.write(f"\n{counts}.\n\n{format_findings(findings)}")
+        self.stdout.write(f"\n{counts}.")
+        if findings:
+            self.stdout.write(f"\n{format_findings(findings)}")
         self.stdout.write(f"\n{format_unplanned(unplanned)}")
         words = f"VAR_DIR={folder} DATABASE_URL= DATABASE_NAME={folder / DATABASE} python3 manage.py"
         self.stdout.write(
