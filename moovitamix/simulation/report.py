@@ -16,6 +16,8 @@ DAY: Final = timedelta(days=1)
 MAX_DRIFT_DELAY: Final = timedelta(days=22)
 # A fad may still be learnt and unlearnt for two weekly trainings.
 FAD_AFTERMATH: Final = timedelta(days=14)
+# On the third morning without sessions the first lists are older than 72 hours and can't be closed.
+LISTS_ARE_OVERDUE_AFTER: Final = 3 * DAY
 RATCHET_INCIDENT_WITHIN: Final = timedelta(weeks=12)
 MOST_SILENT_PROMOTIONS: Final = 2  # worse refreshes that may become champion without an incident
 TESTED_KINDS: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
@@ -126,7 +128,7 @@ def _judge_fad(planted: PlantedEvent) -> JudgedReaction:
 def _judge_late_history(planted: PlantedEvent) -> JudgedReaction:
     """Check that no experiment is decided while sessions arrive late, and that an incident reports the wait.
 
-    The incident is required only if an experiment was running all the time.
+    The incident is required only if an experiment was running all the time, and lists were overdue.
     """
     # Lists whose sessions came in time may still be decided on the first morning.
     tested = Experiment.objects.filter(kind__in=TESTED_KINDS)
@@ -140,7 +142,8 @@ def _judge_late_history(planted: PlantedEvent) -> JudgedReaction:
     incident = _between(Incident.objects.filter(kind="experiment_waits"), "opened_at", planted).first()
     reaction = f"{decided.count()} experiments decided; "
     reaction += f"incident {incident.pk}: experiment_waits" if incident else "no experiment had to wait"
-    is_reported = incident is not None or not ran.exists()
+    has_to_wait = ran.exists() and planted.until - planted.since >= LISTS_ARE_OVERDUE_AFTER
+    is_reported = incident is not None or not has_to_wait
     return reaction, incident.opened_at if incident else None, not decided.exists() and is_reported
 
 
