@@ -13,8 +13,9 @@ from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
@@ -39,9 +40,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin
 from ingestion.admin.audit import AccountAuditMixin
-from ingestion.admin.catalogue import SongAdmin
+from ingestion.admin.catalogue import ListenerAdmin, SongAdmin
 from ingestion.due_times import PROBLEMS, find_problem, interval_length
-from ingestion.models import Song
+from ingestion.models import Listener, Song
 from ingestion.schedules import DAILY_ENTRY, HEARTBEAT_ENTRIES, start_new_slots
 from moovitamix.dashboard.queries import SCHEDULE_TITLES, schedule_title
 from recommender.admin.monitoring import song_evidence_for
@@ -53,7 +54,7 @@ MAX_HEARTBEAT_INTERVAL: Final = timedelta(minutes=2)
 
 admin.site.index_title = _lazy("Overview")
 for model in (User, Group, PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule,
-              TaskResult, GroupResult, Song, TOTPDevice):  # fmt: skip
+              TaskResult, GroupResult, Song, Listener, TOTPDevice):  # fmt: skip
     admin.site.unregister(model)
 
 
@@ -263,11 +264,37 @@ class TaskResultAdmin(ReadOnlyAdmin, PlainTaskResultAdmin):
     )
 
 
+@admin.register(Listener)
+class ListenerWithLinksAdmin(ListenerAdmin):
+    """Admin of listeners that leads to the lists, the feedback and the page of a listener."""
+
+    readonly_fields = ("linked_pages",)
+
+    @display(description=_lazy("Pages of this listener"))
+    def linked_pages(self, listener: Listener) -> SafeString:
+        return _links(
+            (_("Listening sessions"), "admin:ingestion_listeninghistory_changelist",
+             f"user__id__exact={listener.pk}"),
+            (_("Served lists"), "admin:recommender_servedlist_changelist",
+             f"listener__id__exact={listener.pk}"),
+            (_("Feedback"), "admin:recommender_feedback_changelist", f"listener__id__exact={listener.pk}"),
+            (_("Recommendations"), "listen", f"user={listener.pk}"),
+        )  # fmt: skip
+
+
 @admin.register(Song)
 class SongWithFeedbackAdmin(SongAdmin):
     """Admin of songs that also shows in which clusters listeners' feedback puts a song."""
 
     change_form_after_template = "recommender/song.html"
+    readonly_fields = ("linked_pages",)
+
+    @display(description=_lazy("Pages of this song"))
+    def linked_pages(self, song: Song) -> SafeString:
+        return _links(
+            (_("Similar songs"), "songs", f"song={song.pk}"),
+            (_("Feedback"), "admin:recommender_feedback_changelist", f"song__id__exact={song.pk}"),
+        )
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -275,3 +302,11 @@ class SongWithFeedbackAdmin(SongAdmin):
         evidence = song_evidence_for(int(object_id)) if object_id.isdecimal() else None
         context = {**(extra_context or {}), "song_evidence": evidence}
         return super().change_view(request, object_id, form_url, context)
+
+
+def _links(*pages: tuple[str, str, str]) -> SafeString:
+    """Links of a title, the name of a view and a query, beside each other."""
+    return format_html_join(
+        " ", '<a class="mm-link" href="{}?{}">{}</a>',
+        ((reverse(view), query, title) for title, view, query in pages),
+    )  # fmt: skip

@@ -22,6 +22,7 @@ from kombu.exceptions import OperationalError
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
+from ingestion.admin.numbers import FormattedNumbersMixin
 from ingestion.api.views import PERSONAL_DATA_PERMISSION
 from ingestion.audit import record_personal_data_read
 
@@ -88,7 +89,7 @@ class ListedLookups:
         return own | {f"{name}{suffix}" for name in names for suffix in FILTER_SUFFIXES}
 
 
-class ReadOnlyAdmin(ListedLookups, ModelAdmin):
+class ReadOnlyAdmin(ListedLookups, FormattedNumbersMixin):
     """An admin page without add, change and delete. It never counts rows, so large tables open fast.
 
     `when_empty` is the text of an empty list: when rows appear there, or what to do first.

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from ingestion.admin.base import ReadOnlyAdmin, can_see_personal_data, computed_once
+from ingestion.admin.numbers import format_length
 from ingestion.api.serializers import PERSONAL_FIELDS
 from ingestion.models import Listener, ListeningHistory, Song
 
@@ -49,8 +50,7 @@ class SongAdmin(ReadOnlyAdmin):
 
     @display(description=_lazy("Length"))
     def length(self, song: Song) -> str:
-        minutes, seconds = divmod(int(song.duration.total_seconds()), 60)
-        return f"{minutes}:{seconds:02}"
+        return format_length(song.duration)
 
     @display(description=_lazy("Available"), boolean=True)
     def is_available(self, song: Song) -> bool:
@@ -88,6 +88,7 @@ class ListeningHistoryAdmin(ReadOnlyAdmin):
     list_display = ("id", "user_link", "created_at", "songs_played", "is_available")
     list_filter = (AvailabilityFilter,)
     search_fields = ("=user__id",)
+    link_lookups = ("user__id__exact",)
     search_help_text = _lazy("Listener ID")
     when_empty = _lazy(
         "Listening sessions appear here after the first ingestion run: python manage.py runingest"

@@ -42,6 +42,8 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("run",)
     ordering = ("-id",)
+    fields = ("run", "measure", "resource", "value_text", "expected_range", "median_text", "n", "verdict")
+    readonly_fields = ("value_text", "expected_range", "median_text")
     actions = ("reset_expected_range",)
     action_form = ReasonForm
 
@@ -60,11 +62,15 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
     @display(description=_lazy("Expected range"))
     def expected_range(self, check: AnomalyCheck) -> str:
         if check.low is None or check.high is None:
-            return ""
+            return "-"
         unit = _unit_of(check)
         return _("{low} to {high}").format(
             low=format_amount(unit, check.low), high=format_amount(unit, check.high)
         )
+
+    @display(description=_lazy("Median of the earlier runs"))
+    def median_text(self, check: AnomalyCheck) -> str:
+        return "-" if check.median is None else format_amount(_unit_of(check), check.median)
 
     @display(description=_lazy("Verdict"), ordering="verdict", label=VERDICT_COLOURS)
     def verdict_label(self, check: AnomalyCheck) -> tuple[str, str]:

@@ -43,6 +43,7 @@ from moovitamix.dashboard.queries import (
 
 # Sixty daily runs show a weekly pattern and a trend.
 MAX_DRAWN_RUNS: Final = 60
+NONE: Final = "-"
 MAX_REASONS: Final = 20
 MAX_EXAMPLE_CHARS: Final = 120
 # Page names of the stages; some stored names use older words.
@@ -154,16 +155,20 @@ def format_stage(name: str) -> str:
 
 def build_resource_table(run: IngestionRun, reports: Sequence[ResourceReport]) -> dict[str, Any]:
     return {
-        "headings": [_(RESOURCE_NAMES[report.resource]) for report in reports],
+        "headings": [*(_(RESOURCE_NAMES[report.resource]) for report in reports), _("Total")],
         "rows": [
-            *((_(name), [_count_cell(run, report, field) for report in reports])
+            *((_(name), [*(_count_cell(run, report, field) for report in reports),
+                         TableCell(format_number(sum(getattr(report, field) for report in reports)))])
               for field, name in COUNT_ROWS),
-            *((_(name), [TableCell(format_measure(getattr(report, field), "seconds")) for report in reports])
+            *((_(name), [*(_time_cell(report, field) for report in reports), _total_time(reports, field)])
               for field, name in TIME_ROWS),
             (_("First load (latency = age of the source's rows)"),
-             [TableCell(_("yes") if report.is_backfill else _("no")) for report in reports]),
-            (_("Bytes received"), [TableCell(format_measure(report.bytes, "bytes")) for report in reports]),
-            (_("Failed requests by kind"), [TableCell(_error_counts(report.errors)) for report in reports]),
+             [*(TableCell(_("yes") if report.is_backfill else NONE) for report in reports), TableCell("")]),
+            (_("Bytes received"),
+             [*(TableCell(format_measure(report.bytes, "bytes")) for report in reports),
+              TableCell(format_measure(sum(report.bytes for report in reports), "bytes"))]),
+            (_("Failed requests by kind"),
+             [*(TableCell(_error_counts(report.errors)) for report in reports), TableCell("")]),
         ],
     }  # fmt: skip
 
@@ -303,8 +308,18 @@ def _count_cell(run: IngestionRun, report: ResourceReport, field: str) -> TableC
     return TableCell(format_number(value), url)
 
 
+def _time_cell(report: ResourceReport, field: str) -> TableCell:
+    return TableCell(format_measure(getattr(report, field), "seconds"))
+
+
+def _total_time(reports: Sequence[ResourceReport], field: str) -> TableCell:
+    """The sum of the resources' times; percentiles have none."""
+    is_sum = field == "seconds"
+    return TableCell(format_measure(sum(report.seconds for report in reports), "seconds") if is_sum else "")
+
+
 def _error_counts(errors: dict[str, int]) -> str:
-    return ", ".join(f"{kind}: {format_number(n)}" for kind, n in sorted(errors.items())) or _("none")
+    return ", ".join(f"{kind}: {format_number(n)}" for kind, n in sorted(errors.items())) or NONE
 
 
 def _example_value(rejection: Rejection, *, show_personal_data: bool) -> str:

@@ -108,11 +108,11 @@ class DriftReportAdmin(ReadOnlyAdmin):
 
     @display(description=_lazy("Effect"))
     def effect_text(self, report: DriftReport) -> str:
-        return f"{report.effect:.3f}"
+        return localize_decimals(f"{report.effect:.3f}")
 
     @display(description=_lazy("Limit"))
     def limit_text(self, report: DriftReport) -> str:
-        return f"{report.limit:.3f}"
+        return localize_decimals(f"{report.limit:.3f}")
 
     @display(description=_lazy("p-value (probability of such an effect without drift)"))
     def p_value(self, report: DriftReport) -> str:

@@ -23,7 +23,9 @@ from recommender.serving.explanations import serialize_list
 
 
 class ListenerLinkMixin:
-    """Adds a column that links to the listener's page."""
+    """Adds a column that links to the listener's page, and lets links show one listener's rows."""
+
+    link_lookups = ("listener__id__exact",)
 
     @display(description=_lazy("Listener"), ordering="listener")
     def listener_link(self, row: ServedList | Feedback) -> SafeString:
@@ -57,6 +59,7 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
 
 @admin.register(Feedback)
 class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
+    link_lookups = ("listener__id__exact", "song__id__exact")
     list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at", "withdrawn_at")
     list_filter = ("kind", "at")
     search_fields = ("=listener__id", "=song__id", "=event_id")

@@ -158,8 +158,8 @@ def test_resources_stand_side_by_side_and_their_numbers_link_to_the_rows(
 
     page = page_of(staff, run)
 
-    assert "Received 1 000 200 30 000" in read(page)
-    assert "Failed requests by kind 503: 2, timeout: 1 none none" in read(page)
+    assert "Received 1 000 200 30 000 31 200" in read(page)
+    assert "Failed requests by kind 503: 2, timeout: 1 - -" in read(page)
     assert f"?run_id__lte={run.pk}&amp;last_run_id__gte={run.pk}&amp;resource__exact=songs" in page
     assert "/admin/ingestion/song/?availability=missing" in page
 
