@@ -12,9 +12,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
-from ingestion.admin.base import ReadOnlyAdmin, can_see_personal_data, computed_once
+from ingestion.admin.base import can_see_personal_data, computed_once
+from ingestion.admin.export import ExportAdmin
 from ingestion.admin.numbers import format_length
-from ingestion.api.serializers import PERSONAL_FIELDS
+from ingestion.api.serializers import (
+    PERSONAL_FIELDS,
+    ListeningHistorySerializer,
+    PersonalUserSerializer,
+    SongSerializer,
+    UserSerializer,
+)
 from ingestion.models import Listener, ListeningHistory, Song
 
 
@@ -41,12 +48,16 @@ class AvailabilityFilter(admin.SimpleListFilter):
 
 
 @admin.register(Song)
-class SongAdmin(ReadOnlyAdmin):
+class SongAdmin(ExportAdmin):
+    export_name = "songs"
     list_display = ("id", "name", "artist", "album", "genres", "release_year", "length", "is_available")
     list_filter = (AvailabilityFilter,)
     search_fields = ("=id", "name", "artist")
     search_help_text = _lazy("Song ID, or part of the name or artist")
     when_empty = _lazy("Songs appear here after the first ingestion run: python manage.py runingest")
+
+    def export_serializer(self, request: HttpRequest) -> type[SongSerializer]:
+        return SongSerializer
 
     @display(description=_lazy("Length"))
     def length(self, song: Song) -> str:
@@ -58,7 +69,7 @@ class SongAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Listener)
-class ListenerAdmin(ReadOnlyAdmin):
+class ListenerAdmin(ExportAdmin):
     """Admin of listeners; shows personal data only to users with the permission for it."""
 
     list_filter = (AvailabilityFilter,)
@@ -67,6 +78,11 @@ class ListenerAdmin(ReadOnlyAdmin):
         "Listener ID. Users who may see personal data can also enter part of a last name or e-mail address."
     )
     when_empty = _lazy("Listeners appear here after the first ingestion run: python manage.py runingest")
+
+    export_name = "listeners"
+
+    def export_serializer(self, request: HttpRequest) -> type[UserSerializer]:
+        return PersonalUserSerializer if can_see_personal_data(request) else UserSerializer
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         personal = ("first_name", "last_name", "email") if can_see_personal_data(request) else ()
@@ -84,7 +100,8 @@ class ListenerAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ListeningHistory)
-class ListeningHistoryAdmin(ReadOnlyAdmin):
+class ListeningHistoryAdmin(ExportAdmin):
+    export_name = "listening-sessions"
     list_display = ("id", "user_link", "created_at", "songs_played", "is_available")
     list_filter = (AvailabilityFilter,)
     search_fields = ("=user__id",)
@@ -94,6 +111,9 @@ class ListeningHistoryAdmin(ReadOnlyAdmin):
         "Listening sessions appear here after the first ingestion run: python manage.py runingest"
     )
     readonly_fields = ("played",)
+
+    def export_serializer(self, request: HttpRequest) -> type[ListeningHistorySerializer]:
+        return ListeningHistorySerializer
 
     @display(description=_lazy("Listener"), ordering="user")
     def user_link(self, history: ListeningHistory) -> SafeString:

@@ -108,7 +108,7 @@ def format_time(at: datetime) -> str:
 def format_duration(seconds: float) -> str:
     """A duration in its two largest units: 3 d 4 h, 2 h 15 min, 45 s."""
     if 0 < seconds < 0.1:
-        return f"{number_format(round(1000 * seconds, 1))} ms"
+        return f"{_format_number(round(1000 * seconds, 1))} ms"
     if seconds < 60:
         return f"{number_format(round(seconds, 1) if 0 < seconds < 10 else round(seconds))} s"
     minutes = round(seconds / 60)

@@ -36,7 +36,7 @@ def serve(listener: int, **fields: Any) -> ServedList:
     now = timezone.now()
     made_from = CandidateList.objects.create(listener_id=listener, made_at=now, candidates=b"")
     return ServedList.objects.create(
-        listener_id=listener, candidate_list=made_from, arm="champion", generated_at=now, seed="s",
+        listener_id=listener, candidate_list=made_from, arm="fallback", generated_at=now, seed="s",
         temperature=0.1, pages=[], items=[], milliseconds=4.0, **fields,
     )  # fmt: skip
 
