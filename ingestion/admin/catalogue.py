@@ -84,9 +84,9 @@ class ListenerAdmin(ExportAdmin):
     def export_serializer(self, request: HttpRequest) -> type[UserSerializer]:
         return PersonalUserSerializer if can_see_personal_data(request) else UserSerializer
 
-    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
         personal = ("first_name", "last_name", "email") if can_see_personal_data(request) else ()
-        return ("id", *personal, "favorite_genres", "updated_at", "is_available")
+        return ["id", *personal, "favorite_genres", "updated_at", "is_available"]
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         return ("=id", "last_name", "email") if can_see_personal_data(request) else ("=id",)

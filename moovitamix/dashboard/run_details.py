@@ -314,8 +314,9 @@ def _time_cell(report: ResourceReport, field: str) -> TableCell:
 
 def _total_time(reports: Sequence[ResourceReport], field: str) -> TableCell:
     """The sum of the resources' times; percentiles have none."""
-    is_sum = field == "seconds"
-    return TableCell(format_measure(sum(report.seconds for report in reports), "seconds") if is_sum else "")
+    if field != "seconds":
+        return TableCell("")
+    return TableCell(format_measure(sum(report.seconds or 0.0 for report in reports), "seconds"))
 
 
 def _error_counts(errors: dict[str, int]) -> str:

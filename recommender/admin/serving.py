@@ -1,6 +1,6 @@
 """Admin of served lists, feedback and API keys."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -25,7 +25,7 @@ from recommender.serving.explanations import serialize_list
 class ListenerLinkMixin:
     """Adds a column that links to the listener's page, and lets links show one listener's rows."""
 
-    link_lookups = ("listener__id__exact",)
+    link_lookups: ClassVar[tuple[str, ...]] = ("listener__id__exact",)
 
     @display(description=_lazy("Listener"), ordering="listener")
     def listener_link(self, row: ServedList | Feedback) -> SafeString:
@@ -59,7 +59,7 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
 
 @admin.register(Feedback)
 class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
-    link_lookups = ("listener__id__exact", "song__id__exact")
+    link_lookups: ClassVar[tuple[str, ...]] = ("listener__id__exact", "song__id__exact")
     list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at", "withdrawn_at")
     list_filter = ("kind", "at")
     search_fields = ("=listener__id", "=song__id", "=event_id")
