@@ -88,17 +88,9 @@ class SparkEngine:
     def by_listener(self, plays: csr_array) -> DataFrame:
         """Each listener's songs, ascending, from all exported sessions and the feedback in `plays`."""
         assert self._wanted is not None and self._export is not None  # noqa: S101, PT018
-        wanted = self._wanted
-        sessions = self._session.read.parquet(str(self._export.folder))
-        if wanted.until is not None:
-            sessions = sessions.filter(f.col("at") <= wanted.until.timestamp())
-        pairs = (
-            sessions.select(f.col("listener").alias("id"), f.explode("songs").alias("song_id"))
-            .join(f.broadcast(self._places("listener", "id", wanted.listener_ids)), "id")
-            .join(f.broadcast(self._places("song", "song_id", wanted.song_ids)), "song_id")
-            .select("listener", "song")
-            .union(self._feedback_pairs(plays))
-        )
+        pairs = self._feedback_pairs(plays)
+        if self._export.files():
+            pairs = self._session_pairs(self._export, self._wanted).union(pairs)
         # As `limit_songs` does for plays without counts, only a listener's first songs count.
         songs = f.slice(f.sort_array(f.collect_set("song")), 1, MOST_SONGS_PER_LISTENER)
         histories = pairs.groupBy("listener").agg(songs.alias("songs")).persist()
@@ -180,6 +172,17 @@ class SparkEngine:
     def _places(self, place: str, key: str, ids: NDArray[np.int64]) -> DataFrame:
         places = np.arange(len(ids), dtype=np.int32)
         return self._session.createDataFrame(pa.table({key: ids, place: places}))
+
+    def _session_pairs(self, export: SessionExport, wanted: WantedPlays) -> DataFrame:
+        sessions = self._session.read.parquet(str(export.folder))
+        if wanted.until is not None:
+            sessions = sessions.filter(f.col("at") <= wanted.until.timestamp())
+        return (
+            sessions.select(f.col("listener").alias("id"), f.explode("songs").alias("song_id"))
+            .join(f.broadcast(self._places("listener", "id", wanted.listener_ids)), "id")
+            .join(f.broadcast(self._places("song", "song_id", wanted.song_ids)), "song_id")
+            .select("listener", "song")
+        )
 
     def _feedback_pairs(self, plays: csr_array) -> DataFrame:
         """The pairs of listener and song in `plays` that are in no session, which are feedback."""

@@ -24,6 +24,7 @@ from ingestion.models import ListeningHistory
 from recommender.engine.algorithms.base import expand_ranges
 from recommender.engine.algorithms.engines import EngineUnavailable, WantedPlays
 from recommender.engine.data import Interactions
+from recommender.listener_profiles import find_columns
 from recommender.models import sql
 from recommender.spark.exported_files import MANIFEST, SESSIONS
 from recommender.training.dataset import build_interactions
@@ -93,7 +94,7 @@ def _read_file(
     listeners, at = table["listener"].to_numpy(), table["at"].to_numpy()
     sessions = table["songs"].combine_chunks()
     starts, songs = sessions.offsets.to_numpy().astype(np.int64), sessions.values.to_numpy()
-    kept = np.flatnonzero(np.isin(listeners, listener_ids) & (at <= until))
+    kept = np.flatnonzero(find_columns(listener_ids, listeners)[1] & (at <= until))
     sizes = np.diff(starts)[kept]
     places = expand_ranges(starts[kept], sizes)
     return np.repeat(listeners[kept], sizes), songs[places], np.repeat(at[kept], sizes)
@@ -127,7 +128,8 @@ def _write_file(path: Path) -> None:
         unavailable_at=None, pk__gte=first, pk__lt=first + IDS_PER_FILE
     ).order_by("pk")
     values = rows.values_list("pk", "user_id", "created_at", "items").iterator(chunk_size=FETCH_SIZE)
-    unfinished = path.with_suffix(".unfinished")
+    # Spark reads all files of the folder but those that begin with a dot.
+    unfinished = path.with_name(f".{path.stem}")
     with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
         for batch in _batches(values):
             writer.write_batch(batch)
