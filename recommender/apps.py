@@ -1,8 +1,9 @@
 """Django app configuration of the recommender."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class RecommenderConfig(AppConfig):
     name = "recommender"
-    verbose_name = "Recommender"
+    verbose_name = gettext_lazy("Recommender")

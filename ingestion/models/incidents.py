@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from ingestion.models.runs import IngestionRun
 
@@ -74,7 +75,7 @@ class Incident(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Incident {self.pk}: {self.key}"
+        return _("Incident {number}: {key}").format(number=self.pk, key=self.key)
 
 
 class Notification(models.Model):

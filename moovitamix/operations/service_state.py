@@ -105,7 +105,8 @@ def assess_service(now: datetime) -> ServiceState:
         return state
     migrations = _run_check(_check_migrations)
     if migrations != OK:
-        state.add("migrations", migrations, "", CRITICAL)
+        title = _("The database lacks migrations: python manage.py migrate")
+        state.add("migrations", migrations, title, CRITICAL)
         state.unavailable = True
         return state
     state.checks["migrations"] = OK
