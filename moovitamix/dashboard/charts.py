@@ -227,7 +227,7 @@ def _describe_marks(
     if len(lines) > 1:
         parts.append(
             _("solid: {solid}, dashed: {dashed}").format(
-                solid=_(first.name).lower(), dashed=_(lines[1].name).lower()
+                solid=first.name.lower(), dashed=lines[1].name.lower()
             )
         )
     found = [checks.get((run.run, first.measure, first.resource)) for run in runs]
