@@ -348,7 +348,7 @@ def _outlier_fault(new: Sequence[float], old: Sequence[float]) -> str:
         and outliers > MAX_OUTLIER_SHARE * len(new)
         and _is_no_chance(outliers, len(new), usual, len(old))
     ):
-        return f"{outliers} of {len(new)} new values are far outside {first:g} to {third:g}"
+        return f"{outliers} of {len(new)} new values are far outside {first:.3g} to {third:.3g}"
     return ""
 
 

@@ -208,7 +208,7 @@ class TestFeed:
         [
             ([0.5] * 30, "all 30 new values are 0.5"),
             ([None] * 25 + [0.1, 0.2, 0.3, 0.4, 0.5], "83% of 30 new values are missing"),
-            ([0.1, 0.9] * 10 + [50.0] * 10, "10 of 30 new values are far outside 0.2425 to 0.7475"),
+            ([0.1, 0.9] * 10 + [50.0] * 10, "10 of 30 new values are far outside 0.242 to 0.748"),
             ([place / 30 for place in range(30)], ""),
             # A small catalogue: three songs whose values are all 0 are no chance, two equal ones may be.
             ([0.0] * 3, "all 3 new values are 0"),
