@@ -8,6 +8,7 @@ const UNITS = {
   bytes: [[1e9, WORDS.gb], [1e6, WORDS.mb], [1e3, WORDS.kb], [1, WORDS.b]],
   seconds: [[172800, WORDS.days, 86400], [5400, "h", 3600], [90, "min", 60], [0.1, "s", 1], [1e-9, "ms", 1e-3], [0, "s", 1]],
 };
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 43200, 86400, 172800, 604800, 2592000];
 const STATUSES = { succeeded: "--mm-good", partial: "--mm-warn" };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -21,8 +22,10 @@ function formatMeasure(value, unit) {
 }
 
 function formatNumber(value) {
-  const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 1 ? 1 : 2;
-  const text = value.toLocaleString("en", { maximumFractionDigits: digits }).replaceAll(",", "\u202f");
+  const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : 1;
+  // Two significant digits: 0.003 must not read 0.
+  const options = Math.abs(value) < 1 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: digits };
+  const text = value.toLocaleString("en", options).replaceAll(",", "\u202f");
   return document.documentElement.lang === "fr" ? text.replace(".", ",") : text;
 }
 
@@ -88,9 +91,19 @@ function statuses(facts) {
 
 // No metric is negative, so an axis that starts near zero starts at zero.
 function isNearZero(facts) {
-  const values = [...facts.lines.flatMap((line) => line.values), ...(facts.low || []), ...(facts.high || [])];
-  const known = values.filter((value) => value !== null);
+  const known = knownValues(facts);
   return Math.min(...known) <= 0.2 * Math.max(...known);
+}
+
+// Times have ticks at whole seconds, minutes, hours or days.
+function timeStep(facts) {
+  const largest = Math.max(...knownValues(facts));
+  return TIME_STEPS.find((step) => largest / step <= 4) || undefined;
+}
+
+function knownValues(facts) {
+  const values = [...facts.lines.flatMap((line) => line.values), ...(facts.low || []), ...(facts.high || [])];
+  return values.filter((value) => value !== null);
 }
 
 function axes(facts) {
@@ -107,12 +120,18 @@ function axes(facts) {
     y: {
       display: !isStatus,
       min: isStatus || facts.zero || isNearZero(facts) ? 0 : undefined,
+      // Of nothing but zeros, the axis would end at 150 %.
+      suggestedMax: facts.unit === "share" ? 0.01 : undefined,
       // Keeps a flat line away from the chart's edge.
       grace: isStatus ? 0 : "8%",
       grid: { color: colour("--mm-line") },
       border: { display: false },
       title: title(facts.unit_title),
-      ticks: { ...ticks, callback: (value) => formatMeasure(value, facts.unit) },
+      ticks: {
+        ...ticks,
+        stepSize: facts.unit === "seconds" && facts.zero ? timeStep(facts) : undefined,
+        callback: (value) => formatMeasure(value, facts.unit),
+      },
     },
   };
 }
