@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 from django.db import transaction
 from django.utils import timezone
@@ -161,10 +162,18 @@ def _find_or_create_user(name: str, *, create: bool) -> User:
             "or name another user."
         )
     # A user without a password cannot log in.
-    user = user or User.objects.create_user(name)
+    user = user or _create_user(name)
     if not user.is_active:
         raise CommandError(f"User {name!r} is not active: the API would refuse the key.")
     return user
+
+
+def _create_user(name: str) -> User:
+    try:
+        User._meta.get_field("username").clean(name, None)
+    except ValidationError as error:
+        raise CommandError(f"--user can't be created: {' '.join(error.messages)}") from None
+    return User.objects.create_user(name)
 
 
 def _new_key_text(key: ApiKey, secret: str) -> str:

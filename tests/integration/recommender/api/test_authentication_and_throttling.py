@@ -260,6 +260,8 @@ def test_the_command_lists_and_revokes(user: User) -> None:
         ({"name": "x"}, "Name the key and its user"),
         ({"name": "x", "user": "nobody"}, "There is no user 'nobody'. Add --create-user"),
         ({"name": "x" * 101, "user": "app"}, "may have at most 100 characters"),
+        ({"name": "iOS", "user": "x" * 151, "create_user": True}, "--user can't be created: .* at most 150"),
+        ({"name": "iOS", "user": "a b", "create_user": True}, "--user can't be created: Enter a valid"),
         ({"name": "x", "user": "app", "days": 0}, "--days takes a whole number from 1"),
         ({"revoke": "0000"}, "No key starts with '0000'"),
     ],
