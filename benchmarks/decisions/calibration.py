@@ -161,6 +161,10 @@ def _change_scenarios(decide: DecisionRule) -> Iterator[DecisionScenario]:
             f"F5 {bots} bots of {group.listeners}, the others at 0: promoted",
             promoted(replace(group, fans=bots)), 0.15,
         )  # fmt: skip
+    rare = replace(many, fans=20, visit_probability=0.05)
+    yield _at_most(
+        "F5 20 bots of 200, who all come every twentieth day, the others at 0: promoted", promoted(rare), 0.15
+    )
     heavy = ListenerGroup(listeners=500, effect_deviation=0.1, activity_deviation=1.2, visit_probability=0.4)
     yield DecisionScenario(
         "F5 500 listeners with heavy tails, mean effect 0: promoted", promoted(heavy), 0.1, True, runs=0.2

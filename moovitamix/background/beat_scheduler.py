@@ -71,11 +71,12 @@ class TimetableScheduler(DatabaseScheduler):
         schedules.sync_timetable(settings.TIME_ZONE)
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._holds_lease():
-            return STANDBY_INTERVAL
-        if not self._last_heartbeat or time.monotonic() - self._last_heartbeat >= HEARTBEAT_INTERVAL:
+        is_active = self._holds_lease()
+        is_heartbeat_due = time.monotonic() - self._last_heartbeat >= HEARTBEAT_INTERVAL
+        # Also of a Beat that is cut off from the database: the attempt reports the outage.
+        if self._lease is not None and (is_heartbeat_due or not self._last_heartbeat):
             self._send_heartbeat()
-        return super().tick(*args, **kwargs)
+        return super().tick(*args, **kwargs) if is_active else STANDBY_INTERVAL
 
     def close(self) -> None:
         super().close()
@@ -95,8 +96,9 @@ class TimetableScheduler(DatabaseScheduler):
             return self._renew_lease() or self._take_lease()
         except Error as error:
             logger.warning("beat_lease_not_renewed reason=%s", type(error).__name__)
-            # While the database is away nobody else can take the lease; the tick reports the outage.
-            return self._lease is not None
+            # Another Beat may still reach the database, and takes the lease when it has expired.
+            is_valid = time.monotonic() - self._lease_renewed < LEASE_DURATION.total_seconds()
+            return self._lease is not None and is_valid
 
     def _renew_lease(self) -> bool:
         if self._lease is None:

@@ -43,7 +43,7 @@ DECISION_MODULES: Final = (
 )  # fmt: skip
 # A test compares it with the modules. If they change, and stored decisions still get the same verdicts, the
 # digest of the last release joins those below.
-CODE_OF_THIS_VERSION: Final = "163abaf028373be39c9ae148ea2168ecded13b9e3ff264e1ea9f331305a2af1b"
+CODE_OF_THIS_VERSION: Final = "6081b4d94def1b722492916f709576df6839b3e6a68390608a6c9f54fa50f37d"
 # Code of earlier releases, whose rules are kept by version.
 CODE_OF_EARLIER_VERSIONS: Final = frozenset(
     {

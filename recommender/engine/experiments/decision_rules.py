@@ -200,6 +200,8 @@ def _preference_text(evidence: ExperimentEvidence, rules: DecisionRules) -> str:
 
 
 def _is_preferred(evidence: ExperimentEvidence, rules: DecisionRules) -> bool:
+    if rules.preference_z and evidence.winners + evidence.losers + evidence.ties < rules.fewest_listeners:
+        return False
     return evidence.preference >= rules.least_preference(evidence.days, evidence.preference_error)
 
 

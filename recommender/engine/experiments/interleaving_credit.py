@@ -155,7 +155,7 @@ def count_rounds(lists: ClosedLists, kind: str, rules: DecisionRules, *, unprove
         "light": (int(wins[light].sum()), int(losses[light].sum())),
     }  # fmt: skip
     if rules.recent_days:
-        counts |= _mean_preference(wins[has_preference], losses[has_preference], rules.preference_cap)
+        counts |= _mean_preference(wins, losses, has_preference, rules.preference_cap)
         counts |= _count_recent_rounds(lists, rules.recent_days)
         counts["capped_balance"] = float(balances.sum())
     return counts
@@ -166,14 +166,20 @@ def _count_recent_rounds(lists: ClosedLists, days: int) -> dict[str, int]:
     return {"recent_wins": int(lists.wins[recent].sum()), "recent_losses": int(lists.losses[recent].sum())}
 
 
-def _mean_preference(wins: NDArray[np.int64], losses: NDArray[np.int64], cap: float) -> dict[str, float]:
+def _mean_preference(
+    wins: NDArray[np.int64], losses: NDArray[np.int64], has_preference: NDArray[np.bool_], cap: float
+) -> dict[str, float]:
     """The mean of the listeners' preferences, from -1 to 1, and its standard error.
+
+    A listener with too few rounds for a preference counts as 0. Otherwise bots, who always have enough
+    rounds, would be a larger share of the mean than of the listeners.
 
     Args:
         cap: a listener's balance counts in its standard deviations under equality, up to this number,
             which is a preference of 1: so bots, who win all rounds, count hardly more than anybody else.
     """
-    preferences = np.clip((wins - losses) / np.sqrt(wins + losses) / cap, -1.0, 1.0)
+    rounds = np.maximum(wins + losses, 1)
+    preferences = np.where(has_preference, np.clip((wins - losses) / np.sqrt(rounds) / cap, -1.0, 1.0), 0.0)
     if len(preferences) < FEWEST_FOR_AN_ERROR:
         return {"preference": float(preferences.sum()), "preference_error": 0.0}
     error = preferences.std(ddof=1) / math.sqrt(len(preferences))

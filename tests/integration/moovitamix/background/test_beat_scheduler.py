@@ -8,9 +8,11 @@ from unittest.mock import patch
 
 import psutil
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
+from ingestion.jobs.leases import HeldLease
 from ingestion.jobs.lock import lock_owner
 from ingestion.models import Heartbeat, Lease
 from ingestion.schedules import CATCH_UP_ENTRY
@@ -123,6 +125,25 @@ def test_a_beat_that_takes_over_sends_nothing_again_and_the_other_one_waits(
 
     assert (first.sent, second.sent) == (["daily"], [])
     assert is_active == (True, False)
+
+
+def test_a_beat_that_is_cut_off_from_the_database_sends_until_its_lease_expires(
+    beats: tuple[Beat, Beat],
+) -> None:
+    cut_off = beats[0]
+    cut_off.tick_until_idle()
+    cut_off._lease_renewed -= 2 * beat_scheduler.LEASE_RENEWAL
+
+    with patch.object(HeldLease, "renew", side_effect=OperationalError):
+        is_active_at_first = cut_off._holds_lease()
+        cut_off._lease_renewed -= beat_scheduler.LEASE_DURATION.total_seconds()
+        is_active_later = cut_off._holds_lease()
+        # Goes on reporting, which tells of the outage.
+        cut_off._last_heartbeat = 0.0
+        cut_off.tick_until_idle()
+
+    assert (is_active_at_first, is_active_later) == (True, False)
+    assert cut_off._last_heartbeat > 0.0
 
 
 def test_the_next_beat_need_not_wait_for_one_that_was_stopped(beats: tuple[Beat, Beat]) -> None:

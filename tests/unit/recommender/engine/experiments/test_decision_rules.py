@@ -96,6 +96,7 @@ def test_a_refresh_is_promoted_unless_it_is_worse(
         # Few listeners decide nothing, however many rounds they win.
         (change(wins=45, losses=6, listeners=1, preference=1.0), DecisionOutcome.WAITING),
         (change(listeners=19, preference=1.0), DecisionOutcome.WAITING),
+        (change(winners=19, losers=0, ties=0, preference=1.0), DecisionOutcome.WAITING),
         # A tenth of bots makes a preference of .1. It must be exceeded by 1.3 standard errors on day 60, and
         # by 60/31 times as many on day 31.
         (change(preference=0.225), DecisionOutcome.WAITING),

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recommender.engine.experiments.decision_rules import apply_decision_rules
 from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES, RULES_VERSION_3
+from recommender.engine.experiments.evidence import DecisionOutcome, ExperimentEvidence
 from recommender.engine.experiments.interleaving_credit import (
     ClosedLists,
     InterleavingCredit,
@@ -160,10 +162,21 @@ def test_a_listener_prefers_a_version_by_one_at_most_however_many_rounds_it_won(
     totals = count_rounds(lists, "change", DEFAULT_RULES)
 
     # 3 : 1 is one standard deviation of four rounds, 1 : 2 is .577 of three, and .7 is a full preference;
-    # one round is none.
-    preferences = np.array([1.0, 1.0, -1 / np.sqrt(3) / 0.7])
+    # one round is none, and counts as 0: else bots would be a larger share of those who count.
+    preferences = np.array([1.0, 1.0, -1 / np.sqrt(3) / 0.7, 0.0])
     assert totals["preference"] == pytest.approx(preferences.mean())
-    assert totals["preference_error"] == pytest.approx(preferences.std(ddof=1) / np.sqrt(3))
+    assert totals["preference_error"] == pytest.approx(preferences.std(ddof=1) / 2)
+
+
+def test_two_bots_among_listeners_of_one_round_each_decide_no_change() -> None:
+    bots = [(bot, day, 3, 0) for bot in (1, 2) for day in range(31)]
+    others = [(listener, 4, listener % 2, 1 - listener % 2) for listener in range(3, 23)]
+
+    totals = count_rounds(closed(*bots, *others), "change", DEFAULT_RULES)
+
+    assert totals["preference"] == pytest.approx(2 / 22)
+    verdict = apply_decision_rules(ExperimentEvidence("change", days=31, **totals))
+    assert verdict.outcome is DecisionOutcome.WAITING
 
 
 def test_the_rounds_of_the_last_seven_closed_days_are_counted_apart() -> None:
