@@ -279,6 +279,7 @@ class ListenerWithLinksAdmin(ListenerAdmin):
              f"listener__id__exact={listener.pk}"),
             (_("Feedback"), "admin:recommender_feedback_changelist", f"listener__id__exact={listener.pk}"),
             (_("Recommendations"), "listen", f"user={listener.pk}"),
+            (_("Similar listeners"), "listeners", f"listener={listener.pk}"),
         )  # fmt: skip
 
 

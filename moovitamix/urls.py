@@ -16,6 +16,7 @@ from moovitamix.security.two_factor import PAGE as TWO_FACTOR_PAGE
 from moovitamix.security.two_factor import two_factor_page
 from recommender.dashboard.cluster_page import cluster_page
 from recommender.dashboard.listen import views as listen
+from recommender.dashboard.listeners_page import similar_listeners_page
 from recommender.dashboard.songs_page import songs_page
 from recommender.dashboard.views import models_page
 
@@ -44,6 +45,7 @@ urlpatterns = [
     path("listen/leave/", listen.leave, name="listen_leave"),
     path("models/", models_page, name="models"),
     path("models/songs/", songs_page, name="songs"),
+    path("models/listeners/", similar_listeners_page, name="listeners"),
     path("models/clusters/<id:number>/", cluster_page, name="cluster"),
     path("health/live/", liveness, name="health-live"),
     path("health/ready/", readiness, name="health-ready"),

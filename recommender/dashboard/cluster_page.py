@@ -13,6 +13,7 @@ from ingestion.page_permissions import page_permission
 from recommender.dashboard.formatting import format_count
 from recommender.models import Cluster, Feedback, sql
 from recommender.services import current_model
+from recommender.serving.listener_similarity import read_affinities
 from recommender.serving.reasons import share_text
 
 MAX_SONGS: Final = 30
@@ -40,6 +41,7 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
                 _("Plays"),
                 _of_all(cluster.plays, all_plays),
             ),
+            *_listeners(model.version.pk, number),
             *_words(cluster.facts),
             *([(_("Style family"), family)] if family else []),
         ],
@@ -53,6 +55,17 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
         .order_by("-version_id")[:MAX_VERSIONS],
     }
     return render(request, "recommender/cluster.html", context)
+
+
+def _listeners(version: int, number: int) -> list[tuple[str, str]]:
+    affinities = read_affinities(version)
+    share = affinities.main_share_of(number)
+    if share is None:
+        return []
+    text = _("{share} of {n} listeners listen most in it").format(
+        share=share_text(share), n=format_count(len(affinities.listeners))
+    )
+    return [(_("Listeners"), text)]
 
 
 def _words(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -20,7 +20,8 @@ EVERY_ROLE: Final = frozenset(ROLES)
 # Route: who may open it. "staff" has no role, and "key" no scope.
 PAGES: Final = {
     "home": EVERY_ROLE, "live": EVERY_ROLE, "run": EVERY_ROLE, "run_log": EVERY_ROLE,
-    "models": EVERY_ROLE, "cluster": EVERY_ROLE, "songs": EVERY_ROLE, "listen": EVERY_ROLE,
+    "models": EVERY_ROLE, "cluster": EVERY_ROLE, "songs": EVERY_ROLE, "listeners": EVERY_ROLE,
+    "listen": EVERY_ROLE,
     "metrics": EVERY_ROLE,
     "two-factor": frozenset({"staff", *ROLES}),
     "health-live": PUBLIC, "health-ready": PUBLIC, "favicon": PUBLIC,

@@ -87,10 +87,10 @@ def test_a_listener_leads_to_sessions_lists_and_feedback_of_this_listener(staff:
     )
 
     page = unescape(staff.get(reverse("admin:ingestion_listener_change", args=[1])).content.decode())
-    links = re.findall(r'class="mm-link" href="(/[^"]*(?:__id__exact|user)=1)"', page)
+    links = re.findall(r'class="mm-link" href="(/[^"]*(?:__id__exact|user|listener)=1)"', page)
     lists = staff.get(next(link for link in links if "servedlist" in link)).content.decode()
 
-    assert len(links) == 4
-    assert [staff.get(link).status_code for link in links] == [200] * 4
+    assert len(links) == 5
+    assert [staff.get(link).status_code for link in links] == [200] * 5
     assert str(mine.pk) in lists
     assert str(other.pk) not in lists

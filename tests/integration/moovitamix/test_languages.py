@@ -184,7 +184,16 @@ def full() -> None:
 def addresses() -> Iterator[str]:
     yield from (
         reverse(name)
-        for name in ("home", "models", "songs", "two-factor", "api-docs", "admin:index", "listen")
+        for name in (
+            "home",
+            "models",
+            "songs",
+            "listeners",
+            "two-factor",
+            "api-docs",
+            "admin:index",
+            "listen",
+        )
     )
     yield reverse("admin:recommender_modelversion_compare")
     yield reverse("admin:recommender_experiment_set_split")

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
-from ingestion.models import Song
-from recommender.models import Cluster
+from ingestion.models import Listener, Song
+from recommender.engine.sampling.candidate_codec import CandidateArrays, encode_candidates
+from recommender.models import CandidateList, Cluster, ModelVersion
 from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import record_feedback
 
@@ -50,3 +53,36 @@ def test_staff_search_a_song_and_see_popular_latest_and_similar_ones(
     assert len(page.context["similar"]) == len(page.context["latest"]) == 15
     assert page.context["similar"][0]["song"]["id"] != song.pk
     assert wrong.status_code == 200
+
+
+def test_similar_listeners_have_similar_affinities_and_the_cluster_names_its_share_of_listeners(
+    options: ServingOptions, settings: Any, client: Client, django_user_model: type[User]
+) -> None:
+    settings.MODEL_STORAGE = options.storage
+    client.force_login(django_user_model.objects.create_superuser("ada"))
+    version = Cluster.objects.order_by("-version_id")[0].version
+    first, second = Cluster.objects.filter(version=version).order_by("number")[:2]
+    listeners = list(Listener.objects.order_by("pk")[:4])
+    CandidateList.objects.all().delete()
+    for listener, share in zip(listeners, (0.9, 0.1, 0.8, 0.6), strict=True):
+        store_affinities(listener, version, {first.number: share, second.number: 1 - share})
+
+    page = client.get(reverse("listeners"), {"listener": listeners[0].pk})
+    cluster = client.get(reverse("cluster", args=[first.number])).content.decode()
+
+    assert [row[0] for row in page.context["similar"]] == [listeners[place].pk for place in (2, 3, 1)]
+    assert page.context["taste"][0] == (first.number, first.shown_name, "90\u202f%")
+    assert listeners[2].email not in page.content.decode()
+    assert "of 4 listeners listen most in it" in cluster
+    assert client.get(reverse("listeners"), {"listener": "9" * 30}).status_code == 200
+
+
+def store_affinities(listener: Listener, version: ModelVersion, affinities: dict[int, float]) -> None:
+    ids, floats = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+    clusters = np.zeros(0, dtype=np.int32)
+    encoded = encode_candidates(
+        CandidateArrays(ids, floats, clusters, clusters, np.zeros(0, dtype=np.uint8), affinities)
+    )
+    CandidateList.objects.create(
+        listener=listener, version=version, made_at=timezone.now(), candidates=encoded
+    )
