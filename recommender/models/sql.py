@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 from django.db import connection, models
 from django.db.models import (
+    Aggregate,
     DateTimeField,
     F,
     Field,
@@ -20,10 +21,13 @@ from django.db.models import (
     IntegerField,
     JSONField,
     QuerySet,
+    Sum,
     TextField,
     UUIDField,
+    Value,
 )
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import MD5, Cast, Concat
 
 Row = tuple[Any, ...]
 
@@ -260,6 +264,17 @@ def texts_as_one_parameter(texts: Sequence[str]) -> RawSQL:
 def json_array_length(field: str) -> Any:
     name = "jsonb_array_length" if _is_postgresql() else "json_array_length"
     return Func(F(field), function=name, output_field=IntegerField())
+
+
+def rows_digest(*fields: str) -> Any:
+    """An aggregate that changes with the values of these fields in any row of a group."""
+    columns = [Cast(F(field), TextField()) for field in fields]
+    parts = [part for column in columns for part in (column, Value(" "))]
+    row = Concat(*parts, output_field=TextField())
+    if _is_postgresql():
+        # Django's Sum of integers has a decimal type on PostgreSQL, so it can't overflow.
+        return Sum(Func(row, Value(0), function="hashtextextended", output_field=IntegerField()))
+    return MD5(Aggregate(row, function="group_concat", output_field=TextField()))
 
 
 def unconverted(field: str) -> Any:

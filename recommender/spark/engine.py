@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 from scipy.sparse import csr_array
 
-from recommender.engine.algorithms.engines import FoundPlays, Kernel, WantedPlays
+from recommender.engine.algorithms.engines import EngineUnavailable, FoundPlays, Kernel, WantedPlays
 from recommender.engine.algorithms.item_similarity import MOST_SONGS_PER_LISTENER, stack_rows
 from recommender.engine.algorithms.neighbours import NeighbourBlock, SongCounts
 from recommender.engine.data import Interactions
@@ -132,7 +132,7 @@ class SparkEngine:
 
         def result() -> NeighbourBlock:
             done.result()
-            return _read_neighbours(folder, ranges, len(counts.listeners))
+            return read_neighbours(folder, ranges, counts)
 
         return result
 
@@ -174,7 +174,7 @@ class SparkEngine:
         return self._session.createDataFrame(pa.table({key: ids, place: places}))
 
     def _session_pairs(self, export: SessionExport, wanted: WantedPlays) -> DataFrame:
-        sessions = self._session.read.parquet(str(export.folder))
+        sessions = self._session.read.parquet(*map(str, export.files()))
         if wanted.until is not None:
             sessions = sessions.filter(f.col("at") <= wanted.until.timestamp())
         return (
@@ -210,16 +210,31 @@ def _split(ids: Sequence[int], size: int) -> list[list[int]]:
     return [list(ids[start : start + size]) for start in range(0, len(ids), size)]
 
 
-def _read_neighbours(folder: Path, ranges: list[tuple[int, int]], n_songs: int) -> NeighbourBlock:
+def read_neighbours(folder: Path, ranges: list[tuple[int, int]], counts: SongCounts) -> NeighbourBlock:
+    """The neighbours that Spark's workers wrote.
+
+    Raises:
+        EngineUnavailable: those of a block of songs are missing.
+    """
+    n_songs = len(counts.listeners)
     empty = {
         block: csr_array((stop - start, n_songs), dtype=np.float32)
         for block, (start, stop) in enumerate(ranges)
     }
     rp3, knn = dict(empty), dict(empty)
+    missing = {
+        block for block, (start, stop) in enumerate(ranges) if counts.multiplications[start:stop].any()
+    }
     for file in sorted(folder.glob("*.parquet")):
         for batch in pq.ParquetFile(file).iter_batches(batch_size=1):
             for row in batch.to_pylist():
                 rp3[row["block"]], knn[row["block"]] = read_block(row, n_songs)
+                missing.discard(row["block"])
+    if missing:
+        raise EngineUnavailable(
+            f"Spark's workers left no neighbours in {folder} for {len(missing)} of {len(ranges)} blocks of "
+            "songs. Make EXPORT_DIR a folder that this machine and all workers see at the same path."
+        )
     blocks = list(rp3.values()), list(knn.values())
     rp3.clear()
     knn.clear()

@@ -7,8 +7,9 @@ its sessions has changed.
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from django.db.models import Count, F, Max, Sum
+from django.db.models import Count, F, Sum
 from numpy.typing import NDArray
 
 from ingestion.models import ListeningHistory
@@ -31,6 +32,7 @@ from recommender.training.dataset import build_interactions
 
 IDS_PER_FILE: Final = 100_000  # sessions take less than a second and 10 MB to write again
 FETCH_SIZE: Final = 5_000
+FILE_NAME: Final = re.compile(r"\.?\d{12}(\.parquet)?")  # those that begin with a dot are unfinished
 SCHEMA: Final = pa.schema(
     [("id", pa.int64()), ("listener", pa.int64()), ("at", pa.float64()), ("songs", pa.list_(pa.int64()))]
 )
@@ -38,12 +40,13 @@ SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True)
 class SessionExport:
-    folder: Path  # holds nothing but Parquet files
+    folder: Path
+    names: tuple[str, ...]  # of the export's files; anything else in the folder is no part of it
     plays: int  # in all sessions
 
     def files(self) -> list[Path]:
         """The files in the order of the sessions' ids."""
-        return sorted(self.folder.glob("*.parquet"))
+        return [self.folder / name for name in self.names]
 
 
 def export_sessions(export_dir: Path) -> SessionExport:
@@ -57,10 +60,12 @@ def export_sessions(export_dir: Path) -> SessionExport:
         folder.mkdir(parents=True, exist_ok=True)
         written = json.loads(manifest.read_text()) if manifest.exists() else {}
         states = _read_states()
-        for name in written.keys() - states.keys():
-            (folder / name).unlink(missing_ok=True)
-        for name, state in states.items():
-            if written.get(name) != state or not (folder / name).exists():
+        _delete_other_files(folder, states.keys())
+        same = {name: state for name, state in states.items() if written.get(name) == state}
+        # If this process is killed, the manifest says nothing of files that it was about to write.
+        _replace(manifest, json.dumps(same).encode())
+        for name in states:
+            if name not in same or not (folder / name).exists():
                 _write_file(folder / name)
         _replace(manifest, json.dumps(states).encode())
     except (OSError, ValueError) as error:
@@ -68,7 +73,14 @@ def export_sessions(export_dir: Path) -> SessionExport:
             f"Sessions can't be exported to EXPORT_DIR ({export_dir}): {error}. Make it a folder that this "
             "machine may write and all Spark workers read, and delete what is in it if that is damaged."
         ) from error
-    return SessionExport(folder, sum(state[-1] for state in states.values()))
+    return SessionExport(folder, tuple(sorted(states)), sum(state[-1] for state in states.values()))
+
+
+def _delete_other_files(folder: Path, names: Collection[str]) -> None:
+    """Delete what an earlier export left, also one that was killed or whose manifest was lost."""
+    for file in folder.iterdir():
+        if FILE_NAME.fullmatch(file.name) and file.name not in names:
+            file.unlink(missing_ok=True)
 
 
 def read_plays(export: SessionExport, wanted: WantedPlays) -> Interactions:
@@ -108,14 +120,13 @@ def _read_states() -> dict[str, list[Any]]:
         .annotate(file=F("pk") / IDS_PER_FILE)
         .values_list("file")
         .annotate(
-            n=Count("pk"), ids=Sum("pk"), changed=Max("updated_at"), plays=Sum(sql.json_array_length("items"))
+            n=Count("pk"),
+            digest=sql.rows_digest("pk", "user_id", "created_at", "items"),
+            plays=Sum(sql.json_array_length("items")),
         )
         .order_by("file")
     )
-    return {
-        _file_name(number): [n, int(ids), changed.isoformat(), int(plays or 0)]
-        for number, n, ids, changed, plays in rows
-    }
+    return {_file_name(number): [n, str(digest), int(plays or 0)] for number, n, digest, plays in rows}
 
 
 def _file_name(number: int) -> str:
@@ -128,7 +139,6 @@ def _write_file(path: Path) -> None:
         unavailable_at=None, pk__gte=first, pk__lt=first + IDS_PER_FILE
     ).order_by("pk")
     values = rows.values_list("pk", "user_id", "created_at", "items").iterator(chunk_size=FETCH_SIZE)
-    # Spark reads all files of the folder but those that begin with a dot.
     unfinished = path.with_name(f".{path.stem}")
     with pq.ParquetWriter(unfinished, SCHEMA, compression="zstd") as writer:
         for batch in _batches(values):

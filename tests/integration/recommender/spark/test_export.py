@@ -1,5 +1,6 @@
 """The export of sessions for Spark, and what stops Spark from starting."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender.engine.algorithms.engines import EngineUnavailable, WantedPlays
+from recommender.engine.algorithms.neighbours import SongCounts
+from recommender.spark.exported_files import MANIFEST
 from recommender.training.dataset import read_sessions
 
 pytest.importorskip(
@@ -74,6 +77,49 @@ def test_only_files_whose_sessions_have_changed_are_written_again(tmp_path: Path
     assert [name for name in first if first[name] == second.get(name)] == ["000000000010.parquet"]
     assert set(second) == {"000000000010.parquet", "000000000011.parquet"}
     assert exported.plays == 57
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"items": [3, 3, 1]}, {"user_id": 3}, {"created_at": START}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_corrected_session_is_exported_again(tmp_path: Path, change: dict[str, Any]) -> None:
+    fill()
+    everyone = WantedPlays(np.array([1, 2, 3]), np.array([1, 2, 3]))
+    export.export_sessions(tmp_path)
+
+    # As many songs, and no later `updated_at`.
+    ListeningHistory.objects.filter(pk=112).update(**change)
+
+    plays = export.read_plays(export.export_sessions(tmp_path), everyone)
+    assert columns(plays) == columns(read_sessions(everyone).sessions)
+
+
+def test_files_that_no_manifest_names_are_deleted_and_not_read(tmp_path: Path) -> None:
+    fill()
+    exported = export.export_sessions(tmp_path)
+    orphans = [exported.folder / name for name in ("000000000099.parquet", ".000000000098")]
+    for orphan in orphans:
+        shutil.copy(exported.files()[0], orphan)
+    others = exported.folder / "other.parquet"
+    others.write_text("")
+    (tmp_path / MANIFEST).unlink()
+
+    again = export.export_sessions(tmp_path)
+
+    assert not any(orphan.exists() for orphan in orphans)
+    assert others.exists()
+    assert again == exported
+
+
+def test_a_missing_block_of_neighbours_is_an_error(tmp_path: Path) -> None:
+    counts = SongCounts(np.array([0, 2], np.int32), np.array([0, 4]))
+
+    with pytest.raises(EngineUnavailable, match=r"no neighbours .* for 1 of 2 blocks"):
+        engine.read_neighbours(tmp_path, [(0, 1), (1, 2)], counts)
+    nobody = SongCounts(np.array([0, 0], np.int32), np.array([0, 0]))
+    assert engine.read_neighbours(tmp_path, [(0, 1), (1, 2)], nobody).rp3.nnz == 0
 
 
 def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
