@@ -55,7 +55,7 @@ def _state_sentence(
     if data is not None:
         age = format_age((now - _data_end(data)).total_seconds())
         parts.append(_("data {age} old").format(age=age))
-    return f"{', '.join(parts)}; {due}." if parts else f"{due}."
+    return _("{facts}; {due}.").format(facts=", ".join(parts), due=due) if parts else f"{due}."
 
 
 def _read_summary(last: IngestionRun, data: RunMetrics | None, now: datetime) -> str:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from django.utils import timezone
 from django.utils.formats import number_format
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_noop as _
-from django.utils.translation import pgettext
 
 # Longer errors are cut; the incident's page shows them in full.
 MAX_CHARS: Final = 600
@@ -151,9 +151,9 @@ def _format_number(value: float) -> str:
 def _format_bytes(value: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if abs(value) < 1000:
-            return f"{_format_number(value)} {unit}"
+            return f"{_format_number(value)} {gettext(unit)}"
         value /= 1000
-    return f"{_format_number(value)} TB"
+    return f"{_format_number(value)} {gettext('TB')}"
 
 
 def _two_units(large: int, unit: str, small: int, rest: str) -> str:

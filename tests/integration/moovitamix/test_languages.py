@@ -42,7 +42,7 @@ SAME: Final = {
     "MoovitaMix", "Axes", "Otp_Totp",
     "UTC", "NDCG", "RP3beta", "Celery Beat", "start-pipeline", "min", "ms", "mix",
     "classic",
-    "API", "CPU", "h", "s", "z", "fr", "en", "English", "Français", "ada",
+    "API", "CPU", "CSV", "NDJSON", "h", "s", "z", "fr", "en", "English", "Français", "ada",
 }  # fmt: skip
 # Dotted names of tasks, and a masked password.
 IDENTIFIER: Final = re.compile(r"[a-z_]+(?:\.[a-z_]+)+|.*\*{6,}.*")

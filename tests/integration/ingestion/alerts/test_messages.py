@@ -224,7 +224,7 @@ def test_a_kind_without_a_template_still_shows_its_facts() -> None:
     text = render_incident(incident, "fr")
 
     assert text.subject == "Problème détecté\xa0: moon_fell:earth"
-    assert text.lines == (("Height bytes", "3 MB"),)
+    assert text.lines == (("Height bytes", "3 Mo"),)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_durations_have_their_two_largest_units(seconds: float, told: str) -> No
 @pytest.mark.parametrize(
     ("name", "value", "english", "french"),
     [("length", 12_345, "12,345", "12\xa0345"), ("free_share", 0.0425, "4.25 %", "4,25 %"),
-     ("free_bytes", 2_140_000_000, "2.14 GB", "2,14 GB"), ("run", 12_345, "12345", "12345"),
+     ("free_bytes", 2_140_000_000, "2.14 GB", "2,14 Go"), ("run", 12_345, "12345", "12345"),
      ("age_days", 15.5, "15 d 12 h", "15 j 12 h"), ("resource", "users", "listeners", "auditeurs")],
 )  # fmt: skip
 def test_numbers_follow_the_language(name: str, value: Any, english: str, french: str) -> None:
