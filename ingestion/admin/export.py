@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from datetime import tzinfo
 from typing import Any, Final
 
 import orjson
@@ -11,6 +12,7 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from rest_framework.serializers import ModelSerializer
 
 from ingestion.admin.base import ReadOnlyAdmin
@@ -66,10 +68,19 @@ class ExportAdmin(ReadOnlyAdmin):
 
 
 def _read_records(rows: "QuerySet[Any]", serializer: type[ModelSerializer[Any]]) -> Iterator[dict[str, Any]]:
-    rows = rows.order_by("pk")
+    # The rows are read when the request's time zone, which can express every time, is no longer active.
+    zone = timezone.get_current_timezone()
+    return _read_pages(rows.order_by("pk"), serializer, zone)
+
+
+def _read_pages(
+    rows: "QuerySet[Any]", serializer: type[ModelSerializer[Any]], zone: tzinfo
+) -> Iterator[dict[str, Any]]:
     page = list(rows[:BATCH])
     while page:
-        yield from serializer(page, many=True).data
+        with timezone.override(zone):
+            records = serializer(page, many=True).data
+        yield from records
         page = list(rows.filter(pk__gt=page[-1].pk)[:BATCH])
 
 

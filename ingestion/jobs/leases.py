@@ -1,14 +1,18 @@
 """Leases in the database: one process at a time does a piece of work, on any machine."""
 
 import secrets
+import socket
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
 from ingestion.jobs.lock import is_process_alive, lock_owner
 from ingestion.models import Lease
+
+PROCESS_NUMBERS: Final = Path("/proc/self/ns/pid")  # on Linux
 
 
 class HeldLease:
@@ -47,7 +51,7 @@ def take_lease(name: str, now: datetime, duration: timedelta) -> HeldLease | Non
 
 
 def _new_holder() -> str:
-    owner = lock_owner()
+    owner = lock_owner() | {"host": _host()}
     # Random too: a process that lost its lease to another of its threads must notice.
     return f"{secrets.token_hex(8)} {owner['pid']} {owner['process_started']:.2f} {owner['host']}"[:120]
 
@@ -56,7 +60,15 @@ def _is_holder_alive(holder: str) -> bool:
     """False only if its process was on this host and has ended."""
     try:
         _, pid, started, host = holder.split(" ", 3)
-        process = SimpleNamespace(host=host, pid=int(pid), process_started=float(started))
+        process = SimpleNamespace(host=socket.gethostname(), pid=int(pid), process_started=float(started))
     except ValueError:  # of an earlier release
         return True
-    return is_process_alive(process)
+    return host != _host() or is_process_alive(process)
+
+
+def _host() -> str:
+    """The host and its space of process numbers: containers with one host name have different ones."""
+    try:
+        return f"{socket.gethostname()} {PROCESS_NUMBERS.readlink()}"
+    except OSError:
+        return socket.gethostname()

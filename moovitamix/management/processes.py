@@ -33,7 +33,10 @@ HEADER_BUFFER_BYTES: Final = 32_768
 
 
 def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
-    """This process's environment, with all written paths moved into `folder`, and without alerts."""
+    """This process's environment, with all written paths moved into `folder`.
+
+    It names no other service of the installation: no alerts, no cluster, no backups.
+    """
     secret = folder / "secret-key"
     if not secret.exists():
         secret.write_text(secrets.token_urlsafe(50))
@@ -43,7 +46,8 @@ def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
         "DATABASE_NAME": str(folder / "demo.db"), "VAR_DIR": str(folder),
         "STAGING_DIR": str(folder / "staging"),
         "MODEL_STORAGE": str(folder / "models"), "BROKER_DIR": str(folder / "broker"), "REDIS_URL": "",
-        "CACHE_URL": "",
+        "CACHE_URL": "", "ENGINE": "local", "SPARK_MASTER": "", "EXPORT_DIR": str(folder / "exports"),
+        "BACKUP_DIR": "", "HISTORY_RETENTION": "",
         "SECRET_KEY": secret.read_text(), "DEBUG": "false", "HTTPS": "false",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]", "LOG_LEVEL": "WARNING",
         "EMAIL_URL": "consolemail://", "ALERT_EMAILS": "", "SLACK_WEBHOOK_URL": "", "ALERT_URLS": "",

@@ -1,6 +1,7 @@
 """Downloads of songs, listeners and sessions from the admin's lists."""
 
 import csv
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -42,6 +43,16 @@ def test_all_filtered_rows_are_exported_page_by_page(viewer: Client, monkeypatch
     assert [row["id"] for row in rows] == [10, 11, 12, 13, 14, 15, 16]
     assert answer["Content-Disposition"] == 'attachment; filename="songs.ndjson"'
     assert "export/csv/?q=abba" in viewer.get("/admin/ingestion/song/?q=abba").content.decode()
+
+
+def test_a_time_that_only_utc_can_express_does_not_cut_the_download(viewer: Client, settings: Any) -> None:
+    settings.TIME_ZONE = "Pacific/Kiritimati"
+    Song.objects.filter(pk=10).update(created_at=datetime(9999, 12, 31, 23, tzinfo=UTC))
+
+    rows = read(viewer.get("/admin/ingestion/song/export/ndjson/")).splitlines()
+
+    assert len(rows) == 20
+    assert orjson.loads(rows[0])["created_at"].startswith("9999-12-31T23:00")
 
 
 def test_text_that_looks_like_a_formula_is_quoted_in_csv(viewer: Client) -> None:

@@ -1,5 +1,6 @@
 """Beat goes on if the schedule of one entry can't be computed, and of several Beats one sends tasks."""
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
-from ingestion.jobs.leases import HeldLease
+from ingestion.jobs.leases import HeldLease, take_lease
 from ingestion.jobs.lock import lock_owner
 from ingestion.models import Heartbeat, Lease
 from ingestion.schedules import CATCH_UP_ENTRY
@@ -168,3 +169,15 @@ def test_the_next_beat_need_not_wait_for_a_killed_one_of_this_host(beats: tuple[
     process.communicate()
 
     assert (is_active_before, second.tick_until_idle()) == (False, True)
+
+
+def test_a_process_of_another_container_with_this_host_name_is_not_taken_for_dead() -> None:
+    now, minute = timezone.now(), timedelta(minutes=1)
+    with patch("ingestion.jobs.leases._host", return_value=f"{socket.gethostname()} pid:[1]"):
+        with patch(
+            "ingestion.jobs.leases.lock_owner", return_value={"pid": 2**22 + 1, "process_started": 0.0}
+        ):
+            assert take_lease("work", now, minute)
+
+    assert take_lease("work", now, minute) is None
+    assert take_lease("work", now + 2 * minute, minute)

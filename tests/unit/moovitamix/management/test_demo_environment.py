@@ -1,0 +1,30 @@
+"""The demo uses nothing that an installation names in its environment: no folder, no server, no cluster."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from moovitamix.management.processes import build_demo_environment
+from tests.support.project import ROOT
+
+# The address that messages link to, and the address of a player: neither is written to.
+ONLY_SHOWN = {"SITE_URL", "PLAYER_URL_TEMPLATE"}
+VARIABLES = re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+PLACES = [
+    name
+    for name in VARIABLES
+    if re.search("_DIR$|_URLS?$|STORAGE$|ENGINE$|_MASTER$|DATABASE_NAME|ALERT_EMAILS", name)
+]
+
+
+@pytest.mark.parametrize("name", sorted(set(PLACES) - ONLY_SHOWN))
+def test_no_place_of_the_installation_is_used(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "/srv/production")
+
+    value = build_demo_environment(tmp_path, "http://127.0.0.1:9")[name]
+
+    assert "/srv/production" not in value
+    assert "/" not in value or str(tmp_path) in value or "127.0.0.1" in value or value == "consolemail://"
