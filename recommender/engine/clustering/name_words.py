@@ -108,7 +108,11 @@ def _is_profane(text: str, folded: str) -> bool:
     plain = LONG_RUN.sub(r"\1", fold_words(text.translate(LEET)))
     joined = SPELLED_OUT.sub(lambda letters: letters[0].replace(" ", ""), folded)
     words = [*folded.split(), *plain.split(), *joined.split()]
-    return any(word.startswith(PROFANE_STEMS) for word in words) or bool(MASKED_STEMS.search(text.casefold()))
+    masked = MASKED_STEMS.search(text.casefold())
+    return any(word.startswith(PROFANE_STEMS) for word in words) or (
+        # "P.T." are initials, and no masked word.
+        masked is not None and re.search(r"[*#%]|[a-z]{2}", masked[0]) is not None
+    )
 
 
 def name_key(name: str) -> str:
