@@ -11,6 +11,7 @@ from django.apps import apps
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from ingestion.english import english_plural
 from ingestion.models import Listener, ListeningHistory, Rejection
 from ingestion.pipeline.upsert import in_batches
 from ingestion.source.schemas import Resource
@@ -37,11 +38,7 @@ def forget_listener(listener: Listener) -> dict[str, int]:
         # The cascade deletes feedback, lists and experiment data of the recommender.
         deleted.update(listener.delete()[1])
     logger.info("listener_forgotten rows=%s", deleted.total())
-    return {
-        str(apps.get_model(label)._meta.verbose_name_plural): count
-        for label, count in deleted.items()
-        if count
-    }
+    return {english_plural(apps.get_model(label)): count for label, count in deleted.items() if count}
 
 
 def erase_missing_listeners(before: datetime) -> int:

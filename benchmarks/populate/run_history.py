@@ -14,6 +14,7 @@ from django_celery_results.models import TaskResult
 from ingestion import schedules as ingestion_schedules
 from ingestion.alerts.incidents import Condition, open_or_update
 from ingestion.alerts.messages.render import render_message
+from ingestion.english import english_plural
 from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.models import (
     RESOURCES,
@@ -72,7 +73,7 @@ def fill_run_history(runs: int) -> None:
 
 def _insert_rows(table: Any, rows: Iterable[Any]) -> None:
     kept = len(table.objects.bulk_create(rows, BLOCK))
-    sys.stderr.write(f"pages: {kept} {table._meta.verbose_name_plural}\n")
+    sys.stderr.write(f"pages: {kept} {english_plural(table)}\n")
 
 
 def _run(day: int, runs: int, now: datetime) -> IngestionRun:

@@ -11,6 +11,7 @@ from unfold.decorators import display
 
 from ingestion.admin.base import ReadOnlyAdmin
 from ingestion.audit import Action, record_audit
+from ingestion.english import ENGLISH
 from ingestion.models import AuditEntry
 
 
@@ -46,8 +47,7 @@ class AccountAuditMixin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 def _record_change(request: HttpRequest, verb: str, row: Model) -> None:
     roles = ", ".join(row.groups.values_list("name", flat=True)) if hasattr(row, "groups") and row.pk else ""
-    with translation.override(None):  # the trail is in English, whoever reads it
-        kind = str(row._meta.verbose_name)
-        name = str(row)
-    target = f"{verb} {kind} {name}" + (f" (roles: {roles})" if roles else "")
+    with translation.override(ENGLISH):
+        target = f"{verb} {row._meta.verbose_name} {row}"
+    target += f" (roles: {roles})" if roles else ""
     record_audit(Action.ACCOUNT_CHANGED, request.user.get_username(), target)

@@ -13,6 +13,8 @@ from django.utils import translation
 from django.utils.translation import get_supported_language_variant
 from django.utils.translation import gettext as _
 
+from ingestion.english import ENGLISH
+
 # In this order, as GNU gettext reads them.
 LOCALE_VARIABLES: Final = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 
@@ -29,7 +31,14 @@ class TranslatedHelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
 
 
 class GuidedCommand(BaseCommand):
-    """A command whose `help` has several lines: what it does, examples, and the next step."""
+    """A command whose `help` has several lines: what it does, examples, and the next step.
+
+    Only its help is translated: what it prints and stores is in English.
+    """
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        with translation.override(ENGLISH):
+            return super().execute(*args, **options)
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(

@@ -6,6 +6,7 @@ The next run abandons a run whose process has ended, or whose heartbeat is too o
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from ingestion.english import english_label
 from ingestion.jobs.lock import abandon_dead_job, find_running, lock_owner
 from ingestion.models import IngestionRun
 
@@ -14,7 +15,7 @@ class AlreadyRunning(Exception):
     def __init__(self, run: IngestionRun) -> None:
         super().__init__(
             f"Run {run.pk} holds the lock since {run.started_at:%Y-%m-%d %H:%M:%S} UTC "
-            f"(process {run.pid} on {run.host}, started by {run.get_trigger_display()}, "
+            f"(process {run.pid} on {run.host}, started by {english_label(run, 'trigger')}, "
             f"now {run.stage or 'starting'})."
         )
         self.run = run
@@ -22,7 +23,7 @@ class AlreadyRunning(Exception):
 
 class SlotTaken(Exception):
     def __init__(self, run: IngestionRun) -> None:
-        super().__init__(f"Slot {run.slot} was run {run.pk}, which {run.get_status_display()}.")
+        super().__init__(f"Slot {run.slot} was run {run.pk}, which {english_label(run, 'status')}.")
         self.run = run
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from django.db import models
 from django.utils import timezone
 
+from ingestion.english import english_label
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline.change_detection import RowChange
 from ingestion.pipeline.resource_reader import ResourceReader
@@ -122,7 +123,7 @@ def summarize_reports(reports: list[ResourceReport]) -> str:
 
 def _summarize_counts(one: ResourceReport) -> str:
     return (
-        f"{_format_count(one.received)} {one.get_resource_display()}{_as_of(one)}: "
+        f"{_format_count(one.received)} {english_label(one, 'resource')}{_as_of(one)}: "
         f"{_format_count(one.new)} new, "
         f"{_format_count(one.changed)} changed, {_format_count(one.unchanged)} unchanged, "
         f"{_format_count(one.rejected)} rejected, {_format_count(one.missing)} missing"
@@ -155,7 +156,7 @@ def describe_reasons(reasons: list[dict[str, Any]]) -> str:
 
 def describe_rejections(run: IngestionRun) -> str:
     return ". ".join(
-        f"{one.get_resource_display()}: {describe_reasons(one.rejection_reasons)}"
+        f"{english_label(one, 'resource')}: {describe_reasons(one.rejection_reasons)}"
         for one in run.reports.all()
         if one.rejection_reasons
     )

@@ -7,8 +7,9 @@ from typing import Any, Final
 from celery import Task
 from django.apps import apps
 from django.db import Error
-from django.utils import timezone
+from django.utils import timezone, translation
 
+from ingestion.english import ENGLISH
 from ingestion.jobs.lock import add_log_context
 from ingestion.jobs.resource_usage import ResourceMonitor
 
@@ -29,7 +30,11 @@ class MeasuredTask(Task):  # type: ignore[type-arg]
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:
             return super().__call__(*args, **kwargs)
-        with add_log_context(task=self.request.id or "", task_name=self.name):
+        # What a task stores is in English; alerts are in LANGUAGE_CODE.
+        with (
+            translation.override(ENGLISH),
+            add_log_context(task=self.request.id or "", task_name=self.name),
+        ):
             return self._call_measured(*args, **kwargs)
 
     def _call_measured(self, *args: Any, **kwargs: Any) -> Any:

@@ -23,6 +23,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Model
 from psycopg import IsolationLevel
 
+from ingestion.english import english_plural
 from ingestion.models import IngestionRun, Listener, Song
 from recommender.models import ModelVersion
 
@@ -294,11 +295,11 @@ def _require_same_migrations(manifest: dict[str, Any]) -> None:
 
 def _require_empty(storage: Path) -> None:
     used = [
-        model._meta.verbose_name_plural for model in (Song, Listener, IngestionRun, ModelVersion, User)
+        english_plural(model) for model in (Song, Listener, IngestionRun, ModelVersion, User)
         if model._default_manager.exists()
     ]  # fmt: skip
     if used:
-        raise NotEmpty(f"The database has {', '.join(map(str, used))}. Restore into a new, migrated one.")
+        raise NotEmpty(f"The database has {', '.join(used)}. Restore into a new, migrated one.")
     if storage.is_dir() and any(storage.iterdir()):
         raise NotEmpty(f"{storage} has models. Restore into an empty folder.")
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from django.apps import apps
 from django.db.models import ForeignKey, Model
 
+from ingestion.english import english_plural
 from ingestion.models import Listener
 from ingestion.personal_data import rejections_of_listener
 from recommender.models import CandidateList, ModelVersion
@@ -19,7 +20,7 @@ DERIVED: Final = (CandidateList,)
 def export_listener(listener: Listener) -> dict[str, Any]:
     """All rows about a listener by table, as JSON values; the source's row is under `listener`."""
     tables = {
-        str(model._meta.verbose_name_plural): [
+        english_plural(model): [
             _row(row) for row in model._default_manager.filter(**{field.name: listener}).order_by("pk")
         ]
         for model, field in _references()

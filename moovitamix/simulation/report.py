@@ -7,6 +7,7 @@ from typing import Final
 
 from django.db.models import Q, QuerySet
 
+from ingestion.english import english_label
 from ingestion.models import Incident, IngestionRun
 from recommender.models import DriftReport, Experiment, ModelVersion, Promotion, TrainingRun
 from recommender.registry.cohesion import compare_cohesion, far_less_cohesive
@@ -219,7 +220,7 @@ def _judge_better_method(planted: PlantedEvent) -> JudgedReaction:
 def _describe_experiment(experiment: Experiment) -> str:
     last = experiment.decisions.first()
     score = f", lists won {last.evidence['wins']}, lost {last.evidence['losses']}" if last else ""
-    outcome = experiment.get_outcome_display() or experiment.get_status_display()
+    outcome = english_label(experiment, "outcome") or english_label(experiment, "status")
     return f"experiment {experiment.pk}: {outcome}{score}"
 
 
@@ -290,7 +291,7 @@ def judge_unplanned(events: list[PlantedEvent]) -> list[UnplannedFinding]:
         if one.kind not in ALWAYS_EXPLAINED and not _is_explained(one.kind, one.opened_at, events)
     ]  # fmt: skip
     alarms = [
-        f"{one.get_kind_display()} on {one.at:%d %b}"
+        f"{english_label(one, 'kind')} on {one.at:%d %b}"
         for one in DriftReport.objects.filter(alarm=True).order_by("pk")
         if not _is_explained("drift_found", one.at, events)
     ]

@@ -6,6 +6,7 @@ A `why_...` function returns a sentence, '' if nothing is wrong.
 from datetime import datetime
 from typing import Final
 
+from ingestion.english import english_label, english_name
 from recommender import catalogue_generation
 from recommender.experiments import serving_errors
 from recommender.models import Experiment, ModelVersion, TrafficSplit, TrainingRun
@@ -45,9 +46,9 @@ def experiment_kind_for(version: ModelVersion, champion: ModelVersion) -> str:
 
 def why_not_testable(version: ModelVersion) -> str:
     if unended := version.challenges.exclude(status=Experiment.Status.ENDED).first():
-        return f"{unended} is under way: stop it first."
+        return f"{english_name(unended)} is under way: stop it first."
     if version.role not in TESTABLE_ROLES:
-        return f"{version.label} is {version.get_role_display()}: it can't be tested."
+        return f"{version.label} is {english_label(version, 'role')}: it can't be tested."
     if version.files_deleted_at is not None:
         return f"The files of {version.label} were deleted, because it is old and never was champion."
     if catalogue_generation.trained_on_earlier(ModelVersion.objects.filter(pk=version.pk)).exists():

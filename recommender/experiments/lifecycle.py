@@ -8,6 +8,7 @@ from typing import Any, Final
 from django.db import transaction
 
 from ingestion.audit import Action, record_audit
+from ingestion.english import english_name
 from recommender.engine.artifact import ArtifactError
 from recommender.engine.experiments.evidence import DecisionOutcome, ExperimentVerdict
 from recommender.experiments import (
@@ -319,7 +320,7 @@ def _end_experiment(experiment: Experiment, outcome: str, reason: str, now: date
 def _require_open(experiment: Experiment, reason: str) -> None:
     experiment.refresh_from_db()
     if experiment.status == ExperimentStatus.ENDED:
-        raise ExperimentNotAllowed(f"{experiment} is over: {experiment.outcome}.")
+        raise ExperimentNotAllowed(f"{english_name(experiment)} is over: {experiment.outcome}.")
     if not reason.strip():
         raise ExperimentNotAllowed("Give a reason: it is stored with the promotion.")
 

@@ -8,6 +8,7 @@ from typing import Final
 from django.db import transaction
 from django.utils import timezone
 
+from ingestion.english import english_label
 from recommender import catalogue_generation
 from recommender.models import ModelVersion, Promotion
 
@@ -190,7 +191,7 @@ def _change_role(version: ModelVersion, role: str, *, among: tuple[str, ...]) ->
     with role_lock():
         if not ModelVersion.objects.filter(pk=version.pk, role__in=among).update(role=role):
             version.refresh_from_db()
-            raise NotPromotable(f"{version.label} is {version.get_role_display()}: it can't be tested.")
+            raise NotPromotable(f"{version.label} is {english_label(version, 'role')}: it can't be tested.")
     version.refresh_from_db()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ingestion.datasets.legacy import LegacyDatabase, NotLegacyDatabase
+from ingestion.english import english_label
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.management.progress import IngestionProgressBar
 from ingestion.models import IngestionRun, Song
@@ -60,10 +61,10 @@ class Command(GuidedCommand):
         for report in run.reports.all():
             if report.duplicates:
                 self.stdout.write(
-                    f"{report.get_resource_display()}: {report.duplicates} duplicate rows were repaired."
+                    f"{english_label(report, 'resource')}: {report.duplicates} duplicate rows were repaired."
                 )
         if run.error:
-            self.stderr.write(f"Run {run.pk} {run.get_status_display().lower()}: {run.error}")
+            self.stderr.write(f"Run {run.pk} {english_label(run, 'status').lower()}: {run.error}")
         self.stdout.write(f"{run.summary}.")
         code = EXIT_CODES[IngestionRun.Status(run.status)]
         if code:

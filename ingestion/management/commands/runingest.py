@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from ingestion.audit import Action, command_actor, record_audit
+from ingestion.english import english_label
 from ingestion.jobs.lock import describe_error, lock_owner
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.management.progress import DryRunDiff, format_change
@@ -149,7 +150,7 @@ class Command(GuidedCommand):
         for change in progress.changes:
             self.stdout.write(format_change(change))
         if run.error:
-            self.stderr.write(f"Run {run.pk} {run.get_status_display().lower()}: {run.error}")
+            self.stderr.write(f"Run {run.pk} {english_label(run, 'status').lower()}: {run.error}")
         if run.status == IngestionRun.Status.FAILED:
             self.stderr.write(f"The catalogue is unchanged. Source: {without_secrets(settings.BASE_URL)}")
         if run.new_catalogue:

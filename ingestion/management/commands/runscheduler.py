@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from ingestion.english import english_label
 from ingestion.jobs.stop_signals import SIGNAL_NAMES as STOP_SIGNALS
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.management.progress import IngestionProgressBar
@@ -72,7 +73,7 @@ class Command(GuidedCommand):
         finally:
             progress.close()
         self.stdout.write(
-            f"Run {run.pk} {run.get_status_display().lower()}: {run.summary} {run.error}".rstrip()
+            f"Run {run.pk} {english_label(run, 'status').lower()}: {run.summary} {run.error}".rstrip()
         )
         self.stdout.flush()
         # Without Beat, no other process deletes expired rows.

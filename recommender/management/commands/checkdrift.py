@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
+from ingestion.english import english_label
 from ingestion.management.base import GuidedCommand, require_migrations
 from recommender.models import DriftReport
 from recommender.monitoring.alerts import describe_causes
@@ -62,7 +63,7 @@ def _report_as_json(report: DriftReport) -> dict[str, Any]:
 
 
 def _report_line(report: DriftReport) -> str:
-    name = report.get_kind_display()
+    name = english_label(report, "kind")
     sample = f"n = {report.n}, {report.listeners} listeners"
     if report.p is None or not report.n:
         return f"{name}: not enough data ({sample})"

@@ -5,6 +5,7 @@ import sys
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from typing import Any, NoReturn
 
+from ingestion.english import english_label
 from ingestion.jobs.lock import LockLost
 from ingestion.management.base import GuidedCommand, require_migrations
 from recommender.management.output import TerminalProgress, clusters_text, metrics_table
@@ -107,7 +108,7 @@ class Command(GuidedCommand):
         if as_json:
             self.stdout.write(json.dumps(training_as_json(run)))
         elif run.version is None:
-            self.stderr.write(f"Training {run.pk} {run.get_status_display().lower()}: {run.error}")
+            self.stderr.write(f"Training {run.pk} {english_label(run, 'status').lower()}: {run.error}")
         else:
             self.stdout.write(f"{metrics_table(run.version.metrics)}\n\n{clusters_text(run.version)}\n")
             self.stdout.write(run.summary)

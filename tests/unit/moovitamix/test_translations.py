@@ -1,16 +1,22 @@
 """The French catalogues are complete and up to date, and the help of commands is French."""
 
+import re
+from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import get_commands, load_command_class
+from django.core.management import call_command, get_commands, load_command_class
+from django.utils import translation
 
-from ingestion.management.base import help_language
+from ingestion.management.base import GuidedCommand, help_language
 from tests.support.project import ROOT
 from tests.support.translatable_texts import PACKAGES, PLACEHOLDER, all_texts, catalogues
 
 # Entries for texts of packages that have no French catalogue of their own, with this comment.
 FOREIGN = "Text of a package"
+TRANSLATED_LABEL = re.compile(r"\.get_\w+_display\(|_meta\.verbose_name")
+# They translate the labels, and put them into English.
+LABELS_FOLLOW_READER = {"languages.py", "english.py"}
 
 
 def test_every_text_is_translated_and_no_translation_is_unused() -> None:
@@ -67,6 +73,17 @@ def test_the_help_of_every_command_is_french_and_names_the_same_options(monkeypa
         assert [line for line in prose if not line.startswith(("  -", "  curl", "scen"))] == [], name
 
 
+def test_labels_are_in_english_wherever_no_page_shows_them() -> None:
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    shown = {"admin", "dashboard", "models", "migrations"}
+    elsewhere = [
+        file for file in files if not shown & set(file.parts) and file.name not in LABELS_FOLLOW_READER
+    ]
+
+    assert len(elsewhere) > 100
+    assert [str(file) for file in elsewhere if TRANSLATED_LABEL.search(file.read_text())] == []
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
@@ -89,3 +106,15 @@ def test_language_code_goes_before_the_terminal_s_language(settings: Any, monkey
     settings.LANGUAGE_CODE, settings.IS_LANGUAGE_SET = "fr", True
 
     assert help_language() == "fr"
+
+
+def test_only_the_help_of_a_command_is_translated() -> None:
+    class Command(GuidedCommand):
+        def handle(self, *_: Any, **__: Any) -> str:
+            return translation.get_language() or ""
+
+    said = StringIO()
+    with translation.override("fr"):
+        call_command(Command(), stdout=said)
+
+    assert said.getvalue() == "en\n"

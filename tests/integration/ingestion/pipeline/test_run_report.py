@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from django.utils import translation
 
 from ingestion.models import IngestionRun
 from ingestion.pipeline.ingest import IngestionProgress
+from ingestion.pipeline.run_lifecycle import AlreadyRunning, SlotTaken
 from tests.integration.ingestion.conftest import Run
 from tests.support.builders.source_rows import make_session, make_track, make_user
 from tests.support.servers.list_source import ListSource
@@ -124,3 +126,15 @@ def test_a_sample_holds_twenty_rows_and_short_values(run: Run, source: ListSourc
 
 def test_new_rows_are_no_difference(run: Run) -> None:
     assert run().reports.get(resource="songs").sample == []
+
+
+def test_what_a_run_stores_is_english_whatever_language_is_active(run: Run, serve: Any) -> None:
+    with translation.override("fr"):
+        done = run()
+        busy = str(AlreadyRunning(done))
+        taken = str(SlotTaken(done))
+
+    assert " songs: " in done.summary
+    assert " listening sessions: " in done.summary
+    assert "started by command" in busy
+    assert "which succeeded" in taken

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery import Task
+from django.utils import translation
 
 from ingestion.models import TaskUsage
 from ingestion.tasks import ingest_due
@@ -37,6 +38,10 @@ def burn() -> int:
     while time.process_time() < end:
         held[0] = 1
     return len(held)
+
+
+def tell_language() -> str:
+    return translation.get_language() or ""
 
 
 def break_down() -> None:
@@ -79,3 +84,10 @@ def test_a_call_without_a_worker_is_not_measured(make_task: Make, monkeypatch: p
     make_task(burn)()
 
     assert TaskUsage.objects.count() == 0
+
+
+def test_a_task_works_in_english_whatever_the_worker_s_language(make_task: Make) -> None:
+    with translation.override("fr"):
+        done = make_task(tell_language).apply()
+
+    assert done.result == "en"
