@@ -1,6 +1,5 @@
 """Admin of incidents and notifications. Incidents can be acknowledged and muted, but not edited."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -9,10 +8,10 @@ from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import gettext_noop as _n
@@ -28,6 +27,7 @@ from ingestion.alerts.messages.render import (
     render_resolution,
     render_subject,
 )
+from ingestion.english import ENGLISH
 from ingestion.models import Incident, Notification
 
 SEVERITY_COLOURS = {"critical": "danger", "warning": "warning", "notice": "info"}
@@ -141,9 +141,19 @@ class IncidentAdmin(ReadOnlyAdmin):
     @admin.action(description=_lazy("Acknowledge"), permissions=["handle"])
     def acknowledge(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
         now, by = timezone.now(), request.user.get_username()
-        self._apply_to_each(
-            request, selected, "acknowledged", lambda incident: incidents.acknowledge(incident, by, now)
-        )
+        done = [incident for incident in selected if incidents.acknowledge(incident, by, now)]
+        self._log(request, done, "Acknowledged")
+        rest = len(selected) - len(done)
+        if done:
+            text = ngettext("{n} incident acknowledged.", "{n} incidents acknowledged.", len(done))
+            self.message_user(request, text.format(n=len(done)), messages.SUCCESS)
+        if rest:
+            text = ngettext(
+                "{n} incident was already resolved or acknowledged.",
+                "{n} incidents were already resolved or acknowledged.",
+                rest,
+            )
+            self.message_user(request, text.format(n=rest), messages.WARNING)
 
     @admin.action(description=_lazy("Mute for 1 hour"), permissions=["handle"])
     def mute_for_an_hour(self, request: HttpRequest, selected: QuerySet[Incident]) -> None:
@@ -163,33 +173,28 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     def _mute(self, request: HttpRequest, selected: QuerySet[Incident], how_long: timedelta) -> None:
         now = timezone.now()
-        self._apply_to_each(
-            request,
-            selected,
-            _("muted until {now}").format(now=format_time(now + how_long)),
-            lambda incident: incidents.mute(incident, now + how_long, now),
-        )
-
-    def _apply_to_each(
-        self,
-        request: HttpRequest,
-        selected: QuerySet[Incident],
-        what: str,
-        handle: Callable[[Incident], bool],
-    ) -> None:
-        done = [incident for incident in selected if handle(incident)]
-        for incident in done:
-            self.log_change(request, incident, what.capitalize())
-        level = messages.SUCCESS if done else messages.WARNING
+        until = now + how_long
+        done = [incident for incident in selected if incidents.mute(incident, until, now)]
+        with translation.override(ENGLISH):
+            logged = f"Muted until {format_time(until)}"
+        self._log(request, done, logged)
         rest = len(selected) - len(done)
-        skipped = _(" {rest} already resolved or acknowledged.").format(rest=rest) if rest else ""
-        self.message_user(
-            request,
-            _("{done} of {selected} incidents {what}.{skipped}").format(
-                done=len(done), selected=len(selected), what=what, skipped=skipped
-            ),
-            level,
-        )
+        if done:
+            text = ngettext(
+                "{n} incident muted until {time}.", "{n} incidents muted until {time}.", len(done)
+            )
+            self.message_user(request, text.format(n=len(done), time=format_time(until)), messages.SUCCESS)
+        if rest:
+            text = ngettext(
+                "{n} incident was already resolved.", "{n} incidents were already resolved.", rest
+            )
+            self.message_user(request, text.format(n=rest), messages.WARNING)
+
+    def _log(self, request: HttpRequest, handled: list[Incident], what: str) -> None:
+        # The log names the incident, too.
+        with translation.override(ENGLISH):
+            for incident in handled:
+                self.log_change(request, incident, what)
 
     def has_handle_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("ingestion.handle_incident")

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
 from unfold.decorators import display
 from unfold.forms import ActionForm
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -53,7 +54,7 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
 
     @display(description=_lazy("Metric"), ordering="measure")
     def metric(self, check: AnomalyCheck) -> str:
-        return METRICS[check.measure].label if check.measure in METRICS else check.measure
+        return _(METRICS[check.measure].label) if check.measure in METRICS else check.measure
 
     @display(description=_lazy("Value"), ordering="value")
     def value_text(self, check: AnomalyCheck) -> str:
@@ -85,9 +86,11 @@ class AnomalyCheckAdmin(ReadOnlyAdmin):
             reset_baseline(check.measure, check.resource, check.run, by, reason, timezone.now())
         self.message_user(
             request,
-            _(
+            ngettext(
+                "{n} expected range is learned again from the selected run on; its incidents are resolved.",
                 "{n} expected ranges are learned again from the selected runs on; their incidents are "
-                "resolved."
+                "resolved.",
+                len(selected),
             ).format(n=len(selected)),
             messages.SUCCESS,
         )

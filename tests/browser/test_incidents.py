@@ -51,7 +51,7 @@ def test_an_operator_finds_an_incident_and_acknowledges_it(operator: Page, live_
     expect(operator.get_by_text("Slack answered 503")).to_be_visible()
     operator.get_by_role("button", name="Acknowledge").focus()
     operator.keyboard.press("Enter")
-    expect(operator.get_by_text("1 of 1 incidents acknowledged.")).to_be_visible()
+    expect(operator.get_by_text("1 incident acknowledged.")).to_be_visible()
     assert Incident.objects.get(key="data_stale:songs").acknowledged_by == "ada"
 
 

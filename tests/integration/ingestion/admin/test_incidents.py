@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -77,7 +78,7 @@ def test_an_operator_acknowledges_an_incident_on_its_page() -> None:
     assert 'value="acknowledge"' in page
     assert "Mute for 8 hours" in page
     assert incident.acknowledged_by == "ada"
-    assert "1 of 1 incidents acknowledged." in answer.content.decode()
+    assert "1 incident acknowledged." in answer.content.decode()
 
 
 @pytest.mark.parametrize(
@@ -119,10 +120,35 @@ def test_a_resolved_incident_cannot_be_acknowledged() -> None:
         reverse(LIST), {"action": "acknowledge", "_selected_action": incident.pk}, follow=True
     )
 
-    assert "0 of 1 incidents acknowledged. 1 already resolved or acknowledged." in answer.content.decode()
+    assert "1 incident was already resolved or acknowledged." in answer.content.decode()
     page = client.get(reverse(PAGE, args=[incident.pk])).content.decode()
     assert "This incident is resolved: Stale data: songs, 31 h 12 min old." in page
     assert 'value="acknowledge"' not in page
+
+
+@pytest.mark.parametrize(
+    ("action", "said", "logged"),
+    [("acknowledge", ["1 incident pris en charge.", "2 incidents pris en charge."], "Acknowledged"),
+     ("mute_for_a_day", ["1 incident mis en sourdine", "2 incidents mis en sourdine"], "Muted until 20")],
+)  # fmt: skip
+def test_an_action_is_reported_in_the_reader_s_language_and_logged_in_english(
+    action: str, said: list[str], logged: str
+) -> None:
+    client = logged_in(*VIEW, "handle_incident")
+    one, *more = [make_incident(f"data_stale:{name}") for name in ("songs", "users", "listening_history")]
+
+    for chosen, expected in zip(([one.pk], [incident.pk for incident in more]), said, strict=True):
+        answer = client.post(
+            reverse(LIST), {"action": action, "_selected_action": chosen}, follow=True,
+            headers={"Accept-Language": "fr"},
+        )  # fmt: skip
+        assert expected in answer.content.decode()
+
+    entries = LogEntry.objects.order_by("pk")
+    assert [entry.object_repr for entry in entries] == [
+        f"Incident {incident.pk}: {incident.key}" for incident in (one, *more)
+    ]
+    assert all(entry.change_message.startswith(logged) for entry in entries)
 
 
 @pytest.mark.parametrize("state", ["open", "unheard", "acknowledged", "muted", "over"])
