@@ -15,7 +15,7 @@ class AlreadyRunning(Exception):
     def __init__(self, run: IngestionRun) -> None:
         super().__init__(
             f"Run {run.pk} holds the lock since {run.started_at:%Y-%m-%d %H:%M:%S} UTC "
-            f"(process {run.pid} on {run.host}, started by {english_label(run, 'trigger')}, "
+            f"(process {run.pid} on {run.host}, started by {english_label(run, 'trigger').lower()}, "
             f"now {run.stage or 'starting'})."
         )
         self.run = run
@@ -23,7 +23,7 @@ class AlreadyRunning(Exception):
 
 class SlotTaken(Exception):
     def __init__(self, run: IngestionRun) -> None:
-        super().__init__(f"Slot {run.slot} was run {run.pk}, which {english_label(run, 'status')}.")
+        super().__init__(f"Slot {run.slot} was run {run.pk}, which {english_label(run, 'status').lower()}.")
         self.run = run
 
 
