@@ -366,7 +366,8 @@ def insert_rows(model: type[models.Model], rows: Sequence[models.Model]) -> None
     columns = ", ".join(str(field.column) for field in fields)
     # In the text format, bytes take twice their size.
     statement = f"COPY {model._meta.db_table} ({columns}) FROM STDIN (FORMAT BINARY)"
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    # Django turns errors of `execute` into its own, but not those of COPY.
+    with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types([_copy_type(field) for field in fields])
         for row in rows:
             copy.write_row([getattr(row, field.attname) for field in fields])

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from django.db import DatabaseError
+from django.db import DatabaseError, IntegrityError
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -329,13 +329,28 @@ def store_batches(
     """Store the new candidate lists of each batch of listeners; otherwise as `prepare_lists`."""
     count = 0
     for batch, rows in batches:
-        sql.insert_rows(CandidateList, rows)
+        count += _insert_lists(rows)
         prune_lists(batch, now)
-        count += len(rows)
         on_progress(len(batch))
         if not may_continue():
             break
     return count
+
+
+def _insert_lists(rows: list[CandidateList]) -> int:
+    """Insert the rows of listeners who still exist; return how many."""
+    try:
+        sql.insert_rows(CandidateList, rows)
+    except IntegrityError:
+        # Someone was deleted while their list was generated; the others' lists are still good.
+        listeners = Listener.objects.filter(pk__in=[row.listener_id for row in rows])
+        exist = set(listeners.values_list("pk", flat=True))
+        rest = [row for row in rows if row.listener_id in exist]
+        if len(rest) == len(rows):
+            raise
+        sql.insert_rows(CandidateList, rest)
+        return len(rest)
+    return len(rows)
 
 
 def prune_lists(listener_ids: Iterable[int], now: datetime) -> int:

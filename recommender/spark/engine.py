@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 from scipy.sparse import csr_array
@@ -30,7 +32,7 @@ from recommender.spark.kernels import (
     FindNeighbours,
     read_block,
 )
-from recommender.spark.session import start_spark
+from recommender.spark.session import describe_failure, start_spark
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +51,17 @@ def open_spark_engine(master: str, export_dir: Path) -> "Iterator[SparkEngine]":
     """Yield an engine that computes on this master.
 
     Raises:
-        EngineUnavailable: Spark can't start, or the folder can't be written.
+        EngineUnavailable: Spark can't start or fails, or the folder can't be written.
     """
     with start_spark(master) as session:
         logger.info("spark_started master=%s application=%s", master, session.sparkContext.applicationId)
-        yield SparkEngine(session, export_dir)
+        try:
+            yield SparkEngine(session, export_dir)
+        except (PySparkException, Py4JError) as error:
+            raise EngineUnavailable(
+                f"Spark failed on {master}: {describe_failure(error)}. Check in Spark's logs that the "
+                "master and all workers run, have enough memory and see EXPORT_DIR, and start again."
+            ) from error
 
 
 class SparkEngine:

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
+from pyspark import SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -21,7 +23,9 @@ from recommender.engine.algorithms.engines import EngineUnavailable
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CONNECT_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 20.0
 CHECKED_TASKS: Final = 2  # for each processor of the cluster, so that every worker gets one
+OWN_PACKAGES: Final = ("ingestion", "moovitamix", "recommender")
 # Each decides bits of the result.
 COMPARED_PACKAGES: Final = ("numpy", "scipy", "pyarrow")
 
@@ -47,7 +51,7 @@ def start_spark(master: str) -> Iterator[SparkSession]:
         _require_equal_workers(session)
         yield session
     finally:
-        session.stop()
+        _stop(session)
 
 
 def _build(master: str) -> SparkSession:
@@ -57,12 +61,13 @@ def _build(master: str) -> SparkSession:
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.log.level", "ERROR")
         .config("spark.ui.showConsoleProgress", "false")
+        # Its pages, which need no password, show the driver's settings and plans.
+        .config("spark.ui.enabled", "false")
     )
     if master.startswith("local"):
         # Nothing listens beyond this machine, and workers find the code where this process found it.
         local = {
             "spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1",
-            "spark.ui.enabled": "false",
             "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "spark.executorEnv.OMP_NUM_THREADS": "1", "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
         }  # fmt: skip
@@ -71,6 +76,25 @@ def _build(master: str) -> SparkSession:
         for name, value in local.items():
             builder = builder.config(name, value)
     return builder.getOrCreate()
+
+
+def _stop(session: SparkSession) -> None:
+    """Stop Spark, and the Java process that `SparkSession.stop` leaves: 400 MB."""
+    gateway = session.sparkContext._gateway  # noqa: SLF001
+    try:
+        session.stop()
+    finally:
+        java = getattr(gateway, "proc", None)
+        if gateway is not None and java is not None:
+            SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001
+            gateway.shutdown()
+            # Java ends when its input does.
+            java.stdin.close()
+            try:
+                java.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                java.kill()
+                java.wait()
 
 
 def _require_reachable(master: str) -> None:
@@ -130,15 +154,23 @@ def make_version_reporter() -> Callable[[], str]:
                 found.append(f"{name} {metadata.version(name)}")
             except metadata.PackageNotFoundError:
                 found.append(f"no {name}")
-        spec = importlib.util.find_spec("recommender")
-        if spec is None or not spec.submodule_search_locations:
-            return ", ".join([*found, "no MoovitaMix"])
         code = blake2b(digest_size=4)
-        for file in sorted(Path(spec.submodule_search_locations[0]).rglob("*.py")):
-            code.update(file.read_bytes())
+        for package in OWN_PACKAGES:
+            spec = importlib.util.find_spec(package)
+            if spec is None or not spec.submodule_search_locations:
+                return ", ".join([*found, "no MoovitaMix"])
+            for file in sorted(Path(spec.submodule_search_locations[0]).rglob("*.py")):
+                code.update(file.read_bytes())
         return ", ".join([*found, f"MoovitaMix {code.hexdigest()}"])
 
     return describe
+
+
+def describe_failure(error: BaseException) -> str:
+    """The first line of an error, and the last of a Python traceback in it."""
+    text = str(error).split("JVM stacktrace")[0]
+    lines = [line for line in text.splitlines() if line.strip() and not line[0].isspace()]
+    return " ".join(dict.fromkeys([*lines[:1], *lines[-1:]])) or type(error).__name__
 
 
 def _first_line(error: BaseException) -> str:

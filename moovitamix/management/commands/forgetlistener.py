@@ -7,8 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import transaction
+from django.utils import timezone
 
 from ingestion.audit import Action, command_actor, record_audit
+from ingestion.jobs.lock import abandon_dead_job, find_running
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.models import Listener
 from ingestion.personal_data import forget_listener
@@ -16,7 +18,8 @@ from ingestion.pipeline.ingest import LOCKED_EXIT_CODE
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, require_idle
 from moovitamix.operations.backup import MANIFEST
 from moovitamix.operations.listener_data import versions_with_plays
-from recommender.spark.exported_files import delete_exported_sessions
+from recommender.models import TrainingRun
+from recommender.spark.exported_files import delete_exported_sessions, has_exported_sessions
 
 HELP = """Delete a listener with all that is stored about them: name, e-mail address, gender, listening
 sessions (also those exported for Spark), rejected rows, recommendation lists and feedback. This can't
@@ -36,7 +39,8 @@ next:
 exit codes:
   0  deleted
   1  no listener has this ID; nothing was deleted
-  3  an ingestion run is in progress; nothing was deleted
+  3  an ingestion run is in progress, or a training while sessions are exported for Spark; nothing was
+     deleted
 """
 
 
@@ -56,10 +60,24 @@ class Command(GuidedCommand):
         try:
             with transaction.atomic():
                 require_idle()
+                self._require_no_spark_training()
                 for listener in found.values():
                     self._forget(listener)
         except AlreadyRunning as busy:
             raise CommandError(str(busy), returncode=LOCKED_EXIT_CODE) from busy
+
+    def _require_no_spark_training(self) -> None:
+        """A training with Spark reads the exported sessions, which are deleted with the listener."""
+        if not has_exported_sessions(settings.EXPORT_DIR):
+            return
+        abandon_dead_job(TrainingRun, timezone.now())
+        training = find_running(TrainingRun)
+        if training is not None:
+            raise CommandError(
+                f"Training {training.pk} may be reading the sessions exported for Spark. Nothing was "
+                "deleted. Try again when it has ended.",
+                returncode=LOCKED_EXIT_CODE,
+            )
 
     def _forget(self, listener: Listener) -> None:
         number, is_sent = listener.pk, listener.missing_since_id is None and listener.unavailable_at is None

@@ -11,10 +11,11 @@ from django.core.management import CommandError, call_command
 from django.db.models import ForeignKey
 from django.utils import timezone
 
+from ingestion.jobs.lock import lock_owner
 from ingestion.models import AuditEntry, Listener
 from moovitamix.operations.backup import MANIFEST
 from moovitamix.operations.listener_data import DERIVED, export_listener
-from recommender.models import AttributedListen, Feedback, ServedList
+from recommender.models import AttributedListen, Feedback, ServedList, TrainingRun
 from tests.support.builders.api import make_api_caller, make_listener, make_session, make_song
 from tests.support.builders.experiments import make_version
 
@@ -60,6 +61,24 @@ def test_the_export_has_every_table_that_names_the_listener(listener: Listener) 
 def test_an_unknown_listener_is_an_error() -> None:
     with pytest.raises(CommandError, match="No listener has the ID 99"):
         call_command("exportlistener", "99")
+
+
+def test_a_training_that_may_read_the_export_refuses_a_deletion(
+    listener: Listener, settings: Any, tmp_path: Path
+) -> None:
+    settings.EXPORT_DIR = tmp_path
+    exported = tmp_path / "sessions" / "000000000000.parquet"
+    exported.parent.mkdir()
+    exported.write_text("")
+    now = timezone.now()
+    TrainingRun.objects.create(trigger="command", started_at=now, heartbeat_at=now, **lock_owner())
+
+    with pytest.raises(CommandError, match="may be reading the sessions exported for Spark") as refused:
+        call_command("forgetlistener", "1", stdout=StringIO())
+
+    assert refused.value.returncode == 3
+    assert exported.exists()
+    assert Listener.objects.filter(pk=1).exists()
 
 
 def test_a_deletion_names_the_backups_and_model_versions_that_still_hold_something(

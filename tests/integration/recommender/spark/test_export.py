@@ -1,9 +1,13 @@
 """The export of sessions for Spark, and what stops Spark from starting."""
 
+import importlib.util
 import shutil
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -17,6 +21,8 @@ from recommender.training.dataset import read_sessions
 pytest.importorskip(
     "pyspark", reason="tests of Spark need it: pip install --require-hashes -r requirements-spark.lock"
 )
+
+from pyspark.errors import PySparkException
 
 from recommender.spark import engine, export, session
 
@@ -137,6 +143,38 @@ def test_a_sample_of_listeners_keeps_its_members() -> None:
     assert 900 < len(sample) < 1_100
     assert sample.tolist() == [one for one in engine.sample_listeners(more, 0.2).tolist() if one <= 5_000]
     assert engine.sample_listeners(some, 1.0) is some
+
+
+def test_a_failure_of_spark_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine, "start_spark", lambda master: nullcontext(MagicMock()))
+    text = "Job aborted.\nTraceback:\n  File one\nMemoryError: 1 GB\n\nJVM stacktrace:\nat x"
+
+    with (
+        pytest.raises(EngineUnavailable, match=r"Job aborted\. MemoryError: 1 GB\. Check in Spark's logs"),
+        engine.open_spark_engine("spark://one:7077", tmp_path),
+    ):
+        raise PySparkException(text)
+
+
+@pytest.mark.parametrize("package", ["ingestion", "moovitamix", "recommender"])
+def test_a_version_covers_the_code_that_workers_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
+) -> None:
+    for name in ("ingestion", "moovitamix", "recommender"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "one.py").write_text("")
+    copies = {name: str(tmp_path / name) for name in ("ingestion", "moovitamix", "recommender")}
+
+    def find_copy(name: str) -> ModuleSpec:
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [copies[name]]
+        return spec
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_copy)
+    before = session.make_version_reporter()()
+    (tmp_path / package / "one.py").write_text("x = 1")
+
+    assert session.make_version_reporter()() != before
 
 
 def test_without_java_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from django.db import connection
 
@@ -132,3 +133,5 @@ def test_workers_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(EngineUnavailable, match=r"must have the versions of this machine \(MoovitaMix"):
         session.start_spark("local[1]").__enter__()
+
+    assert "java" not in {child.name() for child in psutil.Process().children(recursive=True)}
