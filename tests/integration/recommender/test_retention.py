@@ -85,7 +85,12 @@ def react(kind: str, served: ServedList) -> Feedback:
 @pytest.fixture
 def ended(champion: ModelVersion) -> Experiment:
     """A change that 12 listeners tested for 20 days, with a decision of a person at its end."""
-    experiment = make_experiment(status="ended", outcome="reject", ended_at=START + 21 * DAY, reason="No.")
+    experiment = make_experiment(
+        status="ended",
+        outcome="reject",
+        ended_at=START + 21 * DAY,
+        reason=f"{decisions.DECIDED_BY_PERSON}ada: No.",
+    )
     for day in range(20):
         for listener in range(1, 13):
             at = START + day * DAY
