@@ -242,7 +242,9 @@ class Rejection(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.resource}: {self.field} {self.reason}"
+        return _("{resource}: {problem}").format(
+            resource=self.get_resource_display(), problem=f"{self.field} {self.reason}"
+        )
 
 
 class AnomalyCheck(models.Model):

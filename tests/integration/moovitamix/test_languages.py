@@ -46,6 +46,8 @@ SAME: Final = {
 }  # fmt: skip
 # Dotted names of tasks, and a masked password.
 IDENTIFIER: Final = re.compile(r"[a-z_]+(?:\.[a-z_]+)+|.*\*{6,}.*")
+# What stands between two stored texts, such as a song and its album.
+JOINED: Final = re.compile(r": | \(|\)|, ")
 WORD: Final = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -59,7 +61,8 @@ class VisibleTexts(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
-        is_marked = named.get("translate") == "no" or named.get("lang") == "en"
+        # A page as a whole is never marked.
+        is_marked = tag != "html" and (named.get("translate") == "no" or named.get("lang") == "en")
         skips = (
             self._skipping[-1]
             or tag in SKIPPED
@@ -100,16 +103,23 @@ def untranslated(page: str, data: set[str]) -> list[str]:
 
 
 def _is_data(piece: str, data: set[str]) -> bool:
-    if piece in data or piece in SAME or IDENTIFIER.fullmatch(piece):
+    # A title begins with a capital letter.
+    if {piece, piece[:1].lower() + piece[1:]} & data or piece in SAME or IDENTIFIER.fullmatch(piece):
         return True
-    words = WORD.findall(piece)
-    return all(word in SAME or word.lower() in data for word in words)
+    parts = JOINED.split(piece)
+    if len(parts) > 1:
+        return all(not WORD.search(part) or _is_data(part, data) for part in parts)
+    words = [word for word in WORD.findall(piece) if word not in SAME]
+    # More words would be a text that is put together from words that are also stored.
+    return len(words) <= 1 and all(word.lower() in data for word in words)
 
 
 def stored_words() -> set[str]:
     """What the tables hold, also within JSON: whole texts, and the words of short ones."""
     # Permissions are named by their code. Labels of apps and models would hide the same words on pages.
     found = set(Permission.objects.values_list("name", flat=True))
+    # A rejection's title has both.
+    found |= {f"{row.field} {row.reason}" for row in Rejection.objects.all()}
     for model in set(apps.get_models()) - {ContentType, Permission}:
         for row in model._default_manager.values():
             for text in leaves_of(list(row.values())):
@@ -283,6 +293,7 @@ def test_a_page_is_in_the_language_that_the_browser_prefers(staff: Client) -> No
     assert (french["Content-Language"], english["Content-Language"]) == ("fr", "en")
     assert "Accept-Language" in french["Vary"]
     assert '<html lang="fr"' in french.content.decode()
+    assert '<html lang="fr"' in staff.get("/api/docs/").content.decode()
     assert "Dernières exécutions" in french.content.decode()
     assert "Latest ingestion runs" in english.content.decode()
 
