@@ -10,7 +10,6 @@ from django.db import models
 from django.http import HttpRequest
 from django.utils.formats import number_format
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 from unfold.utils import prettify_json
 
@@ -88,9 +87,6 @@ def _format_number(name: str, value: float) -> str:
     unit = UNITS.get(name, "")
     if unit == "milliseconds":
         return format_amount("seconds", value / 1000)
-    if unit == "bytes":
-        number, name = format_amount(unit, value).rsplit(" ", 1)
-        return f"{number} {_(name)}"
     if unit:
         return format_amount(unit, value)
     is_count = isinstance(value, int)
