@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 from scipy.sparse import csr_array
 
-from recommender.engine.algorithms.engines import EngineUnavailable, FoundPlays, Kernel, WantedPlays
+from recommender.engine.algorithms.engines import EngineUnavailable, Kernel, WantedPlays
 from recommender.engine.algorithms.item_similarity import MOST_SONGS_PER_LISTENER, stack_rows
 from recommender.engine.algorithms.neighbours import NeighbourBlock, SongCounts
 from recommender.engine.data import Interactions
@@ -37,8 +37,8 @@ from recommender.spark.session import describe_failure, start_spark
 logger = logging.getLogger(__name__)
 
 NEIGHBOURS_FOLDER: Final = "neighbours"
-# Plays that the training process keeps: 50 bytes each. Of more, it keeps those of a sample of listeners for
-# SVD, tuning and evaluation; neighbours still come from all.
+# Plays that the training process keeps for SVD, tuning and evaluation: 50 bytes each. With a sample of more,
+# the neighbours' listeners, who are all, would disagree with the counts of listeners.
 MOST_LOCAL_PLAYS: Final = 100_000_000
 # Batches of ids that every processor computes before their rows are stored.
 BATCHES_PER_WAVE: Final = 4
@@ -75,23 +75,25 @@ class SparkEngine:
         self._most_local_plays = most_local_plays
         self._export: SessionExport | None = None
         self._wanted: WantedPlays | None = None
-        self._sessions: Interactions | None = None  # of the listeners in `_sample`
-        self._sample = np.empty(0, dtype=np.int64)
+        self._sessions: Interactions | None = None
         self._cached: list[DataFrame] = []
 
-    def plays(self, wanted: WantedPlays) -> FoundPlays:
-        """Export the sessions, and read those of the listeners, or of a sample of them."""
+    def plays(self, wanted: WantedPlays) -> Interactions:
+        """Export the sessions, and read those of the listeners.
+
+        Raises:
+            EngineUnavailable: there are too many plays, or the folder can't be written.
+        """
         self._wanted = wanted
         self._export = export_sessions(self._export_dir)
-        share = min(1.0, self._most_local_plays / max(1, self._export.plays))
-        self._sample = sample_listeners(wanted.listener_ids, share)
-        kept = WantedPlays(self._sample, wanted.song_ids, wanted.until)
-        self._sessions = read_plays(self._export, kept)
-        logger.info(
-            "plays_exported plays=%s listeners=%s kept_listeners=%s",
-            self._export.plays, len(wanted.listener_ids), len(self._sample),
-        )  # fmt: skip
-        return FoundPlays(self._sample, self._sessions)
+        if self._export.plays > self._most_local_plays:
+            raise EngineUnavailable(
+                f"The engine spark trains on at most {self._most_local_plays:,} plays; there are "
+                f"{self._export.plays:,}. Choose the engine local, on a machine with enough memory."
+            )
+        self._sessions = read_plays(self._export, wanted)
+        logger.info("plays_exported plays=%s listeners=%s", self._export.plays, len(wanted.listener_ids))
+        return self._sessions
 
     def by_listener(self, plays: csr_array) -> DataFrame:
         """Each listener's songs, ascending, from all exported sessions and the feedback in `plays`."""
@@ -194,24 +196,10 @@ class SparkEngine:
 
     def _feedback_pairs(self, plays: csr_array) -> DataFrame:
         """The pairs of listener and song in `plays` that are in no session, which are feedback."""
-        assert self._sessions is not None and self._wanted is not None  # noqa: S101, PT018
+        assert self._sessions is not None  # noqa: S101
         extra = plays_of_new_songs(plays, self._sessions.matrix()).tocoo()
-        places = np.searchsorted(self._wanted.listener_ids, self._sample)[extra.coords[0]]
-        return self._session.createDataFrame(
-            pa.table({"listener": places.astype(np.int32), "song": extra.coords[1].astype(np.int32)})
-        )
-
-
-def sample_listeners(listener_ids: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """A sample of about this share of the listeners; it does not depend on the other listeners."""
-    if share >= 1:
-        return listener_ids
-    # The finaliser of splitmix64: ids that follow each other get unrelated numbers.
-    mixed = listener_ids.astype(np.uint64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    return listener_ids[mixed < np.uint64(int(share * 2**64))]
+        listeners, songs = (places.astype(np.int32) for places in extra.coords)
+        return self._session.createDataFrame(pa.table({"listener": listeners, "song": songs}))
 
 
 def _split(ids: Sequence[int], size: int) -> list[list[int]]:

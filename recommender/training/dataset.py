@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from ingestion.models import Listener, ListeningHistory, Song, numeric_features
 from recommender import catalogue_generation
-from recommender.engine.algorithms.engines import Engine, FoundPlays, LocalEngine, WantedPlays
+from recommender.engine.algorithms.engines import Engine, LocalEngine, WantedPlays
 from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Catalogue, Interactions, TrainingSet
 from recommender.engine.evaluation.splitting import split_at, split_latest
@@ -103,11 +103,7 @@ def read_training_data(
     listeners = list(rows.iterator(chunk_size=FETCH_SIZE))
     ids = np.array([pk for pk, _ in listeners], dtype=np.int64)
     on_stage("reading sessions and feedback")
-    found = engine.plays(WantedPlays(ids, catalogue.ids, cut_off))
-    if len(found.listener_ids) < len(ids):
-        ids, wanted = found.listener_ids, set(found.listener_ids.tolist())
-        listeners = [row for row in listeners if row[0] in wanted]
-    sessions = found.sessions
+    sessions = engine.plays(WantedPlays(ids, catalogue.ids, cut_off))
     reader = _InteractionReader(ids, catalogue.ids, cut_off)
     played, skipped = reader.read_feedback(sessions, catalogue.durations)
     now = datetime.now(UTC).timestamp()
@@ -225,7 +221,7 @@ def _match_to_ids(
             yield place, text
 
 
-def read_sessions(wanted: WantedPlays) -> FoundPlays:
+def read_sessions(wanted: WantedPlays) -> Interactions:
     """The wanted plays from the database; see `Engine.plays`."""
     until = {} if wanted.until is None else {"created_at__lte": wanted.until}
     rows = ListeningHistory.objects.filter(unavailable_at=None, **until).order_by("pk")
@@ -236,14 +232,13 @@ def read_sessions(wanted: WantedPlays) -> FoundPlays:
         lengths.append(len(items))
         songs.append(np.array(items, dtype=np.int64))
     repeats = np.array(lengths, dtype=np.int64)
-    sessions = build_interactions(
+    return build_interactions(
         wanted.listener_ids, wanted.song_ids,
         np.repeat(np.array(users, dtype=np.int64), repeats),
         np.concatenate(songs) if songs else np.empty(0, dtype=np.int64),
         np.repeat(np.array(times, dtype=np.float64), repeats),
         np.ones(int(repeats.sum()), dtype=np.float32),
     )  # fmt: skip
-    return FoundPlays(wanted.listener_ids, sessions)
 
 
 class _InteractionReader:

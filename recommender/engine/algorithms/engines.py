@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,6 @@ class WantedPlays:
     until: datetime | None = None  # inclusive; None: all
 
 
-class FoundPlays(NamedTuple):
-    listener_ids: NDArray[np.int64]  # the wanted listeners, or a sample of them if there are too many plays
-    sessions: Interactions  # the plays in their listening sessions, in the order of the sessions' ids
-
-
 class EngineUnavailable(EngineError):
     """The engine can't start or work; the message says what to do."""
 
@@ -45,8 +40,8 @@ class EngineUnavailable(EngineError):
 class Engine(Protocol):
     """Interface for the computations whose cost grows with the numbers of plays and listeners."""
 
-    def plays(self, wanted: WantedPlays) -> FoundPlays:
-        """Read the plays that the training process keeps in memory."""
+    def plays(self, wanted: WantedPlays) -> Interactions:
+        """Read the plays in the wanted listeners' sessions, in the order of the sessions' ids."""
 
     def by_listener(self, plays: csr_array) -> Any:
         """Each listener's songs, in a form that only this engine reads.
@@ -96,7 +91,7 @@ class LocalEngine:
     def __init__(
         self,
         processes: int = 1,
-        read_plays: Callable[[WantedPlays], FoundPlays] | None = None,
+        read_plays: Callable[[WantedPlays], Interactions] | None = None,
         fewest: int = FEWEST_MULTIPLICATIONS,
     ) -> None:
         """Prepare the engine; no process starts yet.
@@ -111,7 +106,7 @@ class LocalEngine:
         self._fewest = max(1, fewest)
         self._started: list[NeighbourProcess] = []
 
-    def plays(self, wanted: WantedPlays) -> FoundPlays:
+    def plays(self, wanted: WantedPlays) -> Interactions:
         if self._read_plays is None:
             raise TypeError("This engine was given no plays to read.")
         return self._read_plays(wanted)

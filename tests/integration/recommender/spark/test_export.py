@@ -67,7 +67,7 @@ def test_the_export_gives_the_plays_of_the_database(tmp_path: Path, until: datet
     plays = export.read_plays(exported, wanted)
 
     assert exported.plays == 75
-    assert columns(plays) == columns(read_sessions(wanted).sessions)
+    assert columns(plays) == columns(read_sessions(wanted))
 
 
 def test_only_files_whose_sessions_have_changed_are_written_again(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_corrected_session_is_exported_again(tmp_path: Path, change: dict[str,
     ListeningHistory.objects.filter(pk=112).update(**change)
 
     plays = export.read_plays(export.export_sessions(tmp_path), everyone)
-    assert columns(plays) == columns(read_sessions(everyone).sessions)
+    assert columns(plays) == columns(read_sessions(everyone))
 
 
 def test_files_that_no_manifest_names_are_deleted_and_not_read(tmp_path: Path) -> None:
@@ -135,14 +135,14 @@ def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
         export.export_sessions(tmp_path / "file")
 
 
-def test_a_sample_of_listeners_keeps_its_members() -> None:
-    some, more = np.arange(1, 5_001), np.arange(1, 10_001)
+def test_more_plays_than_the_training_may_keep_are_refused(tmp_path: Path) -> None:
+    fill()
+    wanted = WantedPlays(np.array([1, 2, 3]), np.array([1, 2, 3]))
 
-    sample = engine.sample_listeners(some, 0.2)
-
-    assert 900 < len(sample) < 1_100
-    assert sample.tolist() == [one for one in engine.sample_listeners(more, 0.2).tolist() if one <= 5_000]
-    assert engine.sample_listeners(some, 1.0) is some
+    found = engine.SparkEngine(MagicMock(), tmp_path, most_local_plays=75).plays(wanted)
+    assert columns(found) == columns(read_sessions(wanted))
+    with pytest.raises(EngineUnavailable, match="at most 74 plays; there are 75"):
+        engine.SparkEngine(MagicMock(), tmp_path, most_local_plays=74).plays(wanted)
 
 
 def test_a_failure_of_spark_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
