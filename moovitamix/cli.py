@@ -14,13 +14,19 @@ from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
 from django.utils import translation
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop as _n
 
 from ingestion.management.base import TranslatedHelpFormatter, help_language, translate_help
 from ingestion.source.errors import without_secrets
 from moovitamix.reporting.console_errors import errors_as_sentences
 
 DEFAULT_PORT: Final = 8001
+
+
+def _n(text: str) -> str:
+    """Mark a text for translation; Django's own function would read the settings when this is imported."""
+    return text
+
+
 INFO = _n("""MoovitaMix imports songs, users and listening histories from a music app's REST API into
 three tables (songs, users, listening_history). A run succeeds only if every page was read,
 every row was validated and the data did not change while it was read.

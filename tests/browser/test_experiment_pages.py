@@ -27,7 +27,8 @@ DESK = ViewportSize(width=1280, height=900)
 TEAMS = [False, True] * 2
 # A scrolling region needs a name and must be reachable by Tab.
 UNREACHED = """() => [...document.querySelectorAll('.mm-scroll')]
-    .filter((one) => one.tabIndex !== 0 || !one.getAttribute('aria-label')).map((one) => one.outerHTML)"""
+    .filter((one) => one.tabIndex !== 0 || !(one.ariaLabel || one.getAttribute('aria-labelledby')))
+    .map((one) => one.outerHTML)"""
 WIDE = "document.documentElement.scrollWidth > window.innerWidth"
 SIDEWAYS = """() => [...document.querySelectorAll('#content *')].filter((one) => one.checkVisibility()
     && ['auto', 'scroll'].includes(getComputedStyle(one).overflowX) && one.scrollWidth > one.clientWidth + 1)

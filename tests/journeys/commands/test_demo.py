@@ -184,7 +184,9 @@ def test_simulated_weeks_are_served_with_their_source_and_not_simulated_twice(
     assert newest in {"1", "2"}
 
 
-FORGET_A_MIGRATION = "DELETE FROM django_migrations WHERE app = 'ingestion' AND name LIKE '0018_%'"
+FORGET_A_MIGRATION = (
+    "DELETE FROM django_migrations WHERE id = (SELECT MAX(id) FROM django_migrations WHERE app = 'ingestion')"
+)
 NEWEST_SESSION = """
 from django.utils import timezone
 from ingestion.models import ListeningHistory
