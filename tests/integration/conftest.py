@@ -7,6 +7,7 @@ import pytest
 
 from recommender.experiments.assignment import RELOAD_SECONDS, RUNNING_EXPERIMENTS
 from recommender.models import naming
+from recommender.registry import model_loader
 
 
 @pytest.fixture
@@ -18,6 +19,9 @@ def django_assert_num_queries(django_assert_num_queries: Any) -> Any:
         now = time.monotonic()
         if RUNNING_EXPERIMENTS._next_reload > 0:
             RUNNING_EXPERIMENTS._next_reload = now + RELOAD_SECONDS
+        for loader in model_loader._loaders.values():
+            if loader._next_check_at > 0:
+                loader._next_check_at = now + model_loader.CHECK_EVERY
         if naming._known.names is not None:
             naming._known.until = now + naming.GENRE_NAMES_SECONDS
         return django_assert_num_queries(*arguments, **named)

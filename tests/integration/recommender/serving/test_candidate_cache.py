@@ -23,7 +23,6 @@ from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving import candidate_cache, recommendations
 from recommender.serving.list_limits import MAX_PER_ARTIST, ServingOptions
 from recommender.serving.list_sampler import HEARD, RERECOMMENDED
-from tests.support.builders.api import make_listener
 from tests.support.builders.trained_model import train_champion
 
 pytestmark = pytest.mark.django_db
@@ -205,18 +204,6 @@ def test_if_the_model_fails_without_an_older_list_cold_start_candidates_serve(
 
 def test_a_model_that_fails_on_a_listener_does_not_end_the_batch(loaded: LoadedModel) -> None:
     assert candidate_cache.prepare_lists([LISTENER, 559], broken(loaded), NOW) == 0
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_listener_deleted_meanwhile_costs_the_others_no_list() -> None:
-    make_listener(1)
-    rows = [
-        CandidateList(listener_id=listener, made_at=NOW, history="", run_id=0, feedback_id=0, candidates=b"")
-        for listener in (1, 2)
-    ]
-
-    assert candidate_cache.store_batches([([1, 2], rows)], NOW, lambda done: None) == 1
-    assert CandidateList.objects.get().listener_id == 1
 
 
 def test_cold_start_candidates_expire_after_a_day_and_a_models_do_not(
