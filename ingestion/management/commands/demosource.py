@@ -3,7 +3,7 @@
 import signal
 import threading
 from argparse import ArgumentParser
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,8 @@ class Command(GuidedCommand):
             source, host=options["host"], port=options["port"], faults=faults,
             latency=options["latency_ms"] / 1000, token=options["token"],
         )  # fmt: skip
-        with ExitStack() as running:
+        # From the first line on that a person or script may see, Ctrl-C and SIGTERM are the regular end.
+        with suppress(KeyboardInterrupt), ExitStack() as running:
             try:
                 running.enter_context(server)
             except OSError as error:
@@ -106,11 +107,8 @@ class Command(GuidedCommand):
 
     def _advance_days(self, source: Source, every: float | None) -> None:
         forever = threading.Event()
-        try:
-            while not forever.wait(every):
-                if isinstance(source, World):
-                    source.advance()
-                    self.stdout.write(f"Day {source.day_number}: {source.today}.")
-                    self.stdout.flush()
-        except KeyboardInterrupt:
-            return
+        while not forever.wait(every):
+            if isinstance(source, World):
+                source.advance()
+                self.stdout.write(f"Day {source.day_number}: {source.today}.")
+                self.stdout.flush()
