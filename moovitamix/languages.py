@@ -11,7 +11,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext_lazy
 
 API_LANGUAGE: Final = "en"
-# Programs read these: their texts are in one language, whatever the client prefers.
+# Programs read these: their texts are in one language, independent of what the client prefers.
 API_PATHS: Final = ("/api/", "/health/", "/metrics")
 DOCUMENTATION: Final = "/api/docs/"
 # Apps whose models have labels that no translation function has marked.
