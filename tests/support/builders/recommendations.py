@@ -18,6 +18,8 @@ LISTENER = 470
 
 
 def recommend_list(options: ServingOptions, **asked: Any) -> ServedList:
+    """A list for LISTENER; always with the same seed, unless the test asks for another one."""
+    asked.setdefault("seed", "0")
     return recommendations.recommend(
         asked.pop("listener", LISTENER), options=options, now=RECOMMENDED_AT, **asked
     )
