@@ -26,7 +26,7 @@ from recommender.models import (
     ScoredList,
     ServedList,
 )
-from recommender.serving.candidate_cache import replaced_lists
+from recommender.serving.candidates.candidate_cache import replaced_lists
 
 logger = logging.getLogger(__name__)
 

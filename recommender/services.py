@@ -21,7 +21,7 @@ from recommender.experiments.lifecycle import JudgedExperiment
 from recommender.feedback import events
 from recommender.models import ApiKey, Experiment, ModelVersion, Promotion
 from recommender.registry import artifact_folders, model_loader, registry
-from recommender.serving.candidate_cache import RENEWED_WITHIN
+from recommender.serving.candidates.candidate_cache import RENEWED_WITHIN
 from recommender.serving.list_limits import ServingOptions
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from recommender.registry import model_loader
 from recommender.retraining import check_drift_now, retrain_now, run_cycle_now, run_daily_review_now
 from recommender.schedules import CANDIDATES_EVERY_MINUTES
 from recommender.services import delete_expired_lists, delete_old_artifacts
-from recommender.serving import candidate_cache
-from recommender.serving.charts import count_charts_if_due
+from recommender.serving.candidates import candidate_cache
+from recommender.serving.candidates.charts import count_charts_if_due
 from recommender.serving.list_limits import ServingOptions
 from recommender.serving.recommendations import renew_candidates
 from recommender.training.train import AlreadyTraining

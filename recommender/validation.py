@@ -20,8 +20,8 @@ from recommender.registry import model_loader, registry
 from recommender.registry.cohesion import COHESION_NAMES, compare_cohesion, far_less_cohesive
 from recommender.registry.model_loader import ServingModel
 from recommender.registry.registry import Verify
-from recommender.serving import candidate_cache
-from recommender.serving.candidates import generate_candidates
+from recommender.serving.candidates import candidate_cache
+from recommender.serving.candidates.candidates import generate_candidates
 from recommender.serving.list_limits import ARTIST_CAP, DISCOVERY, LIST_LENGTH
 from recommender.serving.list_sampler import DrawOptions, ListPage, ListSampler
 from recommender.serving.served_lists import stored_draw_options

@@ -20,7 +20,7 @@ from benchmarks.memory import peak_memory
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender.models import CandidateList, ServedList
 from recommender.registry import model_loader
-from recommender.serving.candidate_cache import prepare_lists
+from recommender.serving.candidates.candidate_cache import prepare_lists
 from recommender.serving.list_limits import ServingOptions
 from recommender.serving.recommendations import recommend
 

@@ -19,8 +19,8 @@ from recommender.experiments import assignment, lifecycle
 from recommender.models import Cluster, Experiment, ModelVersion
 from recommender.registry import artifact_folders, model_loader, registry
 from recommender.retraining import retrain_now
-from recommender.serving import candidate_cache
-from recommender.serving.candidates import generate_candidates
+from recommender.serving.candidates import candidate_cache
+from recommender.serving.candidates.candidates import generate_candidates
 
 logger = logging.getLogger(__name__)
 

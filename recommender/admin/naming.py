@@ -9,7 +9,7 @@ from unfold.admin import ModelAdmin
 
 from ingestion.admin import ROWS_PER_PAGE, ListedLookups
 from recommender.models import ClusterNameRule, GenreAlias, NameWord
-from recommender.registry.cluster_names import apply_name_rules
+from recommender.registry.cluster_name_rules import apply_name_rules
 
 
 @admin.register(GenreAlias)

@@ -19,7 +19,7 @@ from recommender.api.authentication import issue_key
 from recommender.dashboard.tables import items_table
 from recommender.models import ApiKey, Feedback, ServedList
 from recommender.models.api_keys import Scope
-from recommender.serving.explanations import serialize_list
+from recommender.serving.reasons.explanations import serialize_list
 
 
 class ListenerLinkMixin:

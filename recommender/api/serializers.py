@@ -11,7 +11,7 @@ from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
 from recommender.feedback.events import FeedbackEvent
 from recommender.models import Decision, Experiment, Feedback, ModelVersion, ServedList
 from recommender.serving.list_limits import Limit, Mode
-from recommender.serving.reasons import DiscoveryCode, ReasonCode
+from recommender.serving.reasons.reasons import DiscoveryCode, ReasonCode
 
 
 class LatestDecisionSerializer(serializers.ModelSerializer):

@@ -33,11 +33,11 @@ from recommender.api.throttling import FeedbackThrottle
 from recommender.api.tokens import ListenerToken
 from recommender.feedback import events
 from recommender.models import ApiKey, Cluster, Experiment, Feedback, ModelVersion, ServedList
-from recommender.registry.cluster_names import naming_state
+from recommender.registry.cluster_name_rules import naming_state
 from recommender.services import serving_label, serving_options, serving_version
 from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, MAX_LIST_LENGTH, Mode
+from recommender.serving.reasons.explanations import serialize_list
 
 
 @extend_schema(summary="List experiments, newest first")

@@ -14,7 +14,7 @@ from recommender.dashboard.formatting import format_count
 from recommender.models import Cluster, Feedback, sql
 from recommender.services import current_model
 from recommender.serving.listener_similarity import read_affinities
-from recommender.serving.reasons import share_text
+from recommender.serving.reasons.reasons import share_text
 
 MAX_SONGS: Final = 30
 MAX_VERSIONS: Final = 12

@@ -19,7 +19,7 @@ from recommender.engine.features import NON_AUDIO_COLUMNS, space_from_arrays, we
 from recommender.models import DriftReport
 from recommender.monitoring.drift_reports import WEEK, save_report, week_start
 from recommender.registry.model_loader import ServingModel
-from recommender.serving.new_songs import build_catalogue
+from recommender.serving.candidates.new_songs import build_catalogue
 
 MAX_REFERENCE_SONGS: Final = 20_000  # more songs give the same quantiles
 MAX_NAMED: Final = 5

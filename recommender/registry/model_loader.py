@@ -23,7 +23,7 @@ from recommender.engine.song_identity import SongIdentity
 from recommender.listener_profiles import find_columns
 from recommender.models import Cluster, ModelVersion
 from recommender.registry import registry
-from recommender.registry.cluster_names import naming_state
+from recommender.registry.cluster_name_rules import naming_state
 
 logger = logging.getLogger(__name__)
 

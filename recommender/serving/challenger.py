@@ -13,8 +13,8 @@ from recommender.experiments import assignment, interleaving_scores, serving_err
 from recommender.models import Experiment, Exposure, ServedList, ServingError
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
-from recommender.serving import candidate_cache
-from recommender.serving.candidate_cache import ServingCandidates
+from recommender.serving.candidates import candidate_cache
+from recommender.serving.candidates.candidate_cache import ServingCandidates
 from recommender.serving.served_lists import ChallengerPart
 
 logger = logging.getLogger(__name__)

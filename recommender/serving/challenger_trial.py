@@ -12,7 +12,7 @@ from recommender.experiments.assignment import hash_to_share
 from recommender.models import Experiment, ServingError
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving import candidate_cache
+from recommender.serving.candidates import candidate_cache
 
 TRIAL_EVERY: Final = timedelta(hours=1)
 TRIAL_LISTENERS: Final = 200  # a second of computing

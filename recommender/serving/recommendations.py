@@ -23,12 +23,13 @@ from recommender.models import ServedList, sql
 from recommender.models.served import read_song_cards
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
-from recommender.serving import candidate_cache, challenger, popular_and_similar_songs, served_lists
-from recommender.serving.candidate_cache import ServingCandidates
-from recommender.serving.explanations import serialize_song
+from recommender.serving import challenger, served_lists
+from recommender.serving.candidates import candidate_cache, popular_and_similar_songs
+from recommender.serving.candidates.candidate_cache import ServingCandidates
+from recommender.serving.candidates.new_songs import new_songs_of, songs_by_played_artists
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, Mode, ServingOptions
 from recommender.serving.list_sampler import DrawOptions, ListPage
-from recommender.serving.new_songs import new_songs_of, songs_by_played_artists
+from recommender.serving.reasons.explanations import serialize_song
 
 logger = logging.getLogger(__name__)
 

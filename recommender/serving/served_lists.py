@@ -15,8 +15,7 @@ from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.models import CandidateList, Experiment, ServedList, sql
 from recommender.models.served import SongCard, read_song_cards
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving.candidate_cache import ServingCandidates
-from recommender.serving.explanations import ReasonContext, build_items, cluster_names_for
+from recommender.serving.candidates.candidate_cache import ServingCandidates
 from recommender.serving.list_limits import Mode
 from recommender.serving.list_sampler import (
     DrawOptions,
@@ -26,6 +25,7 @@ from recommender.serving.list_sampler import (
     PageSampler,
     PickedSong,
 )
+from recommender.serving.reasons.explanations import ReasonContext, build_items, cluster_names_for
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from recommender.models import CandidateList, ModelVersion
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
-from recommender.serving import candidate_cache
+from recommender.serving.candidates import candidate_cache
 
 
 def generate_lists(version_id: int | None, now: datetime, listener_ids: Sequence[int]) -> list[bytes]:

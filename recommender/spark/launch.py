@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from recommender.engine.algorithms.engines import Engine, EngineUnavailable
 from recommender.registry.model_loader import LoadedModel
-from recommender.serving import candidate_cache
+from recommender.serving.candidates import candidate_cache
 from recommender.spark import candidate_kernel
 from recommender.spark.django_kernel import DjangoKernel
 

@@ -20,7 +20,7 @@ from recommender.engine.mix import fit_components
 from recommender.engine.mix.model import MixModel
 from recommender.listener_profiles import LIKE_WEIGHT, find_columns
 from recommender.models import Cluster, ModelVersion
-from recommender.registry.cluster_names import read_name_rules, read_name_words
+from recommender.registry.cluster_name_rules import read_name_rules, read_name_words
 from recommender.training.dataset import TrainingData
 from recommender.training.stored_version import StoredVersion
 

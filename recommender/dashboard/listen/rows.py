@@ -20,10 +20,10 @@ from recommender.models import Feedback, ModelVersion, ServedList
 from recommender.models.served import SongCard, read_song_cards
 from recommender.registry import model_loader
 from recommender.serving import recommendations
-from recommender.serving.explanations import lead_artists, serialize_list, serialize_song
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, Mode, ServingOptions
-from recommender.serving.reasons import ReasonCode, reason_of, reason_sentence
-from recommender.serving.style_names import join_names
+from recommender.serving.reasons.cluster_name_translation import join_names
+from recommender.serving.reasons.explanations import lead_artists, serialize_list, serialize_song
+from recommender.serving.reasons.reasons import ReasonCode, reason_of, reason_sentence
 
 FeedbackKind = Feedback.Kind
 ROW_LENGTH: Final = 10

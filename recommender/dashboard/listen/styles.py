@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from recommender.engine.identity.text import fold_key
 from recommender.models import Cluster, ModelVersion
-from recommender.serving.style_names import DECADE, WORDS, describe_style, translate_name
+from recommender.serving.reasons.cluster_name_translation import DECADE, WORDS, describe_style, translate_name
 
 # Hues that differ from their neighbours also for people who see red and green alike.
 HUES: Final = (262, 199, 24, 150, 330, 48, 225, 172, 0, 288, 84, 210)

@@ -16,7 +16,7 @@ from recommender.models import Feedback
 from recommender.registry import model_loader
 from recommender.serving import recommendations
 from recommender.serving.list_limits import ServingOptions
-from recommender.serving.reasons import share_text
+from recommender.serving.reasons.reasons import share_text
 
 MAX_BARS: Final = 8
 WEEKS: Final = 26

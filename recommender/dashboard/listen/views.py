@@ -31,8 +31,8 @@ from recommender.models import Feedback, ServedList
 from recommender.models.served import read_song_cards
 from recommender.services import serving_options
 from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list, serialize_song
 from recommender.serving.list_limits import DISCOVERY
+from recommender.serving.reasons.explanations import serialize_list, serialize_song
 
 # Stricter than the other pages: nothing here is compiled or styled inline.
 CONTENT_SECURITY_POLICY: Final = (

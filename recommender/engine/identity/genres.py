@@ -116,6 +116,12 @@ def genre_keys(text: str) -> list[str]:
     return [fold_key(genre) for genre in split_genres(text)]
 
 
+def shared_genre(genres: str, favorites: str) -> str:
+    """The first favourite genre that the song has; '' if none. Both texts must be normalised."""
+    song_genres = set(genre_keys(genres))
+    return next((genre for genre in split_genres(favorites) if fold_key(genre) in song_genres), "")
+
+
 def genre_words(text: str) -> list[str]:
     """Keys of genres and of their words: "Indie Rock, Pop" gives "indierock", "pop", "indie", "rock"."""
     genres = split_genres(text)

@@ -15,7 +15,7 @@ from recommender.engine.algorithms.engines import EngineUnavailable
 from recommender.management.output import POPULARITY
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
-from recommender.serving import candidate_cache
+from recommender.serving.candidates import candidate_cache
 from recommender.spark.launch import prepare_lists_on_spark
 
 HELP = """Prepare the candidate list of each active listener who has none, or whose list is stale.

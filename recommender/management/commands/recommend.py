@@ -18,9 +18,9 @@ from recommender.management.output import POPULARITY
 from recommender.models import ServedList
 from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
-from recommender.serving.explanations import explain_scores, serialize_list
 from recommender.serving.list_limits import DISCOVERY, LIST_LENGTH, MAX_CANDIDATES, Mode
-from recommender.serving.reasons import share_text
+from recommender.serving.reasons.explanations import explain_scores, serialize_list
+from recommender.serving.reasons.reasons import share_text
 
 HELP = """Draw a list of recommendations for a user, and print it with its reasons.
 

@@ -12,7 +12,7 @@ from recommender import listener_profiles
 from recommender.models import CandidateList
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
-from recommender.serving import candidate_cache
+from recommender.serving.candidates import candidate_cache
 from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT
 

@@ -31,7 +31,7 @@ from recommender.monitoring import health_checks
 from recommender.registry import registry
 from recommender.services import serving_options, verify_artifact
 from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list
+from recommender.serving.reasons.explanations import serialize_list
 from recommender.training import train
 from tests.support.builders.recommendations import LISTENER, song_ids
 from tests.support.builders.small_world import fill_tables, small_world

@@ -18,8 +18,8 @@ from recommender.admin.serving import FeedbackAdmin, ServedListAdmin
 from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, Promotion, ServedList
 from recommender.models.api_keys import default_scopes
 from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons.explanations import serialize_list
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import make_api_caller
 

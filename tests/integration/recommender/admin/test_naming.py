@@ -10,7 +10,7 @@ from django.urls import reverse
 from ingestion.models import Song
 from recommender.models import Cluster, ClusterNameRule, GenreAlias, NameWord
 from recommender.registry import model_loader
-from recommender.registry.cluster_names import read_name_words
+from recommender.registry.cluster_name_rules import read_name_words
 from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import make_api_caller

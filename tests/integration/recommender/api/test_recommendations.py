@@ -14,7 +14,7 @@ from rest_framework.serializers import BaseSerializer, ListSerializer
 from ingestion.models import ListeningHistory, Song
 from recommender.api import serializers
 from recommender.models import ApiKey, CandidateList, Feedback, ModelVersion, ServedList
-from recommender.serving.reasons import ReasonCode
+from recommender.serving.reasons.reasons import ReasonCode
 from tests.support.builders.api import ApiCaller, make_api_caller, make_listener
 from tests.support.builders.recommendations import forget_lists
 

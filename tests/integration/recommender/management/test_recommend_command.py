@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 from recommender import listener_profiles
 from recommender.models import CandidateList, ModelVersion, ServedList
 from recommender.registry import model_loader
-from recommender.serving.explanations import explain_scores
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons.explanations import explain_scores
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,

@@ -16,10 +16,11 @@ from recommender.models import Experiment, ModelVersion, Promotion, ServedList, 
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader, registry
 from recommender.registry.registry import NothingToRollBack
-from recommender.serving import candidate_cache, recommendations
-from recommender.serving.candidates import generate_candidates
-from recommender.serving.explanations import serialize_list
+from recommender.serving import recommendations
+from recommender.serving.candidates import candidate_cache
+from recommender.serving.candidates.candidates import generate_candidates
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons.explanations import serialize_list
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT, song_ids
 

@@ -25,9 +25,10 @@ from recommender.models import (
     ServingError,
 )
 from recommender.registry import model_loader, registry
-from recommender.serving import candidate_cache, recommendations
-from recommender.serving.explanations import serialize_list
+from recommender.serving import recommendations
+from recommender.serving.candidates import candidate_cache
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons.explanations import serialize_list
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.recommendations import RECOMMENDED_AT, song_ids
 

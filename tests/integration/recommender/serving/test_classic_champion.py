@@ -19,9 +19,10 @@ from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.sampling.candidate_codec import decode_candidates
 from recommender.models import ModelVersion, ServedList
 from recommender.registry import model_loader
-from recommender.serving import candidate_cache, recommendations
-from recommender.serving.explanations import explain_scores, serialize_list
+from recommender.serving import recommendations
+from recommender.serving.candidates import candidate_cache
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons.explanations import explain_scores, serialize_list
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import ApiCaller, make_api_caller
 from tests.support.builders.recommendations import (

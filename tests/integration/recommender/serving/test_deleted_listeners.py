@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from recommender.models import CandidateList
-from recommender.serving import candidate_cache
+from recommender.serving.candidates import candidate_cache
 from tests.support.builders.api import make_listener
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)

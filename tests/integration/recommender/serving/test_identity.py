@@ -15,9 +15,9 @@ from ingestion.models import ListeningHistory, Song
 from recommender.engine.identity.genres import genre_keys
 from recommender.models import ServedList
 from recommender.serving import recommendations
-from recommender.serving.explanations import name_keys
 from recommender.serving.list_limits import ServingOptions
-from recommender.serving.reasons import new_song_reason
+from recommender.serving.reasons.explanations import name_keys
+from recommender.serving.reasons.reasons import new_song_reason
 from tests.support.builders.recommendations import (
     LISTENER,
     make_new_listener,

@@ -9,8 +9,8 @@ import pytest
 from ingestion.models import Song
 from recommender.engine.sampling.candidate_codec import decode_candidates
 from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons.explanations import serialize_list
 from tests.support.builders.api import make_listener, make_session, make_song
 from tests.support.builders.recommendations import (
     RECOMMENDED_AT,

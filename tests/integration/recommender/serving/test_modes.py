@@ -9,8 +9,8 @@ from django.db.models import F
 from ingestion.models import ListeningHistory, Song
 from recommender.models import ServedList
 from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list
 from recommender.serving.list_limits import Mode, ServingOptions
+from recommender.serving.reasons.explanations import serialize_list
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,

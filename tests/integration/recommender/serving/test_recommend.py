@@ -9,9 +9,9 @@ import pytest
 from ingestion.models import ListeningHistory, Song
 from recommender.models import CandidateList, ServedList
 from recommender.serving import recommendations
-from recommender.serving.explanations import serialize_list
 from recommender.serving.list_limits import ServingOptions
-from recommender.serving.reasons import ReasonCode
+from recommender.serving.reasons.explanations import serialize_list
+from recommender.serving.reasons.reasons import ReasonCode
 from tests.support.builders.recommendations import (
     LISTENER,
     RECOMMENDED_AT,

@@ -19,7 +19,7 @@ from recommender.engine.algorithms.engines import Engine, EngineUnavailable, Loc
 from recommender.engine.sampling.candidate_codec import decode_candidates
 from recommender.models import CandidateList, Feedback, ModelVersion
 from recommender.registry.model_loader import LoadedModel, open_serving_model
-from recommender.serving import candidate_cache
+from recommender.serving.candidates import candidate_cache
 from recommender.spark import candidate_kernel, launch
 from recommender.spark.django_kernel import DjangoKernel
 from recommender.training.train import TrainingOptions, retrain

@@ -8,10 +8,10 @@ from django.utils import translation
 from recommender.dashboard.listen.rows import KINDS
 from recommender.engine.clustering.labeling import MOODS
 from recommender.models import Feedback
-from recommender.serving import reasons as reasons_of
 from recommender.serving.list_limits import Limit
-from recommender.serving.reasons import DiscoveryCode, Reason, ReasonCode, reason_sentence
-from recommender.serving.style_names import WORDS, describe_style, translate_name
+from recommender.serving.reasons import reasons as reasons_of
+from recommender.serving.reasons.cluster_name_translation import WORDS, describe_style, translate_name
+from recommender.serving.reasons.reasons import DiscoveryCode, Reason, ReasonCode, reason_sentence
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 

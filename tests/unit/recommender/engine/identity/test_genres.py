@@ -2,7 +2,14 @@
 
 import pytest
 
-from recommender.engine.identity.genres import GenreNames, genre_keys, genre_words, split_genres, write_genre
+from recommender.engine.identity.genres import (
+    GenreNames,
+    genre_keys,
+    genre_words,
+    shared_genre,
+    split_genres,
+    write_genre,
+)
 from recommender.engine.identity.text import fold_key
 
 
@@ -101,6 +108,12 @@ def test_staff_aliases_take_precedence_and_circles_end() -> None:
 
 def test_all_spellings_of_a_genre_are_known_for_a_filter() -> None:
     assert GenreNames({"shoegazing": "Shoegaze"}).spellings("SHOEGAZE") == {"shoegaze", "shoegazing"}
+
+
+def test_the_shared_genre_is_the_listeners_first_match() -> None:
+    assert shared_genre("Jazz, Rock ", "pop, rock, jazz") == "rock"
+    assert shared_genre("Jazz", "") == ""
+    assert shared_genre("", ",") == ""
 
 
 def test_genre_words_are_whole_genres_and_their_words_once_each() -> None:

@@ -10,15 +10,14 @@ from django.core.cache import cache
 from ingestion.models import Song
 from recommender.engine.data import ScoredSongs
 from recommender.engine.identity.credits import artist_key
-from recommender.engine.identity.genres import genre_keys, split_genres
-from recommender.engine.identity.text import fold_key
+from recommender.engine.identity.genres import genre_keys
 from recommender.listener_profiles import newest_finished_run
 from recommender.models import sql
 from recommender.models.naming import read_genre_names
 from recommender.registry.model_loader import NamedCluster, ServingModel
-from recommender.serving.charts import CHART_HALF_LIFE, MAX_POPULAR_SONGS, ChartRow, read_chart
+from recommender.serving.candidates.charts import CHART_HALF_LIFE, MAX_POPULAR_SONGS, ChartRow, read_chart
+from recommender.serving.candidates.new_songs import new_songs_of
 from recommender.serving.list_limits import first_per_group
-from recommender.serving.new_songs import new_songs_of
 
 MAX_SIMILAR_SONGS: Final = 200
 # Charts change with an import, and the texts of songs seldom.
@@ -112,12 +111,6 @@ def find_similar_songs(song_id: int, model: ServingModel | None, now: datetime) 
         return similar
     song = Song.objects.filter(pk=song_id).values_list("artist", "genres").first()
     return None if song is None else _similar_by_metadata(song_id, *song, now)
-
-
-def shared_genre(genres: str, favorites: str) -> str:
-    """The first favourite genre that the song has; '' if none. Both texts must be normalised."""
-    song_genres = set(genre_keys(genres))
-    return next((genre for genre in split_genres(favorites) if fold_key(genre) in song_genres), "")
 
 
 def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:

@@ -10,7 +10,8 @@ from recommender.engine.sampling.candidate_codec import decode_candidates
 from recommender.listener_profiles import newest_finished_run
 from recommender.models import ServedList
 from recommender.registry import model_loader
-from recommender.serving import candidate_cache, new_songs, recommendations
+from recommender.serving import recommendations
+from recommender.serving.candidates import candidate_cache, new_songs
 from recommender.serving.list_limits import ServingOptions
 from recommender.serving.list_sampler import NEW_SONG
 from tests.support.builders.finished_runs import make_finished_run

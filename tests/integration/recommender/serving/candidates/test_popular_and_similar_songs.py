@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender.models import Chart
-from recommender.serving import charts, popular_and_similar_songs
-from recommender.serving.popular_and_similar_songs import PopularSong
+from recommender.serving.candidates import charts, popular_and_similar_songs
+from recommender.serving.candidates.popular_and_similar_songs import PopularSong
 from tests.support.builders.experiments import make_ingestion_run
 
 pytestmark = pytest.mark.django_db
@@ -136,12 +136,6 @@ def test_plays_are_counted_once_in_ten_minutes(django_assert_num_queries: Any) -
 
     with django_assert_num_queries(0):
         assert [row.song for row in popular_and_similar_songs.most_played_songs(NOW)] == [3]
-
-
-def test_the_shared_genre_is_the_listeners_first_match() -> None:
-    assert popular_and_similar_songs.shared_genre("Jazz, Rock ", "pop, rock, jazz") == "rock"
-    assert popular_and_similar_songs.shared_genre("Jazz", "") == ""
-    assert popular_and_similar_songs.shared_genre("", ",") == ""
 
 
 def test_future_plays_are_in_no_window_and_count_half_for_all_time() -> None:

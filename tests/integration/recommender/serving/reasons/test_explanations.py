@@ -5,8 +5,8 @@ import pytest
 
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.models.served import SongCard
-from recommender.serving.explanations import ReasonContext
 from recommender.serving.list_sampler import PickedSong
+from recommender.serving.reasons.explanations import ReasonContext
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT
 
 pytestmark = pytest.mark.django_db

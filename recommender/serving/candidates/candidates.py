@@ -13,7 +13,9 @@ from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.engine.sampling.favourites import favourite_scores
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
-from recommender.serving.cold_start import cold_start_candidates
+from recommender.serving.candidates.cold_start import cold_start_candidates
+from recommender.serving.candidates.new_songs import new_songs_of, rank_new_songs
+from recommender.serving.candidates.played_songs import PlayedSongs
 from recommender.serving.list_limits import (
     MAX_CANDIDATES,
     MAX_FAVOURITES,
@@ -23,8 +25,6 @@ from recommender.serving.list_limits import (
     first_per_group,
 )
 from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, LIKES, NEW_SONG, RERECOMMENDED
-from recommender.serving.new_songs import new_songs_of, rank_new_songs
-from recommender.serving.played_songs import PlayedSongs
 
 # Played songs that are recommended again; lists contain them only at a low discovery.
 MAX_RERECOMMENDED: Final = 50

@@ -10,7 +10,7 @@ from recommender.engine.song_identity import code_without_artist
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.registry.model_loader import ServingModel
 from recommender.serving.list_limits import first_per_group
-from recommender.serving.reasons import MAX_ARTISTS
+from recommender.serving.reasons.reasons import MAX_ARTISTS
 
 # Only the most played songs, because a reason should name what the listener plays a lot.
 MAX_NAMED_SONGS: Final = 2_000

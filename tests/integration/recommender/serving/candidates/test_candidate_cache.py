@@ -20,7 +20,8 @@ from recommender.feedback import events
 from recommender.models import CandidateList, Feedback, sql
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving import candidate_cache, recommendations
+from recommender.serving import recommendations
+from recommender.serving.candidates import candidate_cache
 from recommender.serving.list_limits import MAX_PER_ARTIST, ServingOptions
 from recommender.serving.list_sampler import HEARD, RERECOMMENDED
 from tests.support.builders.trained_model import train_champion

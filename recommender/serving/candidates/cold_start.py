@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ingestion.models import Song
 from recommender.engine.identity.credits import ArtistCredits, artist_key
+from recommender.engine.identity.genres import shared_genre
 from recommender.engine.identity.recordings import recording_key
 from recommender.engine.identity.text import has_text
 from recommender.engine.sampling import sampler
@@ -18,13 +19,12 @@ from recommender.engine.song_identity import artist_code, recording_code
 from recommender.listener_profiles import ListenerProfile
 from recommender.models import sql
 from recommender.registry.model_loader import ServingModel
-from recommender.serving.list_limits import MAX_CANDIDATES, MAX_FAVOURITES, choose_candidates, first_per_group
-from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, NO_CLUSTER, UNPLAYED
-from recommender.serving.popular_and_similar_songs import (
+from recommender.serving.candidates.popular_and_similar_songs import (
     PopularSong,
     most_played_then_new_songs,
-    shared_genre,
 )
+from recommender.serving.list_limits import MAX_CANDIDATES, MAX_FAVOURITES, choose_candidates, first_per_group
+from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, NO_CLUSTER, UNPLAYED
 
 # The logarithm of the listeners is scaled to 0..1, so songs of a favourite genre come before all others.
 FAVORITE_GENRE_BONUS: Final = 1.0

@@ -23,7 +23,7 @@ from recommender.listener_profiles import ListenerProfile
 from recommender.models import CandidateList, Experiment, Feedback, ModelVersion, ServedList, sql
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving.candidates import generate_candidates
+from recommender.serving.candidates.candidates import generate_candidates
 from recommender.serving.list_limits import RequestRenewal
 
 logger = logging.getLogger(__name__)

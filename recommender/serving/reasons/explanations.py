@@ -10,7 +10,7 @@ import numpy as np
 from ingestion.models import Listener
 from recommender import listener_profiles
 from recommender.engine.identity.credits import artist_key, name_lead, shared_artist
-from recommender.engine.identity.genres import genre_keys, genre_words
+from recommender.engine.identity.genres import genre_keys, genre_words, shared_genre
 from recommender.engine.identity.text import fold_key
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
@@ -20,8 +20,7 @@ from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.list_limits import Mode
 from recommender.serving.list_sampler import PickedSong
-from recommender.serving.popular_and_similar_songs import shared_genre
-from recommender.serving.reasons import (
+from recommender.serving.reasons.reasons import (
     MIN_SHOWN_SHARE,
     RELAXED_SENTENCES,
     DiscoveryCode,

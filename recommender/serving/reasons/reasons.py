@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, override
 
 from recommender.serving.list_limits import Limit
-from recommender.serving.style_names import join_names, translate_name
+from recommender.serving.reasons.cluster_name_translation import join_names, translate_name
 
 MIN_SHOWN_SHARE: Final = 0.005  # a smaller share would read "0 %"
 # "You have not heard it since" is said only of songs that were last played longer ago.
