@@ -57,7 +57,7 @@ def _compare(workspace: Workspace, plan: Plan, report: Report) -> None:
         DemoServer(World(songs=1_500, listeners=150, days=15)) as source,
         run_installation(workspace, source.url, on_servers=True, web_workers=WEB_WORKERS) as installation,
     ):
-        for command in (["runingest", "--json"], ["retrain", "--json"], ["prepareshelves", "--all"]):
+        for command in (["runingest", "--json"], ["retrain", "--json"], ["preparelists", "--all"]):
             installation.project.manage(*command)
         for round_ in range(plan.rounds):
             # Alternating, so that a busy machine harms both.

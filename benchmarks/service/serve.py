@@ -94,7 +94,7 @@ def _prepare(workspace: Workspace, plan: Plan) -> str:
     _print_progress("training")
     workspace.run_python(manage, "retrain", "--json")
     _print_progress("preparing candidate lists")
-    made = orjson.loads(workspace.run_python(manage, "prepareshelves", "--all", "--json"))["shelves"]
+    made = orjson.loads(workspace.run_python(manage, "preparelists", "--all", "--json"))["lists"]
     if made < 2 * REQUESTED_LISTENERS:
         raise MeasurementFailed(
             f"Candidate lists were prepared for only {made} of {plan.listeners} listeners"

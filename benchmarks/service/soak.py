@@ -234,7 +234,7 @@ def _serving(workspace: Workspace, *, on_servers: bool) -> Iterator[Installation
         DemoServer(build_world()) as source,
         run_installation(workspace, source.url, on_servers=on_servers) as installation,
     ):
-        for command in (["runingest", "--json"], ["retrain", "--json"], ["prepareshelves", "--all"]):
+        for command in (["runingest", "--json"], ["retrain", "--json"], ["preparelists", "--all"]):
             installation.project.manage(*command)
         installation.start(WEB)
         installation.wait_until_ready()

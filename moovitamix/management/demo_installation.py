@@ -49,7 +49,7 @@ class DemoInstallation:
         _print("4/6  Training: fit on all but the latest week, evaluate on that week, fit on everything.")
         _run("retrain", "--promote", may_fail=True)
         _print("5/6  Preparing a candidate list for each listener.")
-        _run("prepareshelves", may_fail=True)
+        _run("preparelists", may_fail=True)
         self._create_key()
         self._choose_listener()
 

@@ -57,7 +57,7 @@ def test_what_was_learnt_and_said_of_the_old_songs_is_not_used_and_a_retrain_men
         project.manage("runingest", BASE_URL=server.url)
         project.manage("retrain")
         listener = project.shell(SOMEBODY)
-        project.manage("prepareshelves", "--all")
+        project.manage("preparelists", "--all")
         project.shell(LIKE.format(listener))
         before = served(project, listener)
         world.new_catalogue()

@@ -34,7 +34,7 @@ def listened(project: Project) -> Project:
 
 def test_the_recorded_real_pages_train_and_serve_and_a_list_replays(listened: Project) -> None:
     trained = json.loads(listened.manage("retrain", "--json").stdout)
-    prepared = listened.manage("prepareshelves", "--all").stdout
+    prepared = listened.manage("preparelists", "--all").stdout
     user = listened.shell(SOMEBODY)
     served = json.loads(listened.manage("recommend", user, "--serve", "--json").stdout)
     explained = listened.manage("recommend", user, "--explain", "--discovery", "0.8").stdout

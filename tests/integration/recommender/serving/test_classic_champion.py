@@ -272,10 +272,10 @@ def test_staff_see_a_listener_of_a_classic_champion(options: ServingOptions, adm
 def test_every_active_listener_is_prepared_for(
     options: ServingOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call_command("prepareshelves", "--all", "--json")
+    call_command("preparelists", "--all", "--json")
 
     made = json.loads(capsys.readouterr().out)
-    assert made["shelves"] > 40
+    assert made["lists"] > 40
     assert made["model_version"] == champion_row().label
 
 

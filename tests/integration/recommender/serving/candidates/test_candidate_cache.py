@@ -265,14 +265,14 @@ def test_the_task_and_the_command_prepare_the_due_listeners(
     events.record_events([event], received_at=datetime.now(UTC))
 
     by_the_task = tasks.prepare_candidate_lists()
-    call_command("prepareshelves")
-    call_command("prepareshelves", "--all", "--json")
+    call_command("preparelists")
+    call_command("prepareshelves", "--all", "--json")  # the former name
 
     label = model_of(loaded).version.label
     out = capsys.readouterr().out.splitlines()
     assert by_the_task >= 1
     assert out[0] == f"Prepared 0 candidate lists with {label}."
-    assert out[1] == f'{{"shelves": {by_the_task}, "model_version": "{label}"}}'
+    assert out[1] == f'{{"lists": {by_the_task}, "shelves": {by_the_task}, "model_version": "{label}"}}'
 
 
 def test_looking_for_newer_sessions_takes_as_long_with_a_long_history(loaded: LoadedModel) -> None:
