@@ -12,6 +12,7 @@ from ingestion.models import (
     AuditEntry,
     Incident,
     IngestionRun,
+    MaintenanceWindow,
     Notification,
     Rejection,
     TaskUsage,
@@ -35,7 +36,8 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
     """Delete expired rows in batches; return how many by table.
 
     Args:
-        runs: age limit of runs (with their reports and anomaly checks), task usage and audit entries.
+        runs: age limit of runs (with their reports and anomaly checks), task usage, audit entries and
+            maintenance windows.
         settled: age limit of resolved rejections and incidents, finished notifications and task results;
             also of webhook deliveries, which are kept for at least three days.
     """
@@ -47,6 +49,7 @@ def delete_expired(now: datetime, *, runs: timedelta, settled: timedelta) -> dic
         "task_uses": _delete(TaskUsage.objects.filter(started_at__lt=now - runs)),
         "runs": _delete(_old_runs(now - runs)),
         "webhook_deliveries": _delete(_finished_deliveries(now - max(settled, DELIVERIES_KEPT))),
+        "maintenance_windows": _delete(MaintenanceWindow.objects.filter(ends_at__lt=now - runs)),
         "audit_entries": _delete(AuditEntry.objects.filter(at__lt=now - runs)),
     }
     logger.info("rows_deleted %s", " ".join(f"{name}={count}" for name, count in deleted.items()))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from ingestion.alerts.channels import Channel, build_channels
 from ingestion.alerts.delivery import DeliveryResult, deliver_notifications, send_test_message
 from ingestion.alerts.messages.render import render_test_message
 from ingestion.alerts.notifications import create_notifications
+from ingestion.alerts.silence import Silence, add_new_channels, read_silence
 from ingestion.alerts.webhooks import send_webhooks
 from ingestion.jobs.lock import describe_error
 from ingestion.models import IngestionRun, Notification
@@ -129,7 +130,14 @@ def alert_channels() -> list[Channel]:
 
 
 def send_alerts(now: datetime) -> DeliveryResult:
-    channels = alert_channels()
+    """Create and send notifications, but not by channels that are off, nor in a maintenance window."""
+    configured = alert_channels()
+    add_new_channels([channel.name for channel in configured])
+    silence = read_silence(now)
+    if silence.ends_at(now):
+        return DeliveryResult()
+    audible = silence.audible([channel.name for channel in configured], now)
+    channels = [channel for channel in configured if channel.name in audible]
     create_notifications(
         now,
         [channel.name for channel in channels],
@@ -178,11 +186,17 @@ def alert_on_database_outage(now: datetime) -> Iterator[None]:
     database_outage.database_recovered(
         now, _outage_file(), link=settings.SITE_URL + HEALTH_PATH, language=settings.LANGUAGE_CODE
     )
+    # A full disk must not stop Beat.
+    with suppress(OSError):
+        read_silence(now).save(_silence_file())
 
 
 def report_database_outage(now: datetime, error: Exception) -> None:
+    silence = Silence.load(_silence_file())
+    audible = silence.audible([channel.name for channel in alert_channels()], now)
+    channels = [channel for channel in alert_channels() if channel.name in audible]
     database_outage.database_unavailable(
-        now, _outage_file(), describe_error(error), alert_channels(), link=settings.SITE_URL + HEALTH_PATH,
+        now, _outage_file(), describe_error(error), channels, link=settings.SITE_URL + HEALTH_PATH,
         remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS), language=settings.LANGUAGE_CODE,
     )  # fmt: skip
 
@@ -202,3 +216,7 @@ def delete_expired_rows(now: datetime) -> dict[str, int]:
 
 def _outage_file() -> Path:
     return Path(settings.VAR_DIR) / "database-away.json"
+
+
+def _silence_file() -> Path:
+    return Path(settings.VAR_DIR) / "alert-silence.json"

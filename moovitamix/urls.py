@@ -11,7 +11,7 @@ from moovitamix.api.schema import ApiRootView, DocsView
 from moovitamix.api.status import StatusView
 from moovitamix.dashboard.views import operations_page, run_detail, run_log, run_progress
 from moovitamix.metrics.view import metrics_view
-from moovitamix.operations.health import liveness, readiness
+from moovitamix.operations.health import badge, liveness, readiness
 from moovitamix.security.two_factor import PAGE as TWO_FACTOR_PAGE
 from moovitamix.security.two_factor import two_factor_page
 from recommender.dashboard.cluster_page import cluster_page
@@ -49,6 +49,7 @@ urlpatterns = [
     path("models/clusters/<id:number>/", cluster_page, name="cluster"),
     path("health/live/", liveness, name="health-live"),
     path("health/ready/", readiness, name="health-ready"),
+    path("health/badge.svg", badge, name="health-badge"),
     # Prometheus requests this path without a trailing slash.
     path("metrics", metrics_view, name="metrics"),
     # Browsers request it for pages without an icon link.

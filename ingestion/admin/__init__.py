@@ -1,6 +1,6 @@
 """Admin pages of the ingestion app."""
 
-from ingestion.admin import audit, catalogue, incidents, monitoring, runs, webhooks
+from ingestion.admin import audit, catalogue, incidents, monitoring, runs, silence, webhooks
 from ingestion.admin.base import (
     ROWS_PER_PAGE,
     STATUS_COLOURS,
@@ -23,6 +23,7 @@ __all__ = [
     "incidents",
     "monitoring",
     "runs",
+    "silence",
     "translated_choices",
     "webhooks",
 ]

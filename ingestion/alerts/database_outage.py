@@ -34,6 +34,7 @@ class DatabaseOutage:
     error: str
     told_at: datetime | None = None  # time of the last notification; None before the first
     channels: list[str] = field(default_factory=list)  # channels that have sent the first notification
+    outlasted_grace: bool = False
 
     @classmethod
     def load(cls, file: Path) -> Self | None:
@@ -43,6 +44,7 @@ class DatabaseOutage:
             return cls(
                 datetime.fromisoformat(stored["since"]), str(stored["error"]),
                 datetime.fromisoformat(told_at) if told_at else None, list(stored["channels"]),
+                bool(stored.get("outlasted_grace")),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -73,6 +75,7 @@ def database_unavailable(
         if now - outage.since < GRACE:
             outage.save(file)
             return 0
+        outage.outlasted_grace = True
         is_due = outage.told_at is not None and now - outage.told_at >= remind_after
         sent = 0
         for channel in channels:
@@ -87,12 +90,15 @@ def database_unavailable(
 
 
 def database_recovered(now: datetime, file: Path, *, link: str, language: str) -> Incident | None:
-    """Store the outage as a resolved incident, so that its end is notified; None if no alert was sent."""
+    """Store the outage as a resolved incident; None if it was too short.
+
+    Its end is notified by the channels that have sent an alert: none, if all were silent.
+    """
     if not file.exists():
         return None
     with _file_lock(file):
         outage, incident = DatabaseOutage.load(file), None
-        if outage is not None and outage.channels:
+        if outage is not None and (outage.channels or outage.outlasted_grace):
             incident = _save_incident(outage, now, link, language)
         file.unlink(missing_ok=True)
         return incident

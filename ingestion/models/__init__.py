@@ -21,10 +21,13 @@ from ingestion.models.runs import (
     ResourceReport,
     RunLogLine,
 )
+from ingestion.models.silence import LONGEST_WINDOW, AlertChannel, MaintenanceWindow
 from ingestion.models.webhooks import Webhook, WebhookDelivery, WebhookEvent
 
 __all__ = [
+           "LONGEST_WINDOW",
            "RESOURCES",
+           "AlertChannel",
            "AnomalyCheck",
            "AuditEntry",
            "BaselineReset",
@@ -35,6 +38,7 @@ __all__ = [
            "Lease",
            "Listener",
            "ListeningHistory",
+           "MaintenanceWindow",
            "Mirrored",
            "Notification",
            "Rejection",

@@ -16,6 +16,7 @@ class AuditEntry(models.Model):
         FEEDBACK_UNDONE = "feedback_undone", "undid the feedback of an API key"
         ACCOUNT_CHANGED = "account_changed", "changed a user or role"
         WEBHOOK_CHANGED = "webhook_changed", "changed a webhook"
+        SILENCE_CHANGED = "silence_changed", "changed an alert channel or a maintenance window"
         NOTE_ADDED = "note_added", "added a note to an experiment"
         PROMOTED = "promoted", "promoted a model version"
         ROLLED_BACK = "rolled_back", "rolled back to a model version"

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django_celery_beat.models import PeriodicTask
 
 from ingestion.alerts.messages.render import render_incident
+from ingestion.alerts.silence import read_silence
 from ingestion.due_times import find_problem, next_due_at
 from ingestion.jobs.heartbeats import is_silent
 from ingestion.models import AnomalyCheck, Heartbeat, Incident, IngestionRun
@@ -21,6 +22,7 @@ from ingestion.schedules import CATCH_UP_ENTRY, CLEANUP_ENTRY, DAILY_ENTRY
 from moovitamix.dashboard.formatting import (
     capitalize_first,
     format_age,
+    format_clock,
     format_interval,
     format_time_ago,
     format_time_until,
@@ -217,3 +219,16 @@ def _scheduled_entry(entry: Any, now: datetime) -> ScheduledEntry:
         return ScheduledEntry(entry.name, title, None, timing, url)
     at = next_due_at(entry, now)
     return ScheduledEntry(entry.name, title, at, format_time_until(at, now) if at else _("never"), url)
+
+
+def describe_silence(now: datetime) -> list[dict[str, str]]:
+    """Why alerts do not arrive now: a maintenance window, or channels that are off; each with its list."""
+    silence = read_silence(now)
+    notes = []
+    if end := silence.ends_at(now):
+        text = _("Maintenance: no alerts until {time}").format(time=format_clock(end, now))
+        notes.append({"text": text, "url": reverse("admin:ingestion_maintenancewindow_changelist")})
+    if silence.off:
+        text = _("Alert channels that are off: {names}").format(names=", ".join(sorted(silence.off)))
+        notes.append({"text": text, "url": reverse("admin:ingestion_alertchannel_changelist")})
+    return notes

@@ -53,6 +53,7 @@ def operations_page(request: HttpRequest) -> HttpResponse:
     context = {
         "title": _("Operations"),
         "headline": headline,
+        "silence": queries.describe_silence(now),
         "incidents": [queries.summarize_incident(incident, now) for incident in listed],
         "has_more_incidents": len(state.incidents) > MAX_LISTED_INCIDENTS,
         "cards": build_cards(window, now),

@@ -1,12 +1,25 @@
 """Liveness and readiness endpoints for load balancers and containers."""
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
 from moovitamix.operations.service_state import OK, assess_service
+
+# Anybody may embed the badge, so at most one request of a process in this time checks the service.
+BADGE_SECONDS: Final = 60
+BADGE_COLOURS: Final = {OK: "#2e7d32", "degraded": "#b45309", "unavailable": "#b91c1c"}
+BADGE: Final = """\
+<svg xmlns="http://www.w3.org/2000/svg" width="166" height="20" role="img" aria-label="MoovitaMix: {status}">
+<title>MoovitaMix: {status}</title>
+<rect width="80" height="20" fill="#444"/><rect x="80" width="86" height="20" fill="{colour}"/>
+<g fill="#fff" text-anchor="middle" font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">
+<text x="40" y="14">MoovitaMix</text><text x="123" y="14">{status}</text></g></svg>
+"""
 
 
 def health_middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
@@ -31,4 +44,25 @@ def readiness(request: HttpRequest) -> JsonResponse:
     return JsonResponse(body, status=503 if state.unavailable else 200)
 
 
-HEALTH_VIEWS: Final = {"/health/live/": liveness, "/health/ready/": readiness}
+@dataclass
+class _CachedStatus:
+    text: str = OK
+    valid_until: float = 0.0
+
+
+_STATUS: Final = _CachedStatus()
+
+
+def badge(request: HttpRequest) -> HttpResponse:
+    """The status in one word as an SVG image, for wikis and READMEs; at most a minute old."""
+    if time.monotonic() >= _STATUS.valid_until:
+        _STATUS.text = assess_service(timezone.now()).status
+        _STATUS.valid_until = time.monotonic() + BADGE_SECONDS
+    image = BADGE.format(status=_STATUS.text, colour=BADGE_COLOURS[_STATUS.text])
+    headers = {"Cache-Control": f"public, max-age={BADGE_SECONDS}"}
+    return HttpResponse(image, content_type="image/svg+xml", headers=headers)
+
+
+HEALTH_VIEWS: Final[dict[str, Callable[[HttpRequest], HttpResponse]]] = {
+    "/health/live/": liveness, "/health/ready/": readiness, "/health/badge.svg": badge,
+}  # fmt: skip

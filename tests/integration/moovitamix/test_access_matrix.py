@@ -24,7 +24,7 @@ PAGES: Final = {
     "listen": EVERY_ROLE,
     "metrics": EVERY_ROLE,
     "two-factor": frozenset({"staff", *ROLES}),
-    "health-live": PUBLIC, "health-ready": PUBLIC, "favicon": PUBLIC,
+    "health-live": PUBLIC, "health-ready": PUBLIC, "health-badge": PUBLIC, "favicon": PUBLIC,
     # For whoever has a listener's link (test_listener_page.py); anybody may forget one.
     **dict.fromkeys(
         ("listen_mix", "listen_new", "listen_answers", "listen_playlist", "listen_open"), frozenset()
@@ -50,6 +50,8 @@ ADMIN: Final = {
     ),
     "auditentry": ("", "", "v"),
     "apikey": ("", "", "vac"),
+    # Channels are switched by an action of their list.
+    "alertchannel": ("v", "v", "v"), "maintenancewindow": ("v", "vacd", "vacd"),
     "webhook": ("", "", "vacd"), "webhookdelivery": ("", "", "v"),
     "totpdevice": ("", "", "vd"),
     "user": ("", "", "vacd"), "group": ("", "", "vacd"),

@@ -19,6 +19,7 @@ EDITABLE = {
     "genrealias",
     "group",
     "intervalschedule",
+    "maintenancewindow",
     "nameword",
     "periodictask",
     "solarschedule",

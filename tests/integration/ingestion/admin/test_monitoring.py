@@ -3,13 +3,17 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import translation
 
+from ingestion.admin.monitoring import AnomalyCheckAdmin
 from ingestion.models import AnomalyCheck, BaselineReset, Incident, TaskUsage
+from ingestion.monitoring.run_metrics import METRICS
 from ingestion.monitoring.run_review import follow_up_all
 from tests.support.builders.finished_runs import FIRST_DAY, make_finished_run, make_report
 
@@ -84,3 +88,17 @@ def test_without_the_permission_to_handle_incidents_no_range_is_reset(slow: Anom
 
     assert BaselineReset.objects.count() == 0
     assert Incident.objects.get().resolved_at is None
+
+
+def test_the_metric_of_each_check_is_named_in_the_page_s_language() -> None:
+    page = AnomalyCheckAdmin(AnomalyCheck, admin.site)
+    checks = [AnomalyCheck(measure=measure) for measure in METRICS]
+    english = [page.metric(check) for check in checks]
+
+    with translation.override("fr"):
+        french = [page.metric(check) for check in checks]
+
+    same = {one for one, other in zip(english, french, strict=True) if one == other}
+    assert len(checks) > 10
+    assert same == set()
+    assert page.metric(AnomalyCheck(measure="of an earlier release")) == "of an earlier release"

@@ -96,10 +96,15 @@ def test_who_died_before_the_file_was_gone_keeps_one_incident(place: Path) -> No
 
 
 @pytest.mark.django_db
-def test_where_nobody_was_told_nothing_is_kept(place: Path) -> None:
+def test_where_every_channel_was_silent_the_outage_is_recorded_and_nobody_is_told(place: Path) -> None:
     assert back(0, place) is None
     away(0, place)
-    away(10, place)
+    short = back(1, place)
+    away(2, place)
+    away(12, place)
 
-    assert back(11, place) is None
-    assert not Incident.objects.exists()
+    incident = back(13, place)
+
+    assert short is None
+    assert incident is not None
+    assert (incident.resolved_at, incident.notifications.count()) == (NOW + timedelta(minutes=13), 0)

@@ -15,7 +15,7 @@ from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.models import Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.checks import infrastructure
 from ingestion.monitoring.checks.infrastructure import beat_alive, watchdog_alive
-from moovitamix.operations import service_state
+from moovitamix.operations import health, service_state
 from tests.support.builders.daily_runs import make_daily_runs
 from tests.support.project import Project
 
@@ -41,6 +41,21 @@ def test_a_fresh_service_is_degraded_for_want_of_a_model_alone() -> None:
         "write": "ok", "broker": "ok", "cache": "ok",
         "artifact": "another model, or none, serves instead", "data_age": "ok",
     }  # fmt: skip
+
+
+@pytest.mark.django_db
+def test_the_badge_has_the_status_and_checks_the_service_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(health._STATUS, "valid_until", 0.0)
+    first = Client().get("/health/badge.svg")
+
+    with django_assert_num_queries(0):
+        second = Client().get("/health/badge.svg")
+
+    assert b'aria-label="MoovitaMix: degraded"' in first.content
+    assert (first["Content-Type"], first["Cache-Control"]) == ("image/svg+xml", "public, max-age=60")
+    assert second.content == first.content
 
 
 @pytest.mark.django_db

@@ -1,0 +1,87 @@
+"""Which channels may send alerts now: maintenance windows silence all, and each can be switched off.
+
+The state is also kept in a file, because alerts about an unavailable database can't read it from there.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from django.db.models import QuerySet
+
+from ingestion.models import AlertChannel, MaintenanceWindow
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Names of the channels that are off, and start and end of each window that has not ended."""
+
+    off: tuple[str, ...] = ()
+    windows: tuple[tuple[datetime, datetime], ...] = ()
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """The state that `save` wrote last; without a readable file, nothing is silent."""
+        try:
+            stored = json.loads(file.read_text())
+            windows = tuple(
+                (datetime.fromisoformat(start), datetime.fromisoformat(end))
+                for start, end in stored["windows"]
+            )
+            return cls(tuple(map(str, stored["off"])), windows)
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls()
+
+    def save(self, file: Path) -> None:
+        """Write the state if the file has another one; all processes of a machine share it."""
+        if self == Silence.load(file):
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(asdict(self), default=datetime.isoformat))
+        draft.replace(file)
+
+    def ends_at(self, now: datetime) -> datetime | None:
+        """The end of the maintenance at `now`, also if one window follows another; None without a window."""
+        end = None
+        for starts_at, ends_at in sorted(self.windows):
+            if starts_at <= (end or now) < ends_at:
+                end = ends_at
+        return end
+
+    def audible(self, names: Iterable[str], now: datetime) -> list[str]:
+        """The channels that may send now."""
+        return [] if self.ends_at(now) else [name for name in names if name not in self.off]
+
+
+def read_silence(now: datetime) -> Silence:
+    off = AlertChannel.objects.filter(active=False).values_list("name", flat=True)
+    windows = MaintenanceWindow.objects.filter(ends_at__gt=now).values_list("starts_at", "ends_at")
+    return Silence(tuple(off), tuple(windows))
+
+
+def add_new_channels(names: Sequence[str]) -> None:
+    """Add a row for each configured channel, so that it can be switched off."""
+    known = set(AlertChannel.objects.filter(name__in=names).values_list("name", flat=True))
+    AlertChannel.objects.bulk_create(
+        (AlertChannel(name=name) for name in names if name not in known), ignore_conflicts=True
+    )
+
+
+def switch_channels(channels: QuerySet[AlertChannel], *, active: bool) -> list[str]:
+    """Switch the channels on or off; return the names of those that were not so already."""
+    others = channels.filter(active=not active)
+    names = list(others.values_list("name", flat=True))
+    AlertChannel.objects.filter(name__in=names).update(active=active)
+    return names
+
+
+def end_window(window: MaintenanceWindow, now: datetime) -> bool:
+    """End the window now; False if it has not begun or is over."""
+    # Its end must be later than its start, also in the moment in which it starts.
+    running = MaintenanceWindow.objects.filter(pk=window.pk, starts_at__lt=now, ends_at__gt=now)
+    return bool(running.update(ends_at=now))
