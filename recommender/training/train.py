@@ -16,7 +16,9 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from numpy.typing import NDArray
 
+from ingestion.jobs.database_patience import with_patience
 from ingestion.jobs.lock import (
+    RUNNING,
     JobHeartbeat,
     LockLost,
     abandon_dead_job,
@@ -206,13 +208,13 @@ class _TrainingJob:
         except LockLost:
             raise
         except EngineError as error:
-            self._finish(TrainingRun.Status.REFUSED, error_kind=type(error).__name__, error=str(error))
+            kind, text = type(error).__name__, str(error)
+            with_patience(lambda: self._finish(TrainingRun.Status.REFUSED, error_kind=kind, error=text))
         except BaseException as error:
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
-            self._finish(
-                TrainingRun.Status.FAILED, error_kind=type(error).__name__[:40], error=describe_error(error)
-            )
+            kind, text = type(error).__name__[:40], describe_error(error)
+            with_patience(lambda: self._finish(TrainingRun.Status.FAILED, error_kind=kind, error=text))
             raise
 
     def execute(self) -> None:
@@ -226,10 +228,10 @@ class _TrainingJob:
         options = self.options
         data = self._read_data(engine)
         self._begin_stage("learning from the past")
-        warm_start = build_warm_start(
+        warm_start = with_patience(lambda: build_warm_start(
             data.catalogue, read_champion(options.storage), method=options.method, seed=options.seed,
             carries_clusters=options.is_warm_start, selects_n_clusters=options.selects_n_clusters,
-        )  # fmt: skip
+        ))  # fmt: skip
         evaluation = evaluate_on_latest_week(
             data, options.requested_configuration, options.seed, self._begin_stage, warm_start,
             processes=options.processes,
@@ -241,7 +243,7 @@ class _TrainingJob:
 
     def _read_data(self, engine: Engine | None) -> TrainingData:
         options = self.options
-        data = read_training_data(options.cut_off, self._begin_stage, engine)
+        data = with_patience(lambda: read_training_data(options.cut_off, self._begin_stage, engine))
         if not data.catalogue.n_songs:
             raise TooFewSongs("There are no songs to train on. Import them first: python manage.py runingest")
         if not data.catalogue.available.any():
@@ -255,10 +257,10 @@ class _TrainingJob:
         if options.n_clusters is not None:
             _require_valid_n_clusters(options.n_clusters, data.catalogue.n_songs)
         if options.only_if_new:
-            require_new_data(
+            with_patience(lambda: require_new_data(
                 data, method=options.method, seed=options.seed, n_clusters=options.n_clusters,
                 full=options.full,
-            )  # fmt: skip
+            ))  # fmt: skip
         return data
 
     def _fit_model(
@@ -278,14 +280,18 @@ class _TrainingJob:
     def _describe_model(
         self,
         data: TrainingData,
-        model: MixModel | ClassicModel,
+        fitted: MixModel | ClassicModel,
         warm_start: WarmStart,
         evaluation: TrainingEvaluation,
     ) -> _TrainedModel:
         options = self.options
-        votes = apply_votes(model, data, options.seed) if isinstance(model, MixModel) else None
-        model = votes.model if votes else model
-        clusters = summarize_clusters(model, data, warm_start.champion, warm_start.cluster_names)
+        votes = None
+        if isinstance(fitted, MixModel):
+            votes = with_patience(lambda: apply_votes(fitted, data, options.seed))
+        model = votes.model if votes else fitted
+        clusters = with_patience(
+            lambda: summarize_clusters(model, data, warm_start.champion, warm_start.cluster_names)
+        )
         configuration = options.requested_configuration | {
             "weights": model.facts().get("weights", {}),
             FINGERPRINT_KEY: compute_fingerprint(data),
@@ -301,15 +307,23 @@ class _TrainingJob:
         return _TrainedModel(data, model, clusters, votes, warm_start, evaluation, row_fields)
 
     def _store(self, trained: _TrainedModel) -> None:
-        # The files come first, so that no row names missing files. The transaction matters because a
-        # version without a finished run would belong to no training, and `only_if_new` would refuse to
-        # train on its data again.
+        # The files come first, so that no row names missing files.
         label = artifact_folders.next_free_label(self.options.storage, timezone.now())
         facts = {**trained.model.facts(), "label": label, "seed": self.options.seed,
                  "clusters": manifest_entries(trained.clusters),
                  "training": artifact_folders.training_signature(self.run)}  # fmt: skip
         sha256 = artifact.write_arrays(self.options.storage / label, trained.arrays(), facts)
         self.monitor.sample()
+        with_patience(lambda: self._store_rows(trained, label, sha256))
+
+    def _store_rows(self, trained: _TrainedModel, label: str, sha256: str) -> None:
+        if self.run.status != RUNNING:
+            # The database was lost during an attempt; nobody knows whether it was committed.
+            self.run.refresh_from_db()
+            if self.run.status == TrainingRun.Status.SUCCEEDED:
+                return
+        # The transaction matters because a version without a finished run would belong to no training, and
+        # `only_if_new` would refuse to train on its data again.
         with transaction.atomic():
             self.heartbeat.send()
             catalogue_generation.require_no_reset(self.run.started_at)
@@ -363,7 +377,7 @@ class _TrainingJob:
     def _begin_stage(self, name: str) -> None:
         self.monitor.sample()
         self.run.stage = name
-        self.heartbeat.send()
+        self.heartbeat.try_send()
         self.progress.on_stage(self.run, name, STAGES.index(name) + 1, len(STAGES))
 
     def _finish(self, status: str, **fields: Any) -> None:
