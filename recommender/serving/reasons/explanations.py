@@ -114,7 +114,7 @@ class ReasonContext:
                 artist_reason(artists) if artists else popularity_reason(genre, is_played=not pick.unplayed)
             )
         played = self._cards_in_cluster(pick)
-        if pick.affinity >= MIN_SHOWN_SHARE and self._shares_genre(card, cluster_name, played):
+        if self._is_played(pick) and self._shares_genre(card, cluster_name, played):
             return cluster_reason(cluster_name, pick.affinity, counts_likes=pick.counts_likes)
         artists = self._artists_behind(pick, card, played)
         return artist_reason(artists) if artists else Reason(ReasonCode.DIFFERENT)
@@ -148,13 +148,18 @@ class ReasonContext:
             return shared[:1] or lead_artists(in_cluster)
         if near := lead_artists(related):
             return near
+        # That the songs are in one cluster does not mean that they are alike.
+        return lead_artists(self._with_shared_genre(card, in_cluster)) if self._is_played(pick) else []
+
+    @staticmethod
+    def _is_played(pick: PickedSong) -> bool:
+        return pick.affinity >= MIN_SHOWN_SHARE
+
+    @staticmethod
+    def _with_shared_genre(card: SongCard, others: Sequence[SongCard]) -> list[SongCard]:
         names = known_genre_names()
         genres = set(genre_words(names.normalise(card.genres)))
-        # Without genres nothing tells whether the song is like what the listener plays in its cluster.
-        if pick.affinity < MIN_SHOWN_SHARE or not genres:
-            return []
-        alike = [one for one in in_cluster if genres.intersection(genre_words(names.normalise(one.genres)))]
-        return lead_artists(alike or in_cluster)
+        return [one for one in others if genres.intersection(genre_words(names.normalise(one.genres)))]
 
     def _favorites(self) -> str:
         if self._favorite_genres is None:

@@ -39,7 +39,8 @@ def test_a_song_by_a_new_artist_names_artists_of_songs_near_it() -> None:
     assert reason(card(1, "Gnarls"), affinity=0.0) == "Because you play Keane and Beck"
 
 
-def test_what_the_listener_plays_in_the_cluster_is_named_only_if_genres_are_known() -> None:
+def test_what_the_listener_plays_in_the_cluster_is_named_only_if_it_shares_a_genre() -> None:
+    assert reason(card(4, "Arvo", "Classical")) == "Something different to try"
     assert reason(card(4, "Enya")) == "Something different to try"
     assert reason(card(4, "Enya"), affinity=0.0) == "Something different to try"
     assert reason(card(4, "Placebo", "Indie Rock")) == "Because you play Muse"
