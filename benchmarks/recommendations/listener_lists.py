@@ -36,6 +36,7 @@ from recommender.retraining import retrain_now
 from recommender.services import current_model, serving_options
 from recommender.serving import recommendations
 from recommender.serving.list_limits import ARTIST_CAP, LIST_LENGTH
+from recommender.serving.reasons.explanations import serialize_list
 
 DISCOVERIES: Final = (0.0, 0.3, 0.7, 0.9, 1.0)
 DAYS: Final = 7  # consecutive daily lists, all ignored by the listener
@@ -173,6 +174,7 @@ def measure(now: datetime, n_listeners: int) -> dict[str, Any]:
     problems: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     given: dict[float, list[float]] = defaultdict(list)
+    missed: dict[float, list[float]] = defaultdict(list)  # how far, where the list does not say why
     repeated: dict[float, list[float]] = defaultdict(list)
     for listener in chosen:
         checker = Checker(library, listener, now)
@@ -180,7 +182,9 @@ def measure(now: datetime, n_listeners: int) -> dict[str, Any]:
             days = DAYS if discovery in REPEATED else 1
             lists = [_serve(listener, discovery, now + timedelta(days=day)) for day in range(days)]
             first = lists[0].items
-            given[discovery].append(sum(not item["familiar"] for item in first) / max(1, len(first)))
+            told = serialize_list(lists[0])["discovery"]
+            given[discovery].append(told["given"])
+            missed[discovery].append(0.0 if told["reason"] else abs(told["given"] - discovery))
             repeated[discovery] += [
                 len(song_ids(one) & song_ids(other)) / LIST_LENGTH for one, other in pairwise(lists)
             ]
@@ -204,6 +208,7 @@ def measure(now: datetime, n_listeners: int) -> dict[str, Any]:
         "examples": [row.shown_name for row in names],
         "families": sorted({row.facts["family"]["name"] for row in names}),
         "given": {f"{discovery:g}": median(shares) for discovery, shares in given.items()},
+        "missed": {f"{discovery:g}": max(shares) for discovery, shares in missed.items()},
         "repeated": {f"{one:g}": fmean(shares) for one, shares in repeated.items() if shares},
         "heaviest_seconds": _time_heaviest(listeners[0], now),
         "heaviest_sessions": by_plays[0]["n"],

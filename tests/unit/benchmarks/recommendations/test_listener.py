@@ -10,7 +10,8 @@ FIGURES: dict[str, Any] = {
     "listeners": 2, "lists": 10, "items": 200, "short": 0, "breaches": 3, "copies": 0,
     "problems": {"no shared genre": 2}, "reasons": {"From": 150, "Because": 50},
     "names": {"genres": 9, "none": 1}, "longest_name": 40, "examples": ["Rock", "Cluster 2"],
-    "families": ["Rock"], "given": {"0": 0.05, "0.3": 0.3, "1": 0.8}, "repeated": {"0": 0.6, "0.3": 0.6},
+    "families": ["Rock"], "given": {"0": 0.05, "0.3": 0.3, "1": 0.8},
+    "missed": {"0": 0.0, "0.3": 0.05, "1": 0.2}, "repeated": {"0": 0.6, "0.3": 0.6},
     "heaviest_seconds": 0.2, "heaviest_sessions": 12,
 }  # fmt: skip
 
