@@ -28,10 +28,12 @@ LEAST_LIFT: Final = 1.25  # below it a genre is about as common in all songs
 MAIN_SHARE: Final = 0.6  # a genre of this share is used even if it is as common in all songs
 SECOND_GENRE_RATIO: Final = 0.5  # a second genre needs half as many songs as the first
 # A genre needs this many artists, in a large catalogue one of 200 (at most 20), so that a joke tag on a
-# dozen artists does not count as a genre.
+# dozen artists does not count as a genre. A word that is not known as a genre needs three times as many:
+# where listeners tag songs, as on Last.fm, dozens of artists have the private note of a single listener.
 MIN_GENRE_ARTISTS: Final = 3
 ARTISTS_PER_GENRE_ARTIST: Final = 200
 MAX_GENRE_ARTISTS: Final = 20
+UNKNOWN_GENRE_FACTOR: Final = 3
 MIN_LISTENERS: Final = 3  # listeners who played the cluster's songs of the genre or artist
 LEAST_DECADE_SHARE: Final = 0.5
 YEARS: Final = (1900, 2100)  # other years are errors of the source
@@ -52,6 +54,7 @@ MOODS: Final[Mapping[str, tuple[str, str]]] = {
     "tempo": ("fast", "slow"),
     "loudness": ("loud", "quiet"),
 }
+MOOD_KEYS: Final = frozenset(fold_key(word) for pair in MOODS.values() for word in pair if word)
 GENRES, ARTISTS, SOUND, KEPT, NO_NAME = "genres", "artists", "sound", "kept", "none"
 
 
@@ -98,6 +101,7 @@ def name_clusters(
     barred = [{name_key(name) for name in (vetoed or {}).get(label, ())} for label in range(n_clusters)]
     for label, name in (kept or {}).items():
         is_held = bool(name) and not _starts_with_other_genre(name, evidence.shares_in(members[label]))
+        is_held = is_held and not evidence.has_untelling_genre(name)
         if is_held and is_acceptable_name(name, words) and name_key(name) not in used | barred[label]:
             names[label] = (name, KEPT)
             used.add(name_key(name))
@@ -242,6 +246,11 @@ class _Evidence:
         counts = Counter(key for song in songs.tolist() for key in self._genres[song])
         return {key: count / max(1, len(songs)) for key, count in counts.items()}
 
+    def has_untelling_genre(self, name: str) -> bool:
+        """Whether a part of a cluster's name is a genre of the catalogue that names may not contain."""
+        keys = {fold_key(part) for part in parts_of(name)} - MOOD_KEYS
+        return any(key in self._counts and key not in self._telling for key in keys)
+
     def artists_of(self, songs: NDArray[np.int64]) -> list[str]:
         """At most six lead artists of the songs, the most typical first."""
         here = self._weigh_leads(songs.tolist())
@@ -291,15 +300,15 @@ class _Evidence:
         for keys, code in zip(self._genres, self._codes.tolist(), strict=True):
             for key in keys:
                 artists[key].add(code)
-        least = max(
-            min(MIN_GENRE_ARTISTS, math.ceil(n_artists / 4)),
-            min(MAX_GENRE_ARTISTS, n_artists // ARTISTS_PER_GENRE_ARTIST),
-        )
-        return {
-            key
-            for key, codes in artists.items()
-            if len(codes) >= least and words.allows(self._spellings[key])
-        }
+        fewest = min(MIN_GENRE_ARTISTS, math.ceil(n_artists / 4))
+        share = min(MAX_GENRE_ARTISTS, n_artists / ARTISTS_PER_GENRE_ARTIST)
+
+        def is_telling(key: str) -> bool:
+            factor = 1 if words.knows(self._spellings[key]) else UNKNOWN_GENRE_FACTOR
+            is_broad = len(artists[key]) >= max(fewest, math.floor(factor * share))
+            return is_broad and words.allows(self._spellings[key])
+
+        return {key for key in artists if is_telling(key)}
 
 
 def _genres_of_songs(texts: Sequence[str]) -> tuple[list[list[str]], dict[str, str]]:

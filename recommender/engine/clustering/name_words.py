@@ -3,8 +3,11 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Final
 
+from recommender.engine.identity.genres import CAPITALISED, WRITTEN
 from recommender.engine.identity.text import fold_key, fold_words
 
 
@@ -28,7 +31,7 @@ WORDS: Final = _words(
     "heard hear check checkout todo owned own wishlist discover discovered recommended "
     "recommendations playlist playlists library spotify lastfm youtube itunes mp3 wav vinyl tag tags "
     "rating ratings rated stars listeners scrobbled addicted addictive guilty pleasure pleasures "
-    "better than tranny trannies kike kikes chink chinks spic spics coon coons dyke dykes gook gooks "
+    "not phat better than tranny trannies kike kikes chink chinks spic spics coon coons dyke dykes gook gooks "
     # not a genre
     "misc miscellaneous unknown unclassifiable various unsorted undefined null none nan na other "
     "others genre untagged temp test"
@@ -66,6 +69,15 @@ WORDS_ALONE: Final = _words(
 )
 # "90s", "1990s", "90er"; a name shows its decade separately.
 ERA: Final = re.compile(r"(?:19|20)?\d0'?(?:s|er|ies)?|(?:19|20)\d\d")
+# With the words that these end with, they are known genres; other words need more artists.
+KNOWN_GENRES: Final = Path(__file__).with_name("known_genres.txt")
+MORE_KNOWN_GENRES: Final = (
+    "acoustic", "afrobeats", "amapiano", "anime", "arabesque", "audiobook", "children", "city pop",
+    "contemporary", "dance", "drill", "drone", "drum and bass", "experimental", "folk", "glam", "gospel",
+    "goth", "gothic", "hardcore", "hyperpop", "instrumental", "lounge", "musical", "new age", "phonk",
+    "piano", "podcast", "progressive", "psychedelic", "punk", "sertanejo", "soundtrack", "vocalists",
+    "volksmusik", "world", "worship",
+)  # fmt: skip
 TWO_LETTERS: Final = re.compile(r"[^\W\d_]{2}|[^\W\d_]\W{0,2}[^\W\d_]")
 
 
@@ -93,6 +105,18 @@ class NameWords:
             and not all(word in WORDS_ALONE for word in words)
         )
 
+    def knows(self, genre: str) -> bool:
+        """Whether a genre is a word of the field, or staff allow it.
+
+        "Vocal trance" is known because trance is, and "Polish" as an adjective of a country.
+        """
+        words = fold_words(genre).split()
+        return (
+            fold_key(genre) in self.allowed | _known_genres()
+            or bool(words)
+            and (words[-1] in CAPITALISED or fold_key(words[-1]) in _known_genres())
+        )
+
     def has_bad_word(self, text: str) -> bool:
         """Whether a text contains a word that is profane, personal or blocked by staff."""
         folded = fold_words(text)
@@ -102,6 +126,13 @@ class NameWords:
             or fold_key(text) in {fold_key(word) for word in self.blocked}
             or any(f" {word} " in f" {folded} " for word in self.blocked)
         )
+
+
+@cache
+def _known_genres() -> frozenset[str]:
+    lines = KNOWN_GENRES.read_text(encoding="utf-8").splitlines()
+    listed = (line for line in lines if not line.startswith("#"))
+    return frozenset(fold_key(genre) for genre in (*listed, *MORE_KNOWN_GENRES, *WRITTEN.values()))
 
 
 def _is_profane(text: str, folded: str) -> bool:

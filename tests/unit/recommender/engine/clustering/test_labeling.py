@@ -128,6 +128,28 @@ def test_a_joke_that_few_artists_are_tagged_with_is_no_name() -> None:
     assert names_of(make_catalogue(genres), labels) == ["Rock", "Pop"]
 
 
+@pytest.mark.parametrize(("tag", "name"), [
+    ("songs for gil", "Rock"), ("melrose place", "Rock"), ("neon space", "Rock"),
+    ("vocal trance", "Rock and vocal trance"), ("Polish", "Rock and Polish"), ("shoegaze", "Rock and shoegaze"),
+])  # fmt: skip
+def test_a_word_that_is_no_known_genre_needs_more_artists(tag: str, name: str) -> None:
+    genres = [f"Rock, {tag}"] * 25 + ["Rock"] * 25 + ["Pop"] * 2_500
+    labels = np.where(np.arange(len(genres)) < 50, 0, 1)
+
+    assert names_of(make_catalogue(genres), labels) == [name, "Pop"]
+    # A name of an earlier model is not kept either.
+    kept = name_clusters(make_catalogue(genres), labels, 2, kept={0: f"Rock and {tag}"})
+    assert (kept[0].name == f"Rock and {tag}") == (name != "Rock")
+
+
+def test_staff_can_allow_a_word_that_is_no_known_genre() -> None:
+    genres = ["Rock, neon space"] * 25 + ["Rock"] * 25 + ["Pop"] * 2_500
+    labels = np.where(np.arange(len(genres)) < 50, 0, 1)
+    words = NameWords.with_changes(allowed=["Neon Space"])
+
+    assert names_of(make_catalogue(genres), labels, words=words) == ["Rock and neon space", "Pop"]
+
+
 @pytest.mark.parametrize("tag", [
     "seen live", "<3", "best song ever", "my favourites", "shitty music", "love", "sad", "beautiful",
     "5 stars", "80s",
