@@ -188,11 +188,11 @@ def measure(now: datetime, n_listeners: int) -> dict[str, Any]:
             repeated[discovery] += [
                 len(song_ids(one) & song_ids(other)) / LIST_LENGTH for one, other in pairwise(lists)
             ]
-            totals["lists"] += 1
-            totals["items"] += len(first)
-            totals["short"] += len(first) < LIST_LENGTH
-            totals["breaches"] += checker.cap_breaches([item["song"] for item in first])
-            totals["copies"] += checker.copies(first)
+            totals.update(
+                lists=1, items=len(first), short=len(first) < LIST_LENGTH,
+                breaches=checker.cap_breaches([item["song"] for item in first]),
+                copies=checker.copies(first),
+            )  # fmt: skip
             for item in first:
                 problem = checker.problem(item)
                 problems[problem] += bool(problem)

@@ -31,7 +31,8 @@ WORDS: Final = _words(
     "heard hear check checkout todo owned own wishlist discover discovered recommended "
     "recommendations playlist playlists library spotify lastfm youtube itunes mp3 wav vinyl tag tags "
     "rating ratings rated stars listeners scrobbled addicted addictive guilty pleasure pleasures "
-    "not phat better than tranny trannies kike kikes chink chinks spic spics coon coons dyke dykes gook gooks "
+    "not phat better than tranny trannies kike kikes chink chinks spic spics coon coons dyke dykes gook "
+    "gooks "
     # not a genre
     "misc miscellaneous unknown unclassifiable various unsorted undefined null none nan na other "
     "others genre untagged temp test"
@@ -111,10 +112,8 @@ class NameWords:
         "Vocal trance" is known because trance is, and "Polish" as an adjective of a country.
         """
         words = fold_words(genre).split()
-        return (
-            fold_key(genre) in self.allowed | _known_genres()
-            or bool(words)
-            and (words[-1] in CAPITALISED or fold_key(words[-1]) in _known_genres())
+        return fold_key(genre) in self.allowed | _known_genres() or (
+            bool(words) and (words[-1] in CAPITALISED or fold_key(words[-1]) in _known_genres())
         )
 
     def has_bad_word(self, text: str) -> bool:

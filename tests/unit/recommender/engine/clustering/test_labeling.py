@@ -130,7 +130,8 @@ def test_a_joke_that_few_artists_are_tagged_with_is_no_name() -> None:
 
 @pytest.mark.parametrize(("tag", "name"), [
     ("songs for gil", "Rock"), ("melrose place", "Rock"), ("neon space", "Rock"),
-    ("vocal trance", "Rock and vocal trance"), ("Polish", "Rock and Polish"), ("shoegaze", "Rock and shoegaze"),
+    ("vocal trance", "Rock and vocal trance"), ("Polish", "Rock and Polish"),
+    ("shoegaze", "Rock and shoegaze"),
 ])  # fmt: skip
 def test_a_word_that_is_no_known_genre_needs_more_artists(tag: str, name: str) -> None:
     genres = [f"Rock, {tag}"] * 25 + ["Rock"] * 25 + ["Pop"] * 2_500
