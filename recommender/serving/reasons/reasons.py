@@ -87,20 +87,20 @@ RELAXED_SENTENCES: Final[Mapping[Limit, tuple[str, str]]] = {
 DISCOVERY_SENTENCES: Final[Mapping[DiscoveryCode, tuple[str, str]]] = {
     DiscoveryCode.FEW_NEW_ARTISTS: (
         gettext_noop(
-            "{found} of the {songs} songs by artists that are new to you: "
-            "no more of them could be recommended."
+            "You asked for more songs by artists that are new to you: the list "
+            "could have only {found} of {songs}."
         ),
         gettext_noop(
-            "None of the {songs} songs by artists that are new to you: none of them could be recommended."
+            "You asked for songs by artists that are new to you: the list of {songs} could have none."
         ),
     ),
     DiscoveryCode.FEW_PLAYED_ARTISTS: (
         gettext_noop(
-            "{found} of the {songs} songs by artists that you have played: "
-            "no more of them could be recommended."
+            "You asked for more songs by artists that you have played: the list "
+            "could have only {found} of {songs}."
         ),
         gettext_noop(
-            "None of the {songs} songs by artists that you have played: none of them could be recommended."
+            "You asked for songs by artists that you have played: the list of {songs} could have none."
         ),
     ),
 }
