@@ -17,7 +17,17 @@ from recommender.serving.reasons.reasons import DiscoveryCode, ReasonCode
 class LatestDecisionSerializer(serializers.ModelSerializer):
     class Meta:
         model = Decision
-        fields: ClassVar = ["id", "at", "outcome", "verdict", "evidence", "rules", "data_sha256", "final"]
+        fields: ClassVar = [
+            "id",
+            "at",
+            "outcome",
+            "verdict",
+            "evidence",
+            "rules",
+            "data_sha256",
+            "final",
+            "decided_by",
+        ]
 
 
 class ExperimentSerializer(serializers.ModelSerializer):

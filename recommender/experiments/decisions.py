@@ -57,7 +57,6 @@ CODE_OF_EARLIER_VERSIONS: Final = frozenset(
 RULES_BY_VERSION: Final = {1: RULES_VERSION_1, 2: RULES_VERSION_2, 3: RULES_VERSION_3, 4: DEFAULT_RULES}
 # Numbers that change after a decision, or come from files; `explaindecision` shows them as they were stored.
 NOT_RECOUNTED: Final = ("guardrails", "hard_failure", "gate", "feed")
-DECIDED_BY_PERSON: Final = "Decided by "  # the beginning of the reason of a person's decision
 # What the evidence is counted from again.
 ROWS: Final = "rows"
 SEALED_SUMS: Final = "sealed sums"
@@ -133,9 +132,14 @@ def store_decision(
     return decision, verdict
 
 
-def mark_final(decision: Decision, promotion: Promotion | None = None) -> None:
-    decision.final, decision.promotion = True, promotion
-    decision.save(update_fields=["final", "promotion"])
+def mark_final(decision: Decision, promotion: Promotion | None = None, *, decided_by: str = "") -> None:
+    """Record that the experiment ended with this decision.
+
+    Args:
+        decided_by: the user who decided; empty if the rules did.
+    """
+    decision.final, decision.promotion, decision.decided_by = True, promotion, decided_by
+    decision.save(update_fields=["final", "promotion", "decided_by"])
 
 
 def replay_decision(decision: Decision) -> DecisionReplay:
@@ -168,14 +172,21 @@ def _find_contradictions(decision: Decision) -> Iterator[str]:
     decided = decision.verdict.get("outcome")
     if decision.outcome != decided:
         yield f"outcome: the decision is listed as {decision.outcome}, but its verdict is {decided}."
-    experiment, promotion = decision.experiment, decision.promotion
+    experiment = decision.experiment
     if experiment is None:
         return
     if decision.evidence["gate"] != experiment.gates.get("passed"):
         yield "gate: the evidence and the experiment disagree on whether the offline gates were passed."
-    # A person may decide against the verdict of that moment.
-    if not decision.final or experiment.reason.startswith(DECIDED_BY_PERSON):
-        return
+    # A person may decide against the verdict of that moment. The reason's text proves nothing: anybody who
+    # may edit it could write a name there.
+    if decision.final and decision.decided_by:
+        yield from _find_contradictions_of_person(decision, experiment)
+    elif decision.final:
+        yield from _find_contradictions_of_rules(decision, experiment)
+
+
+def _find_contradictions_of_rules(decision: Decision, experiment: Experiment) -> Iterator[str]:
+    promotion, decided = decision.promotion, decision.verdict.get("outcome")
     if experiment.reason != decision.verdict.get("reason"):
         yield "experiment: the reason for which it ended is not that of the verdict."
     if experiment.outcome != decided:
@@ -184,6 +195,16 @@ def _find_contradictions(decision: Decision) -> Iterator[str]:
         promotion is None or promotion.promoted_id != experiment.challenger_id
     ):
         yield f"promotion: the verdict is to promote {experiment.challenger}, but no promotion says so."
+
+
+def _find_contradictions_of_person(decision: Decision, experiment: Experiment) -> Iterator[str]:
+    promotion, person = decision.promotion, decision.decided_by
+    if experiment.outcome not in {Experiment.Outcome.PROMOTE, Experiment.Outcome.REJECT}:
+        yield f"experiment: {person} decided it, but it ended as {experiment.outcome}."
+    if experiment.outcome == Experiment.Outcome.PROMOTE and (
+        promotion is None or (promotion.promoted_id, promotion.by) != (experiment.challenger_id, person)
+    ):
+        yield f"promotion: {person} promoted {experiment.challenger}, but no promotion says so."
 
 
 def _count_again(

@@ -219,13 +219,13 @@ def decide_manually(
         decision, _ = decisions.store_decision(
             experiment, evidence, interleaving_scores.hash_scores(scores), now
         )
-        signed_reason = f"{decisions.DECIDED_BY_PERSON}{by}: {reason}"
+        signed_reason = f"Decided by {by}: {reason}"
         promotion = None
         if promote:
             promotion = registry.promote(experiment.challenger, reason=signed_reason, by=by, verify=verify)
         else:
             registry.release_challenger(experiment.challenger)
-        decisions.mark_final(decision, promotion)
+        decisions.mark_final(decision, promotion, decided_by=by)
         _end_experiment(experiment, outcome, signed_reason, now)
     return promotion
 

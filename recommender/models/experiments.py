@@ -208,6 +208,10 @@ class Decision(models.Model):
     code = models.CharField("SHA-256 of the rule code", max_length=64)
     data_sha256 = models.CharField("SHA-256 of the rows counted", max_length=64)
     final = models.BooleanField("ended the experiment", default=False)
+    decided_by = models.CharField(
+        max_length=150, blank=True, default="", db_default="",
+        help_text="The user who ended the experiment; empty: the rules decided.",
+    )  # fmt: skip
 
     class Meta:
         ordering: ClassVar = ["-id"]

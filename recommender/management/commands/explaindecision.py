@@ -49,6 +49,7 @@ class Command(GuidedCommand):
             facts = {
                 "decision": decision.pk, "at": decision.at.isoformat(), "evidence": decision.evidence,
                 "rules": decision.rules, "verdict": decision.verdict, "code": decision.code,
+                "decided_by": decision.decided_by,
                 "data_sha256": decision.data_sha256,
                 "replay": {**asdict(replayed), "stored": replayed.stored.decode(),
                            "found": replayed.found.decode(), "differences": replayed.differences},
@@ -97,6 +98,9 @@ def _explain_decision(decision: Decision, replayed: decisions.DecisionReplay) ->
     ]
     if decision.promotion:
         lines.append(f"It promoted {decision.promotion}.")
+    if decision.decided_by and decision.experiment:
+        ended = f"{decision.experiment.outcome}. {decision.experiment.reason}"
+        lines.append(f"A person ended the experiment, whatever the rules say: {ended}")
     lines.append("")
     lines.append(
         f"Counted again, the {replayed.counted_from} give this evidence, and the evidence gives this "

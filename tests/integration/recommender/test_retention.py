@@ -89,7 +89,7 @@ def ended(champion: ModelVersion) -> Experiment:
         status="ended",
         outcome="reject",
         ended_at=START + 21 * DAY,
-        reason=f"{decisions.DECIDED_BY_PERSON}ada: No.",
+        reason="Decided by ada: No.",
     )
     for day in range(20):
         for listener in range(1, 13):
@@ -104,7 +104,7 @@ def ended(champion: ModelVersion) -> Experiment:
     at = START + 21 * DAY
     evidence, scores = statistics.gather_evidence(experiment, at)
     decision, _ = decisions.store_decision(experiment, evidence, hash_scores(scores), at)
-    decisions.mark_final(decision)
+    decisions.mark_final(decision, decided_by="ada")
     return experiment
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
+from django.apps import apps
 from django.db import IntegrityError, transaction
 
 from ingestion.alerts.notifications import create_notifications
@@ -287,6 +289,19 @@ def test_a_forged_decision_is_found_and_named(
             ["experiment: the reason for which it ended is not that of the verdict."],
         ),
         (
+            lambda decision: Experiment.objects.filter(status="ended").update(
+                outcome="reject", reason="Decided by ada: No."
+            ),
+            [
+                "experiment: the reason for which it ended is not that of the verdict.",
+                "experiment: it ended as reject, but the verdict is promote.",
+            ],
+        ),
+        (
+            lambda decision: Decision.objects.filter(final=True).update(decided_by="ada"),
+            ["promotion: ada promoted 2026w45.1, but no promotion says so."],
+        ),
+        (
             lambda decision: Experiment.objects.filter(status="ended").update(gates={"passed": False}),
             ["gate: the evidence and the experiment disagree on whether the offline gates were passed."],
         ),
@@ -299,7 +314,7 @@ def test_a_forged_decision_is_found_and_named(
             ["rows: wins is 0 by today's rows, but 700 in the evidence."],
         ),
     ],
-    ids=["outcome", "experiment", "reason", "gates", "promotion", "rows deleted"],
+    ids=["outcome", "experiment", "reason", "signed reason", "person", "gates", "promotion", "rows deleted"],
 )
 def test_records_that_contradict_the_verdict_are_named(
     candidate: ModelVersion, forge: Callable[[Decision], object], named: list[str]
@@ -323,8 +338,22 @@ def test_a_persons_decision_against_the_verdict_is_no_contradiction(candidate: M
 
     decision = Decision.objects.get(final=True)
 
-    assert decision.outcome == "waiting"
+    assert (decision.outcome, decision.decided_by) == ("waiting", "ann")
     assert decisions.replay_decision(decision).differences == []
+
+
+def test_the_person_who_decided_before_there_was_a_field_is_read_from_the_reason(
+    candidate: ModelVersion,
+) -> None:
+    migration = import_module("recommender.migrations.0032_decided_by")
+    test = propose(candidate, list_share=1.0)
+    make_healthy_feed(START + DAY)
+    lifecycle.decide_manually(test, promote=False, reason="No: no.", by="ann", now=START + DAY, verify=sound)
+    Decision.objects.update(decided_by="")
+
+    migration.name_people(apps, None)
+
+    assert Decision.objects.get(final=True).decided_by == "ann"
 
 
 def test_evidence_and_verdict_that_are_forged_together_do_not_agree_with_the_rows(
