@@ -61,7 +61,8 @@ def _with_unknown_songs(
 ) -> CandidateArrays:
     """Insert songs that are newer than the model before the played ones."""
     first_heard = np.count_nonzero(by_model.flags & HEARD == 0)
-    is_known = find_columns(model.song_ids, popular.songs)[1]
+    # A new song that suits the listener is a candidate already.
+    is_known = find_columns(model.song_ids, popular.songs)[1] | np.isin(popular.songs, by_model.songs)
     added = np.flatnonzero(~is_known & (popular.flags & HEARD == 0))[: MAX_CANDIDATES - first_heard]
     new = popular.songs[added].tolist()
     last_value = by_model.values[first_heard - 1 : first_heard] if first_heard else by_model.values[:1]

@@ -11,7 +11,7 @@ from recommender.listener_profiles import newest_finished_run
 from recommender.models import ServedList
 from recommender.registry import model_loader
 from recommender.serving import recommendations
-from recommender.serving.candidates import candidate_cache, new_songs
+from recommender.serving.candidates import candidate_cache, candidates, new_songs
 from recommender.serving.list_limits import ServingOptions
 from recommender.serving.list_sampler import NEW_SONG
 from tests.support.builders.finished_runs import make_finished_run
@@ -89,6 +89,21 @@ def test_a_run_without_new_songs_leaves_the_candidate_list_as_it_is(options: Ser
     assert first is not None
     assert second is not None
     assert second.row.pk == first.row.pk
+
+
+def test_a_new_song_is_a_candidate_once_if_few_songs_are_left(
+    options: ServingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As for a listener who has heard almost everything: songs that the model doesn't know fill up the list.
+    monkeypatch.setattr(candidates, "MAX_LIST_LENGTH", 10_000)
+    import_song()
+
+    loaded = model_loader.current_model(options.storage)
+    made = candidate_cache.load_fresh(LISTENER, loaded, options.storage, RECOMMENDED_AT)
+
+    assert made is not None
+    stored = decode_candidates(bytes(made.row.candidates)).songs.tolist()
+    assert stored.count(ARRIVED) == 1
 
 
 def test_a_list_has_the_new_song_at_a_late_place_with_its_propensity(options: ServingOptions) -> None:
