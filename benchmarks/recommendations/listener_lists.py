@@ -184,7 +184,7 @@ def measure(now: datetime, n_listeners: int) -> dict[str, Any]:
             first = lists[0].items
             told = serialize_list(lists[0])["discovery"]
             given[discovery].append(told["given"])
-            missed[discovery].append(0.0 if told["reason"] else abs(told["given"] - discovery))
+            missed[discovery].append(0.0 if told["reason"] else round(abs(told["given"] - discovery), 4))
             repeated[discovery] += [
                 len(song_ids(one) & song_ids(other)) / LIST_LENGTH for one, other in pairwise(lists)
             ]
