@@ -25,6 +25,7 @@ from django.db.models import Count
 
 from benchmarks.populate.listening_dataset import fill_dataset, fill_demo
 from ingestion.models import Listener, ListeningHistory, Song
+from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.identity.credits import ArtistCredits, artist_key, possible_artists
 from recommender.engine.identity.genres import genre_keys
 from recommender.engine.identity.recordings import recording_key
@@ -54,7 +55,8 @@ class Library:
         split = ArtistCredits([row["artist"] for row in rows])
         self.artists = {row["pk"]: set(split.keys(row["artist"])) for row in rows}
         self.credits = {row["pk"]: row["artist"] for row in rows}
-        self.genres = {row["pk"]: set(genre_keys(names.normalise(row["genres"]))) for row in rows}
+        self.genre_texts = {row["pk"]: names.normalise(row["genres"]) for row in rows}
+        self.genres = {song: set(genre_keys(text)) for song, text in self.genre_texts.items()}
         heard = ListeningHistory.objects.values_list("user", "items")
         pairs = {(user, song) for user, items in heard for song in items}
         self.listeners_of: defaultdict[int, set[int]] = defaultdict(set)
@@ -121,10 +123,11 @@ class Checker:
         return "" if any(self._is_near(item["song"], one) for one in played) else "artist not near the song"
 
     def _is_near(self, song: int, played: int) -> bool:
-        """Whether the songs share a genre or several listeners."""
-        ours, theirs = self.library.genres[song], self.library.genres[played]
+        """Whether the songs share a genre, a word of one such as "metal", or several listeners."""
+        texts = self.library.genre_texts
+        share_genre = NameWords().share_genre(texts[song], texts[played])
         share_listeners = self.library.listeners_of[song] & self.library.listeners_of[played]
-        return bool(ours & theirs) or len(share_listeners) >= COMMON_LISTENERS
+        return share_genre or len(share_listeners) >= COMMON_LISTENERS
 
     def _check_month(self, item: dict[str, Any], month: str) -> str:
         at = self.last_played.get(item["song"])

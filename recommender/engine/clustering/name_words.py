@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from recommender.engine.identity.genres import CAPITALISED, WRITTEN
+from recommender.engine.identity.genres import CAPITALISED, WRITTEN, split_genres, words_of_genre
 from recommender.engine.identity.text import fold_key, fold_words
 
 
@@ -74,10 +74,10 @@ ERA: Final = re.compile(r"(?:19|20)?\d0'?(?:s|er|ies)?|(?:19|20)\d\d")
 KNOWN_GENRES: Final = Path(__file__).with_name("known_genres.txt")
 MORE_KNOWN_GENRES: Final = (
     "acoustic", "afrobeats", "amapiano", "anime", "arabesque", "audiobook", "children", "city pop",
-    "contemporary", "dance", "drill", "drone", "drum and bass", "experimental", "folk", "glam", "gospel",
-    "goth", "gothic", "hardcore", "hyperpop", "instrumental", "lounge", "musical", "new age", "phonk",
-    "piano", "podcast", "progressive", "psychedelic", "punk", "sertanejo", "soundtrack", "vocalists",
-    "volksmusik", "world", "worship",
+    "contemporary", "dance", "drill", "drone", "drum and bass", "experimental", "female vocalists", "folk",
+    "glam", "gospel", "goth", "gothic", "hardcore", "hyperpop", "instrumental", "lounge", "male vocalists",
+    "musical", "new age", "phonk", "piano", "podcast", "progressive", "psychedelic", "punk", "sertanejo",
+    "soundtrack", "volksmusik", "world", "worship",
 )  # fmt: skip
 TWO_LETTERS: Final = re.compile(r"[^\W\d_]{2}|[^\W\d_]\W{0,2}[^\W\d_]")
 
@@ -116,6 +116,21 @@ class NameWords:
             bool(words) and (words[-1] in CAPITALISED or fold_key(words[-1]) in _known_genres())
         )
 
+    def share_genre(self, one: str, other: str) -> bool:
+        """Whether two texts of genres share one: "Thrash metal" and "Black metal" are both metal.
+
+        Opinions ("awesome") and words of another meaning ("music", "vocalists") do not count.
+        """
+        ours, theirs = (
+            {fold_key(genre): genre for genre in [*split_genres(text), *_words_of_genres(text)]}
+            for text in (one, other)
+        )
+        whole = {fold_key(genre) for genre in split_genres(one)} & set(map(fold_key, split_genres(other)))
+        return any(
+            self.allows(ours[key]) and (key in whole or self.knows(ours[key]))
+            for key in ours.keys() & theirs.keys()
+        )
+
     def has_bad_word(self, text: str) -> bool:
         """Whether a text contains a word that is profane, personal or blocked by staff."""
         folded = fold_words(text)
@@ -125,6 +140,10 @@ class NameWords:
             or fold_key(text) in {fold_key(word) for word in self.blocked}
             or any(f" {word} " in f" {folded} " for word in self.blocked)
         )
+
+
+def _words_of_genres(text: str) -> Iterable[str]:
+    return (word for genre in split_genres(text) for word in words_of_genre(genre))
 
 
 @cache

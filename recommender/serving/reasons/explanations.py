@@ -9,8 +9,9 @@ import numpy as np
 
 from ingestion.models import Listener
 from recommender import listener_profiles
+from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.identity.credits import artist_key, name_lead, shared_artist
-from recommender.engine.identity.genres import genre_keys, genre_words, shared_genre
+from recommender.engine.identity.genres import genre_keys, shared_genre
 from recommender.engine.identity.text import fold_key
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
@@ -36,6 +37,7 @@ from recommender.serving.reasons.reasons import (
     relaxed_sentence,
 )
 
+NAME_WORDS: Final = NameWords()
 # Additional keys of an interleaved list's item.
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
 # A favourite that was played within a month is not one that was "not heard since" that month.
@@ -158,8 +160,8 @@ class ReasonContext:
     @staticmethod
     def _with_shared_genre(card: SongCard, others: Sequence[SongCard]) -> list[SongCard]:
         names = known_genre_names()
-        genres = set(genre_words(names.normalise(card.genres)))
-        return [one for one in others if genres.intersection(genre_words(names.normalise(one.genres)))]
+        genres = names.normalise(card.genres)
+        return [one for one in others if NAME_WORDS.share_genre(genres, names.normalise(one.genres))]
 
     def _favorites(self) -> str:
         if self._favorite_genres is None:

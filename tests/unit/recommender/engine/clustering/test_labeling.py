@@ -143,6 +143,16 @@ def test_a_word_that_is_no_known_genre_needs_more_artists(tag: str, name: str) -
     assert (kept[0].name == f"Rock and {tag}") == (name != "Rock")
 
 
+@pytest.mark.parametrize(("one", "other", "shared"), [
+    ("thrash metal", "Symphonic Black Metal", True), ("Urbano", "pop, urbano", True), ("Pop", "Jazz", False),
+    ("Russian rock", "Russian", True), ("R&B", "rnb, soul", True), ("", "rock", False),
+    ("awesome-ness", "awesome", False), ("awesome, rock", "awesome", False),
+    ("black music for friends", "video game music", False), ("male vocalists", "female vocalists", False),
+])  # fmt: skip
+def test_songs_share_a_genre_if_it_is_one(one: str, other: str, shared: bool) -> None:
+    assert NameWords().share_genre(one, other) == shared
+
+
 def test_staff_can_allow_a_word_that_is_no_known_genre() -> None:
     genres = ["Rock, neon space"] * 25 + ["Rock"] * 25 + ["Pop"] * 2_500
     labels = np.where(np.arange(len(genres)) < 50, 0, 1)
