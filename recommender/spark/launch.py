@@ -3,7 +3,7 @@
 The engine is imported on demand, because it needs packages that are optional.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Final
@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from recommender.engine.algorithms.engines import Engine, EngineUnavailable
+from recommender.models import CandidateList
 from recommender.registry.model_loader import LoadedModel
 from recommender.serving.candidates import candidate_cache
 from recommender.spark import candidate_kernel
@@ -36,16 +37,29 @@ def open_spark(master: str | None) -> AbstractContextManager[Engine]:
 
 
 def prepare_lists_on_spark(
-    master: str | None, listener_ids: Sequence[int], loaded: LoadedModel, on_progress: Callable[[int], object]
+    master: str | None,
+    listener_ids: Sequence[int],
+    loaded: LoadedModel,
+    on_progress: Callable[[int], object],
+    *,
+    renews_fresh: bool = False,
 ) -> int:
     """Generate candidate lists on Spark's workers, and store them; return how many.
+
+    Listeners whom another process prepares are left out, and so are fresh lists unless `renews_fresh`.
 
     Raises:
         EngineUnavailable: Spark can't start.
     """
     now = timezone.now()
     kernel = DjangoKernel(candidate_kernel.__name__, "generate_lists", (loaded.version_id, now))
+    # Spark starts first, so that no lease is held meanwhile.
     with open_spark(master) as engine:
-        batches = engine.map_rows(kernel, listener_ids, candidate_cache.BATCH_SIZE)
-        decoded = ((ids, [candidate_kernel.decode_row(row) for row in rows]) for ids, rows in batches)
-        return candidate_cache.store_batches(decoded, now, on_progress)
+
+        def generate(listeners: Sequence[int]) -> Iterator[tuple[Sequence[int], list[CandidateList]]]:
+            for ids, rows in engine.map_rows(kernel, listeners, candidate_cache.BATCH_SIZE):
+                yield ids, [candidate_kernel.decode_row(row) for row in rows]
+
+        return candidate_cache.prepare_on_cluster(
+            generate, listener_ids, loaded, now, on_progress, renews_fresh=renews_fresh
+        )

@@ -65,10 +65,10 @@ class Command(GuidedCommand):
                 listeners = candidate_cache.listeners_due(loaded, now)
             if options["engine"] == "spark":
                 bar.total = len(listeners)
-                prepared = self._prepare_on_spark(options["master"], listeners, loaded, bar)
+                prepared = self._prepare_on_spark(options, listeners, loaded, bar)
             elif options["all"]:
                 bar.total = len(listeners)
-                prepared = candidate_cache.prepare_lists(listeners, loaded, now, on_progress=bar.update)
+                prepared = candidate_cache.renew_all(listeners, loaded, now, on_progress=bar.update)
             else:
                 prepared = candidate_cache.prepare_due(loaded, now, on_progress=bar.update)
         version = loaded.model.version.label if loaded.model else None
@@ -79,9 +79,11 @@ class Command(GuidedCommand):
             self.stdout.write(f"Prepared {prepared} candidate lists with {version or POPULARITY}.")
 
     def _prepare_on_spark(
-        self, master: str | None, listeners: Sequence[int], loaded: LoadedModel, bar: "tqdm[Any]"
+        self, options: dict[str, Any], listeners: Sequence[int], loaded: LoadedModel, bar: "tqdm[Any]"
     ) -> int:
         try:
-            return prepare_lists_on_spark(master, listeners, loaded, bar.update)
+            return prepare_lists_on_spark(
+                options["master"], listeners, loaded, bar.update, renews_fresh=options["all"]
+            )
         except EngineUnavailable as error:
             raise CommandError(str(error)) from error

@@ -38,6 +38,8 @@ BATCH_SIZE: Final = 500
 PARTS: Final = 64
 # Longer than one batch takes; renewed after each.
 LEASE_DURATION: Final = timedelta(minutes=5)
+# A cluster gives the first lists after Spark's workers have loaded the model and computed a few batches each.
+CLUSTER_LEASE_DURATION: Final = timedelta(minutes=30)
 # A worker renews a list within seconds. If feedback is older, no worker does: a request generates the list.
 RENEWED_WITHIN: Final = timedelta(minutes=1)
 # A request may have read a candidate list just before it was replaced, and store its served list later.
@@ -45,6 +47,8 @@ PRUNE_GRACE: Final = timedelta(minutes=10)
 # Fingerprint and run of a candidate list that serves one request.
 ONE_REQUEST: Final = "one request"
 ONE_REQUEST_RUN: Final = -1
+# From listeners to batches of them with their new lists, which are not stored.
+GenerateBatches = Callable[[Sequence[int]], Iterable[tuple[Sequence[int], list[CandidateList]]]]
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,32 @@ def prepare_due(
     return sum(_prepare_parts(group, loaded, now, on_progress) for group in groups)
 
 
+def renew_all(
+    listener_ids: Sequence[int],
+    loaded: LoadedModel,
+    now: datetime,
+    on_progress: Callable[[int], object] = lambda done: None,
+) -> int:
+    """Prepare all these listeners, also those with fresh lists; see `prepare_part`."""
+    return _prepare_parts(split_due(listener_ids), loaded, now, on_progress, renews_fresh=True)
+
+
+def prepare_on_cluster(
+    generate: GenerateBatches,
+    listener_ids: Sequence[int],
+    loaded: LoadedModel,
+    now: datetime,
+    on_progress: Callable[[int], object] = lambda done: None,
+    *,
+    renews_fresh: bool = False,
+) -> int:
+    """Prepare these listeners with lists that other machines generate; see `prepare_part`."""
+    return _prepare_parts(
+        split_due(listener_ids), loaded, now, on_progress, renews_fresh=renews_fresh, generate=generate,
+        duration=CLUSTER_LEASE_DURATION,
+    )  # fmt: skip
+
+
 def _group_parts(parts: Iterable[tuple[int, list[int]]]) -> Iterator[dict[int, list[int]]]:
     """Yield groups of parts to prepare together: a small site's due listeners are one batch."""
     group: dict[int, list[int]] = {}
@@ -275,23 +305,30 @@ def _prepare_parts(
     loaded: LoadedModel,
     now: datetime,
     on_progress: Callable[[int], object],
+    *,
+    renews_fresh: bool = False,
+    generate: GenerateBatches | None = None,
+    duration: timedelta = LEASE_DURATION,
 ) -> int:
     with ExitStack() as held:
         leases = []
         for part in parts:
-            lease = take_lease(f"candidate lists {part}", timezone.now(), LEASE_DURATION)
+            lease = take_lease(f"candidate lists {part}", timezone.now(), duration)
             if lease is not None:
                 held.callback(lease.release)
                 leases.append((part, lease))
 
         def renew_leases() -> bool:
-            until = timezone.now() + LEASE_DURATION
+            until = timezone.now() + duration
             return all(lease.renew(until) for _, lease in leases)
 
-        # Another process may have prepared them since they were found.
-        among = [listener for part, _ in leases for listener in parts[part]]
-        due = listeners_due(loaded, now, among=among) if among else []
-        return prepare_lists(due, loaded, now, on_progress, renew_leases)
+        chosen = [listener for part, _ in leases for listener in parts[part]]
+        if chosen and not renews_fresh:
+            # Another process may have prepared them since they were found.
+            chosen = listeners_due(loaded, now, among=chosen)
+        if generate is None:
+            return prepare_lists(chosen, loaded, now, on_progress, renew_leases)
+        return store_batches(generate(chosen), now, on_progress, renew_leases)
 
 
 def prepare_lists(

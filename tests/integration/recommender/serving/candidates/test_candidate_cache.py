@@ -1,5 +1,6 @@
 """Candidate lists: prepared in batches, generated on request, renewed when stale, pruned when replaced."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -345,6 +346,42 @@ def test_a_process_that_lost_its_lease_stops_at_the_next_batch(
 
     assert (made, CandidateList.objects.count()) == (1, 1)
     assert Lease.objects.get().holder == "another process"
+
+
+def test_a_preparation_on_a_cluster_and_one_here_prepare_no_listener_twice(loaded: LoadedModel) -> None:
+    """Each begins in the midst of the other one, after it has found the same listeners due."""
+    due = candidate_cache.listeners_due(loaded, NOW)
+    here: list[int] = []
+
+    def generate_slowly(listeners: Sequence[int]) -> Iterator[tuple[Sequence[int], list[CandidateList]]]:
+        here.append(candidate_cache.prepare_due(loaded, NOW, due=due))
+        here.append(candidate_cache.renew_all(due, loaded, NOW))
+        yield listeners, candidate_cache.generate_rows(listeners, loaded, NOW)
+
+    taken = take_lease(
+        f"candidate lists {due[0] % candidate_cache.PARTS}", timezone.now(), timedelta(hours=1)
+    )
+    assert taken is not None
+    on_cluster = candidate_cache.prepare_on_cluster(generate_slowly, due, loaded, NOW)
+    taken.release()
+    rest = candidate_cache.prepare_on_cluster(generate_slowly, due, loaded, NOW)
+
+    assert 0 < on_cluster < len(due)
+    assert on_cluster + rest == CandidateList.objects.count() == len(due)
+    assert sum(here) == 0
+    assert not Lease.objects.exists()
+
+
+def test_lists_that_are_fresh_are_renewed_only_if_all_are_wanted(loaded: LoadedModel) -> None:
+    listeners = candidate_cache.listeners_due(loaded, NOW)[:3]
+
+    made = [
+        candidate_cache.renew_all(listeners, loaded, NOW),
+        candidate_cache.prepare_due(loaded, NOW, due=listeners),
+        candidate_cache.renew_all(listeners, loaded, NOW),
+    ]
+
+    assert made == [3, 0, 3]
 
 
 def test_a_small_site_is_prepared_in_one_batch_without_the_parts_of_another_process(
