@@ -1,6 +1,6 @@
 """Offline evaluation on the latest week, of a model trained on all earlier data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
@@ -120,11 +120,13 @@ def evaluate_on_latest_week(
         warm_start=warm_start.carried_clusters, processes=processes,
     )  # fmt: skip
     with two_workers() as submit:
-        fits: list[Callable[[], RecommenderModel]] = [partial(kind.fit, training) for kind in BASELINES]
-        baselines = submit(fits)
+        # Only their lists are kept: RP3beta's weights of a large catalogue take 320 MB.
+        baselines = submit([partial(_fit_and_recommend, kind, training, week) for kind in BASELINES])
         model, choice = _fit_on_past(training, week, warm_start)
         on_stage("measuring on the latest week")
-        evaluations = _evaluate_each(week, [model, *baselines()])
+        lists = {model.name: _recommend_in_batches(model, week)}
+        lists |= {kind.name: of_kind for kind, of_kind in zip(BASELINES, baselines(), strict=True)}
+    evaluations = _evaluate_each(week, lists)
     metrics: dict[str, dict[str, Any]] = {name: result.summary() for name, result in evaluations.items()}
     metrics["against_floor"] = difference_from_floor(model.name, evaluations)
     metrics["against_baselines"] = differences_from_baselines(model.name, evaluations)
@@ -187,21 +189,29 @@ def _fit_classic_if_configured(training: TrainingSet) -> ClassicModel | None:
     return fit_classic(training, n_clusters=int(n_clusters) if n_clusters else None)
 
 
-def _evaluate_each(week: HoldoutWeek, models: Sequence[RecommenderModel]) -> dict[str, Evaluation]:
-    artists = week.past.catalogue.artist_codes()
-    size = max(1, CELLS_PER_BATCH // max(1, week.test.shape[1]))
-    batches = [
-        slice_profiles(week.profiles, start, start + size) for start in range(0, week.profiles.n, size)
-    ]
+def _fit_and_recommend(
+    kind: type[Popularity | Random | RP3beta], training: TrainingSet, week: HoldoutWeek
+) -> NDArray[np.int32]:
+    model = kind.fit(training)
+    return np.concatenate([model.recommend(batch, LIST_LENGTH) for batch in _batches(week)])
+
+
+def _recommend_in_batches(model: RecommenderModel, week: HoldoutWeek) -> NDArray[np.int32]:
     with two_workers() as submit:
-        pending = [
-            submit([partial(model.recommend, batch, LIST_LENGTH) for batch in batches]) for model in models
-        ]
-        lists = [np.concatenate(results()) for results in pending]
-    return {
-        model.name: evaluate_lists(of_model, week.test, artists=artists)
-        for model, of_model in zip(models, lists, strict=True)
-    }
+        return np.concatenate(
+            submit([partial(model.recommend, batch, LIST_LENGTH) for batch in _batches(week)])()
+        )
+
+
+def _batches(week: HoldoutWeek) -> list[Profiles]:
+    size = max(1, CELLS_PER_BATCH // max(1, week.test.shape[1]))
+    return [slice_profiles(week.profiles, start, start + size) for start in range(0, week.profiles.n, size)]
+
+
+def _evaluate_each(week: HoldoutWeek, lists: Mapping[str, NDArray[np.int32]]) -> dict[str, Evaluation]:
+    """Evaluate each model's lists, by the model's name."""
+    artists = week.past.catalogue.artist_codes()
+    return {name: evaluate_lists(of_model, week.test, artists=artists) for name, of_model in lists.items()}
 
 
 def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int) -> dict[str, dict[str, Any]]:
@@ -212,8 +222,9 @@ def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int)
     lists = _recommend_for_week(week, stored.model, stored.song_ids, seed)
     own = evaluate_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
     training = week.past.to_training(seed=seed, configuration={})
-    baselines = _evaluate_each(week, [kind.fit(training) for kind in BASELINES])
-    return {stored.model.name: own.summary(), **{name: one.summary() for name, one in baselines.items()}}
+    baselines = {kind.name: _fit_and_recommend(kind, training, week) for kind in BASELINES}
+    evaluations = _evaluate_each(week, baselines)
+    return {stored.model.name: own.summary(), **{name: one.summary() for name, one in evaluations.items()}}
 
 
 def compare_stored_versions(

@@ -4,7 +4,6 @@ Entry (i, j) says how strongly a play of song i recommends song j.
 """
 
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,8 @@ MOST_EASE_SONGS = 20_000  # the dense matrix of EASE then takes 1.6 GB
 # Its time grows with the cube of the songs: 10 CPU s for these, 76 for 20 000. Weights of songs with few
 # listeners are close to zero, because of the penalty.
 EASE_SONGS = 10_000
-COPIED_ROWS = 500  # of a dense matrix at a time
+EASE_PENALTY = 60.0
+COUNTED_SONGS = 500  # whose common listeners with all songs are counted at a time
 
 
 class TooManySongs(EngineError):
@@ -126,7 +126,7 @@ def knn_weights(plays: csr_array, *, shrink: float = KNN_SHRINK, k: int = KNN_NE
     return csr_array(_best_products(csr_array(kept.T), kept, k, shrunk).T)
 
 
-def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float32]:
+def ease_weights(plays: csr_array, *, penalty: float = EASE_PENALTY) -> NDArray[np.float32]:
     """Ridge regression of each song's plays on all other songs' plays, as a dense matrix.
 
     Raises:
@@ -136,17 +136,36 @@ def ease_weights(plays: csr_array, *, penalty: float = 60.0) -> NDArray[np.float
     Source:
         Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019.
     """
+    inverse = _invert_common_listeners(plays, penalty)
+    inverse /= -np.diag(inverse).copy()
+    np.fill_diagonal(inverse, 0)
+    return inverse
+
+
+def _invert_common_listeners(plays: csr_array, penalty: float) -> NDArray[np.float32]:
+    """The inverse of the counts of common listeners plus the penalty, symmetric to the last bit."""
     ones = binary_plays(plays)
     if ones.shape[1] > MOST_EASE_SONGS:
         raise TooManySongs(f"EASE takes at most {MOST_EASE_SONGS} songs, not {ones.shape[1]}.")
     if ones.nnz == 0:
         raise TooFewPlays("EASE needs at least one play.")
-    gram = np.asarray((ones.T @ ones).toarray(order="F"), dtype=np.float32, order="F")
+    gram = _count_common_listeners(ones)
     gram[np.diag_indices_from(gram)] += np.float32(penalty)
-    inverse = _invert_in_place(gram)
-    inverse /= -np.diag(inverse).copy()
-    np.fill_diagonal(inverse, 0)
-    return inverse
+    return _invert_in_place(gram)
+
+
+def _count_common_listeners(ones: csr_array) -> NDArray[np.float32]:
+    """The number of common listeners of each two songs, as a dense matrix by columns."""
+    n_songs = ones.shape[1]
+    by_song = csr_array(ones.T)
+    counts = np.zeros((n_songs, n_songs), dtype=np.float32, order="F")
+    # By blocks of songs, because popular songs have a listener in common with nearly all others, and a sparse
+    # matrix of all pairs would take twice as much as the dense one.
+    for start in range(0, n_songs, COUNTED_SONGS):
+        # The counts are symmetric, so rows of the product are columns here.
+        block = csr_array(by_song[start : start + COUNTED_SONGS] @ ones)
+        counts[:, start : start + COUNTED_SONGS] = block.toarray().T
+    return counts
 
 
 def ease_weights_of_most_played(plays: csr_array, k: int, most: int = EASE_SONGS) -> csr_array:
@@ -156,10 +175,10 @@ def ease_weights_of_most_played(plays: csr_array, k: int, most: int = EASE_SONGS
     """
     n_songs = plays.shape[1]
     if n_songs <= most:
-        return sparse_weights(ease_weights(plays), k)
+        return _largest_ease_weights(plays, k)
     listeners = np.bincount(binary_plays(plays).indices, minlength=n_songs)
     chosen = np.sort(np.lexsort((np.arange(n_songs), -listeners))[:most])
-    part = sparse_weights(ease_weights(csr_array(plays[:, chosen])), k)
+    part = _largest_ease_weights(csr_array(plays[:, chosen]), k)
     widths = np.zeros(n_songs, dtype=np.int64)
     widths[chosen] = np.diff(part.indptr)
     indptr = np.concatenate([[0], np.cumsum(widths)])
@@ -180,28 +199,34 @@ def _invert_in_place(gram: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(inverse)
 
 
-def sparse_weights(dense: NDArray[np.float32], k: int) -> csr_array:
+def _largest_ease_weights(plays: csr_array, k: int) -> csr_array:
+    """`ease_weights`, of which each song keeps the k largest."""
+    inverse = _invert_common_listeners(plays, EASE_PENALTY)
+    divisors = -np.diag(inverse)
     rows, indptr, n_entries = [], [0], 0
-    # By blocks, because the inverse of EASE lies in memory by columns, and a whole copy takes another 400 MB.
-    blocks = range(0, len(dense), COPIED_ROWS)
-    for row in chain.from_iterable(np.ascontiguousarray(dense[at : at + COPIED_ROWS]) for at in blocks):
+    for song in range(len(inverse)):
+        # A column is a row, because the inverse is symmetric, and its values are neighbours in memory.
+        row = inverse[:, song] / divisors
+        row[song] = 0
         columns = _largest_columns(np.abs(row), k)
         columns = columns[row[columns] != 0]
         rows.append((row[columns], columns.astype(np.int32)))
         n_entries += len(columns)
         indptr.append(n_entries)
-    data = np.concatenate([values for values, _ in rows]) if rows else np.empty(0, dtype=np.float32)
-    indices = np.concatenate([columns for _, columns in rows]) if rows else np.empty(0, dtype=np.int32)
-    return csr_array((data, indices, np.array(indptr)), shape=dense.shape)
+    data, indices = (np.concatenate([pair[part] for pair in rows]) for part in (0, 1))
+    return csr_array((data, indices, np.array(indptr)), shape=inverse.shape)
 
 
 def _largest_columns(values: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """The columns of the k largest values, ascending; the lower column wins ties."""
     if len(values) <= k:
         return np.arange(len(values))
     threshold = np.partition(values, len(values) - k)[len(values) - k]
-    above = np.flatnonzero(values > threshold)
-    ties = np.flatnonzero(values == threshold)[: k - len(above)]
-    return np.sort(np.concatenate([above, ties]))
+    kept = np.flatnonzero(values >= threshold)
+    if len(kept) > k:
+        ties = np.flatnonzero(values[kept] == threshold)
+        kept = np.delete(kept, ties[k - len(kept) :])
+    return kept
 
 
 def _scaled_rows(matrix: csr_array, power: float) -> csr_array:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +81,7 @@ def build_content_features(
 def submit_listening_features(
     plays: csr_array, submit: Submit, begin_neighbours: BeginNeighbours, *, seed: int
 ) -> ListeningFutures:
-    """Submit the computation of song features from plays; what clustering needs comes first."""
+    """Compute EASE, and submit the other song features from plays; what clustering needs comes first."""
     ones = binary_plays(plays)
     listeners = count_listeners(ones)
     axes = TASTE_AXES if ones.shape[1] <= MANY_SONGS else CO_LISTENING_AXES
@@ -95,26 +94,18 @@ def submit_listening_features(
         damped = csr_array(ones @ diags_array(popularity_damping(listeners)))
         return truncated_svd(damped, axes, seed=seed)[0]
 
+    # EASE comes first, while its matrix of 400 MB is nearly alone in memory. No time is lost: LAPACK holds
+    # Python's lock, so nothing else would run beside it.
+    ease = ease_weights_of_most_played(limit_songs(ones), EASE_ENTRIES_PER_ROW) if ones.nnz else None
     co_listening, taste = submit([fit_co_listening]), submit([fit_taste])
-    return ListeningFutures(
-        listeners,
-        lambda: co_listening()[0],
-        lambda: taste()[0],
-        _submit_neighbours(ones, submit, begin_neighbours),
-    )
-
-
-def _submit_neighbours(
-    ones: csr_array, submit: Submit, begin_neighbours: BeginNeighbours
-) -> dict[str, Callable[[], csr_array]]:
     found = begin_neighbours(ones, submit)
     neighbours = {
         "rp3": lambda: found().rp3,
         "knn": lambda: keep_best(csr_array(found().knn.T), KNN_NEIGHBOURS),
     }
-    if ones.nnz:
-        neighbours["ease"] = lambda: ease_weights_of_most_played(limit_songs(ones), EASE_ENTRIES_PER_ROW)
-    return neighbours
+    if ease is not None:
+        neighbours["ease"] = lambda: ease
+    return ListeningFutures(listeners, lambda: co_listening()[0], lambda: taste()[0], neighbours)
 
 
 def assemble_components(
@@ -131,11 +122,9 @@ def assemble_components(
 ) -> MixComponents:
     content, co_listening = features.content, listening.co_listening()
     if labels is None:
-        points = clustering_points(content, co_listening)
-        if warm_start is not None:
-            labels = warm_start_clusters(points, warm_start.labels, warm_start.n_clusters).labels
-        else:
-            labels = _fit_labels(points, n_clusters, seed, start_labels)
+        labels = _cluster(
+            clustering_points(content, co_listening), warm_start, n_clusters, seed, start_labels
+        )
     norms = np.stack(
         [_hybrid_norms(weight, content, co_listening) for weight in HYBRID_CONTENT_WEIGHTS], axis=1
     )
@@ -183,19 +172,40 @@ def _space_moments(
     co_listening: NDArray[np.float32],
     norms: NDArray[np.float32],
 ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    spaces: dict[str, NDArray[Any]] = {"taste": taste}
-    for column, (name, weight) in enumerate(
-        zip(("hybrid_low", "hybrid"), HYBRID_CONTENT_WEIGHTS, strict=True)
-    ):
-        spaces[name] = np.hstack([weight * content, co_listening]) / norms[:, column : column + 1]
-    number = max(1, len(taste))
-    centres = {name: rows.sum(axis=0, dtype=np.float64) / number for name, rows in spaces.items()}
-    return centres, {name: (rows.T @ rows).astype(np.float64) / number for name, rows in spaces.items()}
+    # One space at a time, because each takes up to 800 bytes a song.
+    moments = {"taste": _moments(taste)}
+    for name, weight, lengths in zip(("hybrid_low", "hybrid"), HYBRID_CONTENT_WEIGHTS, norms.T, strict=True):
+        moments[name] = _moments(_hybrid_rows(weight, content, co_listening, lengths))
+    means, products = ({name: pair[part] for name, pair in moments.items()} for part in (0, 1))
+    return means, products
 
 
-def _fit_labels(
-    points: NDArray[np.float32], n_clusters: int | None, seed: int, start_labels: NDArray[np.int32] | None
+def _hybrid_rows(
+    weight: float,
+    content: NDArray[np.float32],
+    co_listening: NDArray[np.float32],
+    lengths: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    rows = np.hstack([weight * content, co_listening])
+    rows /= lengths[:, np.newaxis]
+    return rows
+
+
+def _moments(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean row, and the mean product of two columns."""
+    number = max(1, len(rows))
+    return rows.sum(axis=0, dtype=np.float64) / number, (rows.T @ rows).astype(np.float64) / number
+
+
+def _cluster(
+    points: NDArray[np.float32],
+    warm_start: WarmStartClusters | None,
+    n_clusters: int | None,
+    seed: int,
+    start_labels: NDArray[np.int32] | None,
 ) -> NDArray[np.int32]:
+    if warm_start is not None:
+        return warm_start_clusters(points, warm_start.labels, warm_start.n_clusters).labels
     if not points.any():
         return np.zeros(len(points), dtype=np.int32)
     number = n_clusters or default_n_clusters(len(points))
