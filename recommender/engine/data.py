@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.identity.credits import ArtistCredits, artist_key
+from recommender.engine.identity.credits import ArtistCredits
 
 
 class EngineError(Exception):
@@ -53,12 +53,12 @@ class Catalogue:
 
     def artist_codes(self) -> NDArray[np.int32]:
         """A code for each song's lead artist; a song without an artist has a code of its own."""
-        return _codes([artist_key(self.credits.lead(artist)) for artist in self.artists])
+        return _codes([self.credits.lead_key(artist) for artist in self.artists])
 
     def album_codes(self) -> NDArray[np.int32]:
         """A code for each song's album by a lead artist; a song without an album has a code of its own."""
         names = (
-            (album.casefold().strip(), artist_key(self.credits.lead(artist)))
+            (album.casefold().strip(), self.credits.lead_key(artist))
             for album, artist in zip(self.albums, self.artists, strict=True)
         )
         return _codes([f"{artist}\0{album}" if album else "" for album, artist in names])

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -138,22 +139,36 @@ def _metadata_axes(metadata: csr_array, seed: int) -> NDArray[np.float32]:
 
 
 def _song_tokens(catalogue: Catalogue) -> Iterator[list[str]]:
+    # Many songs share these texts, and splitting and folding them takes most of the time.
+    tokens_of_writers, tokens_of_genres, normalise = map(
+        cache, (_writer_tokens, _genre_tokens, _normalise_text)
+    )
     for artist, album, writers, genres, year in zip(
         catalogue.artists, catalogue.albums, catalogue.songwriters, catalogue.genres,
         catalogue.release_years.tolist(), strict=True,
     ):  # fmt: skip
-        album_name = _normalise_text(album)
+        album_name = normalise(album)
         tokens = [f"artist:{key}" for key in catalogue.credits.keys(artist)]
         if album_name:
             # With the artist, because many albums are called "Greatest Hits".
-            tokens.append(f"album:{_normalise_text(artist)}/{album_name}")
-        tokens += [f"songwriter:{writer}" for writer in _split_values(writers)]
-        for genre in split_genres(genres):
-            tokens.append(f"genre:{fold_key(genre)}")
-            tokens += [f"word:{word}" for word in words_of_genre(genre)]
+            tokens.append(f"album:{normalise(artist)}/{album_name}")
+        tokens += tokens_of_writers(writers)
+        tokens += tokens_of_genres(genres)
         if math.isfinite(year):
             tokens.append(f"decade:{int(year) // 10 * 10}")
         yield list(dict.fromkeys(tokens))
+
+
+def _writer_tokens(text: str) -> list[str]:
+    return [f"songwriter:{writer}" for writer in _split_values(text)]
+
+
+def _genre_tokens(text: str) -> list[str]:
+    tokens = []
+    for genre in split_genres(text):
+        tokens.append(f"genre:{fold_key(genre)}")
+        tokens += [f"word:{word}" for word in words_of_genre(genre)]
+    return tokens
 
 
 def _fold_token(token: str) -> str:
@@ -197,7 +212,9 @@ def _normalise_text(text: str) -> str:
 
 def genre_vocabulary(texts: Sequence[str]) -> list[str]:
     """Genre words, the most frequent first; ties in alphabetical order."""
-    counts = Counter(word for text in texts for word in genre_words(text))
+    counts: Counter[str] = Counter()
+    for text, songs in Counter(texts).items():
+        counts.update(dict.fromkeys(genre_words(text), songs))
     return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
 
@@ -205,7 +222,8 @@ def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
     columns: dict[str, int] = {}
     for column, word in enumerate(words):
         columns.setdefault(word, column)
-    rows = [[columns[word] for word in genre_words(text) if word in columns] for text in texts]
+    of_text = {text: [columns[word] for word in genre_words(text) if word in columns] for text in set(texts)}
+    rows = [of_text[text] for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
     indices = np.array([column for row in rows for column in row], dtype=np.int32)
     ones = np.ones(len(indices), dtype=np.float32)

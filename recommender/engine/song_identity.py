@@ -68,13 +68,10 @@ class SongIdentity:
 
 def identify_songs(catalogue: Catalogue) -> SongIdentity:
     codes, starts, recordings = [], [0], []
-    keys_by_credit: dict[str, list[str]] = {}
     titles = catalogue.titles or [""] * catalogue.n_songs
     rows = zip(catalogue.ids.tolist(), catalogue.artists, titles, catalogue.albums, strict=True)
     for song, credit, title, album in rows:
-        if credit not in keys_by_credit:
-            keys_by_credit[credit] = catalogue.credits.keys(credit)
-        keys = keys_by_credit[credit]
+        keys = catalogue.credits.keys(credit)
         codes += [artist_code(key) for key in keys] or [code_without_artist(song)]
         starts.append(len(codes))
         recordings.append(recording_code(recording_key(title, keys[0] if keys else "", album), song))

@@ -315,11 +315,11 @@ def _genres_of_songs(texts: Sequence[str]) -> tuple[list[list[str]], dict[str, s
     """Genre keys of each text, and how each genre is written."""
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     known: dict[str, list[str]] = {}
-    for text in texts:
-        if text not in known:
-            known[text] = [fold_key(genre) for genre in split_genres(text)]
-        for genre in split_genres(text) if text else ():
-            spellings[fold_key(genre)][write_genre(genre)] += 1
+    for text, songs in Counter(texts).items():
+        genres = split_genres(text)
+        known[text] = [fold_key(genre) for genre in genres]
+        for key, genre in zip(known[text], genres, strict=True):
+            spellings[key][write_genre(genre)] += songs
     written = {key: max(sorted(found), key=found.__getitem__) for key, found in spellings.items()}
     return [known[text] for text in texts], written
 
@@ -327,12 +327,10 @@ def _genres_of_songs(texts: Sequence[str]) -> tuple[list[list[str]], dict[str, s
 def _leads_of_songs(catalogue: Catalogue) -> tuple[list[str], dict[str, str]]:
     """Key of each song's lead artist ('' if unknown), and how each artist is written."""
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
-    keys = []
-    for credit in catalogue.artists:
-        lead = catalogue.credits.lead(credit)
-        key = artist_key(lead) if lead else ""
-        keys.append(key)
-        spellings[key][" ".join(lead.split())] += 1
+    for credit, songs in Counter(catalogue.artists).items():
+        lead = " ".join(catalogue.credits.lead(credit).split())
+        spellings[catalogue.credits.lead_key(credit)][lead] += songs
+    keys = [catalogue.credits.lead_key(credit) for credit in catalogue.artists]
     return keys, {key: max(sorted(found), key=found.__getitem__) for key, found in spellings.items()}
 
 

@@ -73,6 +73,7 @@ class ArtistCredits:
     def __init__(self, texts: Iterable[str]) -> None:
         """Learn the artists from `texts`, all artist texts of the catalogue."""
         self._split: dict[str, tuple[str, ...]] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
         sections = [section for credit in set(texts) for section in _split_featuring(credit)]
         named = {artist_key(section) for section in sections}
         parts = Counter(
@@ -93,8 +94,13 @@ class ArtistCredits:
             self._split[credit] = tuple(one for one in found.values() if not _is_no_artist(one))
         return self._split[credit]
 
-    def keys(self, credit: str) -> list[str]:
-        return [artist_key(artist) for artist in self.artists(credit)]
+    def keys(self, credit: str) -> tuple[str, ...]:
+        if credit not in self._keys:
+            self._keys[credit] = tuple(artist_key(artist) for artist in self.artists(credit))
+        return self._keys[credit]
+
+    def lead_key(self, credit: str) -> str:
+        return next(iter(self.keys(credit)), "")
 
     def lead(self, credit: str) -> str:
         return next(iter(self.artists(credit)), "")
