@@ -33,7 +33,9 @@ def test_featured_artists_are_split_without_a_catalogue(credit: str, artists: tu
 def test_credits_of_known_artists_are_split(credit: str) -> None:
     split = ArtistCredits([credit, "Daft Punk", "PHARRELL"])
 
-    assert split.keys(credit) == ["daftpunk", "pharrell"]
+    assert split.keys(credit) == ("daftpunk", "pharrell")
+    assert split.lead_key(credit) == "daftpunk"
+    assert split.lead_key("Various Artists") == ""
     assert artist_key(split.lead(credit)) == artist_key("Daft Punk")
 
 
