@@ -1,11 +1,14 @@
 """Candidates encoded as bytes: decoded unchanged, or rejected if damaged."""
 
+import struct
+import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from recommender.engine.sampling.candidate_codec import (
+    HEADER,
     CandidateArrays,
     CandidateListDamaged,
     decode_candidates,
@@ -75,11 +78,30 @@ def test_too_few_or_too_many_bytes_are_detected(packed: bytes) -> None:
         decode_candidates(packed)
 
 
-def test_four_hundred_songs_take_ten_kilobytes_at_most() -> None:
-    number = 400
+def test_four_hundred_songs_take_half_their_bytes() -> None:
+    """Songs of 200 000, scores, and recordings and artists by random numbers, as hashes are."""
+    draws, number = np.random.default_rng(5), 400
+    songs = draws.choice(200_000, number, replace=False)
     shelf = CandidateArrays(
-        np.arange(number), np.zeros(number, np.float32), np.zeros(number, np.int32),
-        np.zeros(number, np.int32), np.zeros(number, np.uint8), dict.fromkeys(range(100), 0.01),
+        songs, np.sort(draws.normal(size=number)).astype(np.float32)[::-1],
+        draws.integers(12, size=number).astype(np.int32),
+        draws.choice(draws.integers(2**31, size=150), number).astype(np.int32),
+        draws.integers(4, size=number).astype(np.uint8), dict.fromkeys(range(30), 0.01),
+        related={int(song): tuple(draws.choice(songs, 2).tolist()) for song in songs},
     )  # fmt: skip
 
-    assert len(encode_candidates(shelf)) <= 10_000
+    encoded = encode_candidates(shelf)
+
+    assert number * (21 + 2 * 16) > 2 * len(encoded)
+    assert decode_candidates(encoded).related == shelf.related
+
+
+def test_a_list_that_an_earlier_release_stored_uncompressed_is_read() -> None:
+    code, *counts, _ = HEADER.unpack_from(packed := encode_candidates(SHELF))
+    body = zlib.decompress(packed[HEADER.size :])
+    checksum = zlib.crc32(struct.pack("<II", *counts) + body)
+
+    again = decode_candidates(HEADER.pack(4, *counts, checksum) + body)
+
+    assert code == 4 | 0x80
+    assert (again.format, again.related) == (4, SHELF.related)
