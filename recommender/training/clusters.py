@@ -14,7 +14,7 @@ from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.clustering.families import group_clusters
 from recommender.engine.clustering.kmeans import Clusters, match_cluster_ids, measure_cohesion
 from recommender.engine.clustering.labeling import ClusterName, name_clusters
-from recommender.engine.clustering.nearest_centers import cluster_means
+from recommender.engine.clustering.nearest_centers import cluster_means, squared_distances
 from recommender.engine.data import Interactions
 from recommender.engine.mix import fit_components
 from recommender.engine.mix.model import MixModel
@@ -137,7 +137,7 @@ def _map_positions(centers: NDArray[np.float64]) -> list[tuple[float, float]]:
 def cohesion_metrics(model: MixModel | ClassicModel) -> dict[str, Any]:
     labels, points = model.labels, cluster_points(model)
     centers = cluster_means(points, labels, _n_clusters(model))[0].astype(np.float32)
-    squares = ((points - centers[labels]) ** 2).sum(axis=1)
+    squares = squared_distances(points, centers, labels)
     return measure_cohesion(points, Clusters(centers, float(squares.sum()), labels, np.sqrt(squares)))
 
 

@@ -46,7 +46,8 @@ MAX_SCORED_CELLS: Final = 60_000_000
 MAX_LISTENERS: Final = 2_000
 CELLS_PER_BATCH: Final = 8_000_000  # scored at once: 32 MB, and the same again while a term is computed
 # Baselines are trained on the same past; any model must beat them.
-BASELINES: Final = (Popularity, Random, RP3beta)
+Baseline = type[Popularity] | type[Random] | type[RP3beta]
+BASELINES: Final[tuple[Baseline, ...]] = (Popularity, Random, RP3beta)
 # The champion is compared on the rest of the week if it was trained on at most this much of it.
 MAX_CHAMPION_OVERLAP_SECONDS: Final = 3 * 86_400.0
 CHAMPION_DRAW_SEED: Final = 7
@@ -189,9 +190,7 @@ def _fit_classic_if_configured(training: TrainingSet) -> ClassicModel | None:
     return fit_classic(training, n_clusters=int(n_clusters) if n_clusters else None)
 
 
-def _fit_and_recommend(
-    kind: type[Popularity | Random | RP3beta], training: TrainingSet, week: HoldoutWeek
-) -> NDArray[np.int32]:
+def _fit_and_recommend(kind: Baseline, training: TrainingSet, week: HoldoutWeek) -> NDArray[np.int32]:
     model = kind.fit(training)
     return np.concatenate([model.recommend(batch, LIST_LENGTH) for batch in _batches(week)])
 

@@ -136,7 +136,10 @@ def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[st
     if not n:
         raise TooFewSongs("There are no songs to measure the cohesion of.")
     mean = points.mean(axis=0, dtype=np.float64)
-    total = float(((points - mean) ** 2).sum(dtype=np.float64))
+    deviations = points - mean
+    # In place, because these numbers of double precision take 200 MB for 200 000 songs.
+    total = float(np.square(deviations, out=deviations).sum(dtype=np.float64))
+    del deviations
     measures: dict[str, Any] = {
         "n_clusters": k,
         # `r2` is the explained share of the variance.
