@@ -15,8 +15,8 @@ TRUE_REASONS: Final = 1.0
 MAX_NAME_LENGTH: Final = 40
 # Mean share of a list's songs that the list of the day before also had, by discovery.
 MAX_REPEATED: Final = {"0.3": 0.5, "0": 0.7}
-# How far a list's share of new artists may be from the requested discovery if it does not say why: one song
-# of twenty.
+# How far the median list's share of new artists may be from the requested discovery, or from the nearest
+# share that the catalogue allows: one song of twenty.
 MAX_DISCOVERY_ERROR: Final = 0.05
 MAX_HEAVIEST_SECONDS: Final = 1.0
 

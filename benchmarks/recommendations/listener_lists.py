@@ -11,6 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
@@ -153,6 +154,29 @@ class Checker:
         counts = Counter(key for song in songs for key in self.library.artists[song])
         return sum(count - ARTIST_CAP for count in counts.values() if count > ARTIST_CAP)
 
+    def dial_error(self, given: float, asked: float, songs: int) -> float:
+        """How far the share of new artists is from the requested one, as far as the catalogue allows it.
+
+        A list can't have more songs of played artists than there are unheard ones within the artists' cap.
+        """
+        if given <= asked:
+            return asked - given
+        reachable = 1 - min(songs, self.unheard_of_played_artists) / max(1, songs)
+        return max(0.0, given - max(asked, reachable))
+
+    @cached_property
+    def unheard_of_played_artists(self) -> int:
+        counts: Counter[str] = Counter()
+        recordings, found = set(self.recordings), 0
+        for song, artists in self.library.artists.items():
+            recording = self.library.recordings[song]
+            is_unheard = artists & self.artists and recording not in recordings
+            if is_unheard and all(counts[key] < ARTIST_CAP for key in artists):
+                counts.update(artists)
+                recordings.add(recording)
+                found += 1
+        return found
+
     def copies(self, items: Sequence[dict[str, Any]]) -> int:
         """Songs that are copies of another one of the list, or of one heard."""
         counts = Counter(self.library.recordings[item["song"]] for item in items)
@@ -177,7 +201,7 @@ def measure(now: datetime, n_listeners: int) -> dict[str, Any]:
     problems: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     given: dict[float, list[float]] = defaultdict(list)
-    missed: dict[float, list[float]] = defaultdict(list)  # how far, where the list does not say why
+    missed: dict[float, list[float]] = defaultdict(list)
     repeated: dict[float, list[float]] = defaultdict(list)
     for listener in chosen:
         checker = Checker(library, listener, now)
@@ -187,7 +211,7 @@ def measure(now: datetime, n_listeners: int) -> dict[str, Any]:
             first = lists[0].items
             told = serialize_list(lists[0])["discovery"]
             given[discovery].append(told["given"])
-            missed[discovery].append(0.0 if told["reason"] else round(abs(told["given"] - discovery), 4))
+            missed[discovery].append(checker.dial_error(told["given"], discovery, len(first)))
             repeated[discovery] += [
                 len(song_ids(one) & song_ids(other)) / LIST_LENGTH for one, other in pairwise(lists)
             ]
@@ -211,7 +235,7 @@ def measure(now: datetime, n_listeners: int) -> dict[str, Any]:
         "examples": [row.shown_name for row in names],
         "families": sorted({row.facts["family"]["name"] for row in names}),
         "given": {f"{discovery:g}": median(shares) for discovery, shares in given.items()},
-        "missed": {f"{discovery:g}": max(shares) for discovery, shares in missed.items()},
+        "missed": {f"{discovery:g}": median(shares) for discovery, shares in missed.items()},
         "repeated": {f"{one:g}": fmean(shares) for one, shares in repeated.items() if shares},
         "heaviest_seconds": _time_heaviest(listeners[0], now),
         "heaviest_sessions": by_plays[0]["n"],

@@ -101,6 +101,8 @@ class JobHeartbeat:
 def finish_job(run: Any, status: str, **fields: Any) -> None:
     """Write the final status and `fields`, which releases the lock.
 
+    Does nothing if an earlier attempt wrote them and lost the database before the answer came.
+
     Raises:
         LockLost: the job was marked abandoned; nothing was written.
     """
@@ -108,7 +110,8 @@ def finish_job(run: Any, status: str, **fields: Any) -> None:
     for name, value in fields.items():
         setattr(run, name, value)
     values = {name: getattr(run, name) for name in ("status", "finished_at", "stage", *fields)}
-    if not type(run).objects.filter(pk=run.pk, status=RUNNING).update(**values):
+    rows = type(run).objects.filter(pk=run.pk)
+    if not rows.filter(status=RUNNING).update(**values) and not rows.filter(status=status).exists():
         raise LockLost(f"Run {run.pk} was marked abandoned by another process; its result was not saved.")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.clustering.name_words import NameWords, name_key, parts_of
+from recommender.engine.clustering.name_words import ERA, NameWords, name_key, parts_of
 from recommender.engine.data import Catalogue
 from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import WRITTEN, capitalise, split_genres, write_genre
@@ -28,8 +28,9 @@ LEAST_LIFT: Final = 1.25  # below it a genre is about as common in all songs
 MAIN_SHARE: Final = 0.6  # a genre of this share is used even if it is as common in all songs
 SECOND_GENRE_RATIO: Final = 0.5  # a second genre needs half as many songs as the first
 # A genre needs this many artists, in a large catalogue one of 200 (at most 20), so that a joke tag on a
-# dozen artists does not count as a genre. A word that is not known as a genre needs three times as many:
-# where listeners tag songs, as on Last.fm, dozens of artists have the private note of a single listener.
+# dozen artists does not count as a genre. In a large catalogue, a word that is not known as a genre needs
+# three times as many: where listeners tag songs, as on Last.fm, dozens of artists have the private note of a
+# single listener.
 MIN_GENRE_ARTISTS: Final = 3
 ARTISTS_PER_GENRE_ARTIST: Final = 200
 MAX_GENRE_ARTISTS: Final = 20
@@ -247,8 +248,12 @@ class _Evidence:
         return {key: count / max(1, len(songs)) for key, count in counts.items()}
 
     def has_untelling_genre(self, name: str) -> bool:
-        """Whether a part of a cluster's name is a genre of the catalogue that names may not contain."""
-        keys = {fold_key(part) for part in parts_of(name)} - MOOD_KEYS
+        """Whether a part of a cluster's name is a genre of the catalogue that names may not contain.
+
+        Moods, decades and artists may be in a name although somebody used the word as a genre, too.
+        """
+        parts = [part for part in parts_of(name) if not ERA.fullmatch(part.casefold())]
+        keys = {fold_key(part) for part in parts if artist_key(part) not in self._lead_texts} - MOOD_KEYS
         return any(key in self._counts and key not in self._telling for key in keys)
 
     def artists_of(self, songs: NDArray[np.int64]) -> list[str]:

@@ -79,6 +79,13 @@ MORE_KNOWN_GENRES: Final = (
     "musical", "new age", "phonk", "piano", "podcast", "progressive", "psychedelic", "punk", "sertanejo",
     "soundtrack", "volksmusik", "world", "worship",
 )  # fmt: skip
+# Adjectives of countries and languages in some of their own languages, after the noun: "chanson française".
+NATIVE_ADJECTIVES: Final = _words(
+    "francais francaise argentino argentina espanol espanola italiano italiana brasileiro brasileira "
+    "mexicano mexicana chileno chilena colombiano colombiana cubano cubana portugues portuguesa "
+    "carioca nacional latino latina"
+)
+NOUN_FIRST: Final = _words("de do da di del")  # as in "samba de raiz"
 TWO_LETTERS: Final = re.compile(r"[^\W\d_]{2}|[^\W\d_]\W{0,2}[^\W\d_]")
 
 
@@ -109,12 +116,18 @@ class NameWords:
     def knows(self, genre: str) -> bool:
         """Whether a genre is a word of the field, or staff allow it.
 
-        "Vocal trance" is known because trance is, and "Polish" as an adjective of a country.
+        "Vocal trance" is known because trance is, "Polish" as an adjective of a country, and "rock argentino"
+        because the noun comes first in Romance languages.
         """
+        known, key = _known_genres(), fold_key(genre)
+        if key in self.allowed or key in known:
+            return True
         words = fold_words(genre).split()
-        return fold_key(genre) in self.allowed | _known_genres() or (
-            bool(words) and (words[-1] in CAPITALISED or fold_key(words[-1]) in _known_genres())
-        )
+        if not words:
+            return False
+        is_noun_first = len(words) > 1 and (words[1] in NOUN_FIRST or words[-1] in NATIVE_ADJECTIVES)
+        is_known = words[-1] in known or (is_noun_first and words[0] in known)
+        return is_known or words[-1] in CAPITALISED
 
     def share_genre(self, one: str, other: str) -> bool:
         """Whether two texts of genres share one: "Thrash metal" and "Black metal" are both metal.

@@ -87,20 +87,20 @@ RELAXED_SENTENCES: Final[Mapping[Limit, tuple[str, str]]] = {
 DISCOVERY_SENTENCES: Final[Mapping[DiscoveryCode, tuple[str, str]]] = {
     DiscoveryCode.FEW_NEW_ARTISTS: (
         gettext_noop(
-            "You asked for more songs by artists that are new to you: the list "
-            "could have only {found} of {songs}."
+            "This list of {songs} songs has only {found} by artists that are new "
+            "to you: no more could be recommended."
         ),
         gettext_noop(
-            "You asked for songs by artists that are new to you: the list of {songs} could have none."
+            "This list of {songs} songs has none by artists that are new to you: none could be recommended."
         ),
     ),
     DiscoveryCode.FEW_PLAYED_ARTISTS: (
         gettext_noop(
-            "You asked for more songs by artists that you have played: the list "
-            "could have only {found} of {songs}."
+            "This list of {songs} songs has only {found} by artists that you have "
+            "played: no more could be recommended."
         ),
         gettext_noop(
-            "You asked for songs by artists that you have played: the list of {songs} could have none."
+            "This list of {songs} songs has none by artists that you have played: none could be recommended."
         ),
     ),
 }

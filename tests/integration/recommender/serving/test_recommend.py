@@ -270,8 +270,8 @@ def test_the_share_of_new_artists_is_as_asked_or_the_answer_says_why(
     assert (asked["reason"] is None) == (abs(new - 20 * discovery) <= 1)
     if asked["reason"] is not None:
         assert asked["reason"] == (
-            "You asked for more songs by artists that you have played: the list could have only "
-            f"{20 - new} of 20."
+            f"This list of 20 songs has only {20 - new} by artists that you have played: no more could be"
+            " recommended."
         )
 
 

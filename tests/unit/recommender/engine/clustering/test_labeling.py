@@ -153,6 +153,28 @@ def test_songs_share_a_genre_if_it_is_one(one: str, other: str, shared: bool) ->
     assert NameWords().share_genre(one, other) == shared
 
 
+@pytest.mark.parametrize(("tag", "name"), [
+    ("1990s", "Rock, loud, 1990s"), ("radiohead", "Radiohead, Pulp and Blur"), ("phat", "Rock and pop"),
+])  # fmt: skip
+def test_a_kept_name_may_have_a_decade_or_artist_that_is_also_a_tag(tag: str, name: str) -> None:
+    genres = [f"Rock, Pop, {tag}"] * 4 + ["Jazz"] * 4
+    artists = ["Radiohead", "Pulp", "Blur", "Suede"] + [f"Artist {place}" for place in range(4)]
+    catalogue = make_catalogue(genres, artists=artists)
+
+    found = name_clusters(catalogue, halves(8), 2, kept={0: name})
+
+    assert (found[0].name, found[0].kind) == (name, "kept")
+
+
+@pytest.mark.parametrize(("genre", "is_known"), [
+    ("chanson française", True), ("rap français", True), ("rock argentino", True), ("samba de raiz", True),
+    ("funk carioca", True), ("vocal trance", True), ("indie luv", False), ("gossip girl", False),
+    ("chill zone", False), ("", False),
+])  # fmt: skip
+def test_a_genre_is_known_by_its_noun(genre: str, is_known: bool) -> None:
+    assert NameWords().knows(genre) == is_known
+
+
 def test_staff_can_allow_a_word_that_is_no_known_genre() -> None:
     genres = ["Rock, neon space"] * 25 + ["Rock"] * 25 + ["Pop"] * 2_500
     labels = np.where(np.arange(len(genres)) < 50, 0, 1)
