@@ -102,6 +102,17 @@ def test_a_process_that_has_died_is_stopped_with_a_request_in_the_buffer() -> No
     assert running_children() == []
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_processes_end_before_the_rest_of_the_training() -> None:
+    with neighbours_by(LocalEngine(2, fewest=1)) as begin:
+        wait_for_neighbours = begin(make_plays(), submit_inline)
+        started = len(running_children())
+
+        wait_for_neighbours()
+
+        assert (started, running_children()) == (1, [])
+
+
 def test_without_room_for_a_temporary_file_this_process_does_the_work(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
