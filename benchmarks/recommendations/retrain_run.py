@@ -18,8 +18,10 @@ def main() -> None:
     run = retrain_now(trigger=TrainingRun.Trigger.COMMAND)
     if run.status != TrainingRun.Status.SUCCEEDED:
         sys.exit(f"The training did not succeed: {run.status}, {run.error}")
+    # The training samples its memory with that of its processes; a short peak of this one is in the other.
+    memory = max(run.version.peak_memory if run.version else 0, peak_memory())
     figures = {
-        "seconds": time.perf_counter() - before, "peak_memory": peak_memory(), "cpu_seconds": run.cpu_seconds,
+        "seconds": time.perf_counter() - before, "peak_memory": memory, "cpu_seconds": run.cpu_seconds,
     }  # fmt: skip
     sys.stdout.buffer.write(orjson.dumps(figures))
 

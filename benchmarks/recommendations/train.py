@@ -9,8 +9,8 @@ from benchmarks.recommendations.kmeans import measure as measure_kmeans
 from benchmarks.report import Finding, Report
 from benchmarks.workspace import ROOT, MeasurementFailed, Workspace, temporary_workspace
 
-MAX_SECONDS: Final = 60.0
-MAX_MEMORY: Final = 2_500.0  # MB
+MAX_CPU_SECONDS: Final = 55.0
+MAX_MEMORY: Final = 1_800.0  # MB, of all processes
 MAX_KMEANS_RATIO: Final = 1.1  # of scikit-learn's MiniBatchKMeans
 MAX_INERTIA_RATIO: Final = 1.01  # of full KMeans's
 ALS_MISSING: Final = (
@@ -52,8 +52,8 @@ def _measure_retrain(workspace: Workspace, plan: Plan, report: Report) -> None:
     ours = workspace.measure_module("benchmarks.recommendations.retrain_run")
     head = f"retrain, {plan.songs} songs x {plan.listeners} listeners, {plan.plays} plays"
     report.findings += [
-        Finding(f"{head}: seconds", f"{ours['seconds']:.1f} s", "-", "-", ours["seconds"], MAX_SECONDS,
-                unit=" s"),
+        Finding(f"{head}: CPU seconds", f"{ours['cpu_seconds']:.1f} s", "-", "-", ours["cpu_seconds"],
+                MAX_CPU_SECONDS, unit=" s"),
         Finding(f"{head}: peak memory", f"{ours['peak_memory'] / 1e6:.0f} MB", "-", "-",
                 ours["peak_memory"] / 1e6, MAX_MEMORY, unit=" MB"),
     ]  # fmt: skip
@@ -63,10 +63,10 @@ def _measure_retrain(workspace: Workspace, plan: Plan, report: Report) -> None:
     _print_progress("ALS on the same plays")
     peer = workspace.measure_module("benchmarks.recommendations.als_fit")
     report.notes.append(
-        f"implicit ALS (64 factors, 15 iterations) on the same plays: {peer['seconds']:.1f} s, of which "
-        f"{peer['fit_seconds']:.1f} s for the fit; {peer['peak_memory'] / 1e6:.0f} MB. The full "
-        "retrain, which also trains twice, tunes, evaluates, names clusters and writes the artifact, takes "
-        f"{ours['seconds'] / peer['seconds']:.2f} times as long."
+        f"implicit ALS (64 factors, 15 iterations) on the same plays: {peer['cpu_seconds']:.1f} CPU s; "
+        f"{peer['peak_memory'] / 1e6:.0f} MB. The full retrain, which also trains twice, tunes, evaluates, "
+        f"names clusters and writes the artifact, takes {ours['cpu_seconds'] / peer['cpu_seconds']:.2f} "
+        "times as many."
     )
 
 
