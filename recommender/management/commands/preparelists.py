@@ -58,6 +58,7 @@ class Command(GuidedCommand):
         if loaded.degraded:
             self.stderr.write(loaded.degraded)
         # `disable=None` shows the bar on a terminal only.
+        listeners: Sequence[int] = ()
         with tqdm(desc="candidate lists", unit=" listeners", disable=None) as bar:
             if options["all"]:
                 listeners = list(candidate_cache.active_listeners(now).values_list("pk", flat=True))
@@ -71,12 +72,22 @@ class Command(GuidedCommand):
                 prepared = candidate_cache.renew_all(listeners, loaded, now, on_progress=bar.update)
             else:
                 prepared = candidate_cache.prepare_due(loaded, now, on_progress=bar.update)
+        left_out = len(listeners) - prepared if options["all"] else 0
+        self._report(prepared, left_out, loaded, as_json=options["json"])
+
+    def _report(self, prepared: int, left_out: int, loaded: LoadedModel, *, as_json: bool) -> None:
         version = loaded.model.version.label if loaded.model else None
-        if options["json"]:
+        if as_json:
             # "shelves" is the former name of "lists".
-            self.stdout.write(json.dumps({"lists": prepared, "shelves": prepared, "model_version": version}))
-        else:
-            self.stdout.write(f"Prepared {prepared} candidate lists with {version or POPULARITY}.")
+            facts = {"lists": prepared, "shelves": prepared, "left_out": left_out, "model_version": version}
+            self.stdout.write(json.dumps(facts))
+            return
+        self.stdout.write(f"Prepared {prepared} candidate lists with {version or POPULARITY}.")
+        if left_out:
+            self.stdout.write(
+                f"{left_out} listeners were left out, because another process prepares their lists. Run this "
+                "again when it has finished."
+            )
 
     def _prepare_on_spark(
         self, options: dict[str, Any], listeners: Sequence[int], loaded: LoadedModel, bar: "tqdm[Any]"

@@ -268,8 +268,12 @@ def renew_all(
     now: datetime,
     on_progress: Callable[[int], object] = lambda done: None,
 ) -> int:
-    """Prepare all these listeners, also those with fresh lists; see `prepare_part`."""
-    return _prepare_parts(split_due(listener_ids), loaded, now, on_progress, renews_fresh=True)
+    """Prepare these listeners, also those with fresh lists, but for parts that others prepare.
+
+    See `prepare_part`.
+    """
+    groups = _group_parts(sorted(split_due(listener_ids).items()))
+    return sum(_prepare_parts(group, loaded, now, on_progress, renews_fresh=True) for group in groups)
 
 
 def prepare_on_cluster(

@@ -1,5 +1,6 @@
 """Candidate lists: prepared in batches, generated on request, renewed when stale, pruned when replaced."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -273,7 +274,9 @@ def test_the_task_and_the_command_prepare_the_due_listeners(
     out = capsys.readouterr().out.splitlines()
     assert by_the_task >= 1
     assert out[0] == f"Prepared 0 candidate lists with {label}."
-    assert out[1] == f'{{"lists": {by_the_task}, "shelves": {by_the_task}, "model_version": "{label}"}}'
+    assert json.loads(out[1]) == {
+        "lists": by_the_task, "shelves": by_the_task, "left_out": 0, "model_version": label
+    }  # fmt: skip
 
 
 def test_looking_for_newer_sessions_takes_as_long_with_a_long_history(loaded: LoadedModel) -> None:
@@ -382,6 +385,21 @@ def test_lists_that_are_fresh_are_renewed_only_if_all_are_wanted(loaded: LoadedM
     ]
 
     assert made == [3, 0, 3]
+
+
+def test_renewing_all_says_whom_it_left_to_another_process(
+    options: ServingOptions, settings: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    settings.MODEL_STORAGE = options.storage
+    monkeypatch.setattr(timezone, "now", lambda: NOW)
+    listeners = list(candidate_cache.active_listeners(NOW).values_list("pk", flat=True))
+    part, others = min(candidate_cache.split_due(listeners).items())
+    take_lease(f"candidate lists {part}", NOW, timedelta(minutes=5))
+
+    call_command("preparelists", "--all", "--json")
+
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["lists"], facts["left_out"]) == (len(listeners) - len(others), len(others))
 
 
 def test_a_small_site_is_prepared_in_one_batch_without_the_parts_of_another_process(
