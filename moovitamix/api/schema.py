@@ -1,5 +1,8 @@
 """The API's root view, its documentation page, and the OpenAPI parts that all operations share."""
 
+import json
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from django.template.loader import render_to_string
@@ -41,6 +44,8 @@ CACHEABLE_PATHS: Final = {
     "/api/v1/clusters/",
     "/api/v1/models/",
 }
+# Answers of a simulated service by operation; an operation that lists what another one gets needs no entry.
+EXAMPLES: Final = Path(__file__).with_name("examples.json")
 PATHS_OF_IDS_IN_BODIES: Final = {"/api/v1/tokens/"}
 NOT_MODIFIED_RESPONSE: Final = {
     "description": "Not modified since the response with the `ETag` in `If-None-Match`. No body.",
@@ -52,6 +57,7 @@ ERROR_RESPONSES: Final = {
     "401": ("The API key is missing, unknown, expired or revoked.", "not_authenticated"),
     "403": ("The API key lacks the scope, or its user may not do this.", "permission_denied"),
     "404": ("No object has this id.", "not_found"),
+    "409": ("An `event_id` was used before, for an event with other content.", "conflict"),
     "429": ("Too many requests with this key; retry after `Retry-After` seconds.", "throttled"),
     "503": (
         "The database does not answer or can't be written; retry after `Retry-After` seconds.",
@@ -127,13 +133,34 @@ def add_error_responses(result: dict[str, Any], **_: Any) -> dict[str, Any]:
         for operation in operations.values():
             if operation.get("security"):
                 _add_responses(path, operation)
+                _add_example(operation)
                 _allow_empty_values(operation)
     return result
 
 
+def _add_example(operation: dict[str, Any]) -> None:
+    examples, name = _read_examples(), operation["operationId"]
+    example = examples.get(name)
+    if example is None and (item := examples.get(f"{name.removesuffix('_list')}_retrieve")):
+        example = {"next": None, "previous": None, "results": [item]}
+    for status, response in operation["responses"].items():
+        for content in response.get("content", {}).values():
+            if status.startswith("2") and "examples" not in content:
+                content["example"] = example
+
+
+@cache
+def _read_examples() -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+    return stored
+
+
 def _add_responses(path: str, operation: dict[str, Any]) -> None:
     for status in ERROR_RESPONSES:
-        if status != "404" or "{" in path or path in PATHS_OF_IDS_IN_BODIES:
+        if status == "409":
+            if status in operation["responses"]:
+                operation["responses"][status] = _error_response(status)
+        elif status != "404" or "{" in path or path in PATHS_OF_IDS_IN_BODIES:
             operation["responses"].setdefault(status, _error_response(status))
     if path in CACHEABLE_PATHS:
         operation["responses"]["304"] = NOT_MODIFIED_RESPONSE

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
@@ -37,6 +37,7 @@ class TokensView(StrictView):
         "server: the key itself must not reach a device.",
         request=TokenRequestSerializer,
         responses={201: TokenSerializer},
+        examples=[OpenApiExample("An hour", value={"user_id": 468, "seconds": 3_600}, request_only=True)],
     )
     def post(self, request: Request) -> Response:
         asked = TokenRequestSerializer(data=request.data)

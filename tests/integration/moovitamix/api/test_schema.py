@@ -1,7 +1,8 @@
 """The API's documentation is complete, valid and correct, and needs no network."""
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
+from jsonschema import Draft202012Validator
 
 from tests.support.builders.api import ApiCaller, make_api_caller
 
@@ -87,6 +89,58 @@ def test_the_schema_says_304_where_an_answer_has_a_tag_and_nowhere_else(schema: 
     # Of an empty database there is no edition of the catalogue, nor of a model.
     assert tagged <= described
     assert described == {f"/api/v1/{name}/" for name in ("songs", "songs/popular", "clusters", "models")}
+
+
+# Their fields depend on the reason.
+VARYING: Final = {"ReasonParameters", "DiscoveryParameters"}
+
+
+def json_schema(part: Any, schema: dict[str, Any], *, whole: bool) -> Any:
+    """OpenAPI 3.0 as JSON Schema without references. No field is unknown; if `whole`, none is missing."""
+    if isinstance(part, list):
+        return [json_schema(one, schema, whole=whole) for one in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        name = part["$ref"].rpartition("/")[2]
+        return json_schema(schema["components"]["schemas"][name], schema, whole=whole and name not in VARYING)
+    made = {
+        name: json_schema(value, schema, whole=whole) for name, value in part.items() if name != "example"
+    }
+    if made.get("type") == "object" and "properties" in made:
+        made["additionalProperties"] = False
+        if whole:
+            made["required"] = list(made["properties"])
+    return {"anyOf": [made, {"type": "null"}]} if made.pop("nullable", False) is True else made
+
+
+def examples_of(schema: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Each example with its schema; the answers of all operations, and the bodies that have one."""
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            parts = {**operation.get("responses", {}), "body": operation.get("requestBody", {})}
+            for status, part in parts.items():
+                for kind, content in part.get("content", {}).items():
+                    shown = [one["value"] for one in content.get("examples", {}).values()]
+                    for example in shown or [content.get("example")]:
+                        if example is not None or status != "body":
+                            yield f"{method} {path} {status} {kind}", example, content["schema"]
+
+
+def test_every_answer_has_an_example_that_its_schema_allows(schema: dict[str, Any]) -> None:
+    wrong, count = [], 0
+    for name, example, described in examples_of(schema):
+        checker = Draft202012Validator(
+            json_schema(described, schema, whole=" body " not in name),
+            format_checker=Draft202012Validator.FORMAT_CHECKER,
+        )
+        count += 1
+        wrong += [
+            f"{name} {error.json_path}: {error.message[:200]}" for error in checker.iter_errors(example)
+        ]
+
+    assert count > 170
+    assert "\n".join(wrong) == ""
 
 
 def test_feedback_takes_one_event_or_a_list_of_them(schema: dict[str, Any]) -> None:
