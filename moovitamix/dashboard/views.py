@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from ingestion.models import IngestionRun, RunLogLine
@@ -178,8 +179,9 @@ def _run_row(run: IngestionRun, now: datetime) -> dict[str, Any]:
 
 
 def _run_facts(run: IngestionRun, now: datetime) -> list[tuple[str, str]]:
-    facts = [
-        (_("Started"), format_datetime(run.started_at)),
+    started = (run.started_at.isoformat(), format_datetime(run.started_at))
+    facts: list[tuple[str, str]] = [
+        (_("Started"), format_html('<time datetime="{}">{}</time>', *started)),
         (_("Duration") if run.finished_at else _("Running for"), format_duration(_run_seconds(run, now))),
         (_("Trigger"), run.get_trigger_display()),
         (_("Slot"), run.slot),

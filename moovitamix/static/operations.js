@@ -182,3 +182,14 @@ drawAll();
 // Colours come from CSS variables, which change with the root's "dark" class.
 new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
 addEventListener("scroll", () => { tooltipBox().hidden = true; }, { capture: true, passive: true });
+
+// Times are in TIME_ZONE; readers elsewhere also see them on their own clock.
+for (const element of document.querySelectorAll("time[datetime]")) {
+  const moment = new Date(element.dateTime);
+  const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(moment);
+  if (!element.textContent.includes(clock)) {
+    const note = Object.assign(document.createElement("span"), { className: "mm-note" });
+    note.textContent = ` ${WORDS.yourClock.replace("{time}", clock)}`;
+    element.after(note);
+  }
+}
