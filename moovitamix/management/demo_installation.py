@@ -1,6 +1,8 @@
 """Fills the database of `demo`: tables, admin user, import, model, candidate lists, API key.
 
-Usage: python -m moovitamix.management.demo_installation imported|simulated FOLDER PIPE
+Usage: python -m moovitamix.management.demo_installation imported|weeks|simulated FOLDER PIPE [OPTION ...]
+
+`weeks` simulates first, with these options of `simulate`; `simulated` completes weeks of an earlier start.
 
 All steps run in one process: commands in processes of their own would each spend two seconds on importing
 Django and the models. The process ends before the pages are served, which frees its memory. The password and
@@ -20,6 +22,8 @@ import django
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.management import ManagementUtility, call_command
+
+from moovitamix.management.processes import COMPLETION_MARKER
 
 ADMIN_USERNAME: Final = "admin"
 
@@ -53,9 +57,19 @@ class DemoInstallation:
         self._create_key()
         self._choose_listener()
 
+    def simulate_weeks(self, options: Sequence[str]) -> None:
+        # It fails, too, if a reaction to an event was not right; its table says so.
+        _run("simulate", *options, may_fail=True)
+        if not (self.folder / COMPLETION_MARKER).exists():
+            raise FailedStepError("simulate")
+        self._complete()
+
     def complete_simulated(self) -> None:
         # The weeks may have been simulated by an earlier version.
         self._create_tables()
+        self._complete()
+
+    def _complete(self) -> None:
         self.create_admin()
         self._create_key()
         self._choose_listener()
@@ -119,12 +133,14 @@ def _print(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    kind, folder, pipe = arguments
+    kind, folder, pipe, *options = arguments
     django.setup()
     installation = DemoInstallation(Path(folder))
     try:
         if kind == "imported":
             installation.fill_from_source()
+        elif kind == "weeks":
+            installation.simulate_weeks(options)
         else:
             installation.complete_simulated()
     except FailedStepError as failed:

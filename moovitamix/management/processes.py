@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,18 @@ OPENER_WITHOUT_PROXY: Final = build_opener(ProxyHandler({}))
 COMPLETION_MARKER: Final = "rehearsed"
 # The folder in which it leaves the pages that the source serves after the weeks.
 SOURCE_PAGES: Final = "source"
+SIMULATION_DATABASE: Final = "rehearsal.db"
+SIMULATION_LOG: Final = "rehearsal.log"
+SIMULATION_FILES: Final = (
+    SIMULATION_DATABASE,
+    f"{SIMULATION_DATABASE}-wal",
+    f"{SIMULATION_DATABASE}-shm",
+    "staging",
+    "models",
+    "broker",
+    SOURCE_PAGES,
+    COMPLETION_MARKER,
+)
 START_TIMEOUT: Final = 180.0  # seconds; a process that ends is noticed at once, so this is for a busy machine
 POLL_INTERVAL: Final = 0.2
 DEFAULT_THREADS: Final = 8
@@ -55,6 +68,27 @@ def build_demo_environment(folder: Path, source: str) -> dict[str, str]:
         "PROXY_COUNT": "0", "REQUIRE_TWO_FACTOR": "false", "DJANGO_SETTINGS_MODULE": "moovitamix.settings",
     }  # fmt: skip
     return {**os.environ, **ours}
+
+
+def simulation_environment(folder: Path) -> dict[str, str]:
+    """The environment of a process that simulates in this folder."""
+    source = f"http://127.0.0.1:{find_free_port(0)}"
+    ours = {
+        "DATABASE_NAME": str(folder / SIMULATION_DATABASE),
+        # A day's requests come within seconds.
+        "API_RATE": "1000000/sec", "API_FEEDBACK_RATE": "1000000/sec",
+        # Waiting takes real time, so the simulation does not wait long for a source that is down.
+        "SOURCE_ATTEMPTS": "2", "WATCHDOG_IN_WEB": "false", "EXPECTED_PARTS": "",
+        "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
+    }  # fmt: skip
+    return {**build_demo_environment(folder, source), **ours}
+
+
+def clear_simulation(folder: Path) -> None:
+    """Create the folder, and delete what an earlier simulation left in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SIMULATION_FILES:
+        shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink(True)
 
 
 def management_command(*arguments: str) -> list[str]:

@@ -18,39 +18,47 @@ from ingestion.management.base import GuidedCommand
 from moovitamix.management import demo_installation
 from moovitamix.management.demo_installation import ADMIN_USERNAME
 from moovitamix.management.processes import (
-    COMPLETION_MARKER,
+    SIMULATION_DATABASE,
+    SIMULATION_LOG,
     SOURCE_PAGES,
     build_demo_environment,
     child_process,
+    clear_simulation,
     find_free_port,
     management_command,
+    simulation_environment,
     wait_for_url,
 )
 
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
+# Enough for a refresh to be decided, and simulated in half a minute on a quiet machine.
+DEFAULT_WEEKS: Final = 4
 # The weeks of the help: enough for a better method to win its experiment and for a worse version to lose.
 WEEKS: Final = 8
 MAX_WEEKS: Final = 104  # the limit of `simulate` too
 # Of the new source, and of the simulated one nine weeks before its first week.
 SOURCE_SIZE: Final = {"songs": 2_000, "listeners": 300}
 SIMULATED_SIZE: Final = {"songs": 400, "listeners": 30}
-SCENARIO: Final = "demo"
+# 31 listeners at the start, since a refresh is decided by at least 20 who have engaged with its lists.
+FIRST_WEEKS_SIZE: Final = {"songs": 240, "listeners": 24}
+# The better method of the second wins in its sixth week.
+FIRST_WEEKS, SCENARIO, LONG_WEEKS = "first-weeks", "demo", 6
 SIMULATED: Final = "simulated"  # subfolder
-SIMULATED_DATABASE: Final = "rehearsal.db"
 DEFAULT_DAYS: Final = 60
 MORE_CHARTS: Final = (
-    f"  full charts  python3 manage.py demo --weeks {WEEKS}  (simulates first, in some minutes)\n"
+    f"  full charts  python3 manage.py demo --weeks {DEFAULT_WEEKS}  (simulates first, in a minute)\n"
 )
-HELP = f"""Start a synthetic music app, import it, train a model, and serve pages and API, until Ctrl-C. That
-takes about a minute. With --weeks, simulate weeks of operation first, about half a minute each: the
-pages then show full charts, decided experiments and an ended incident. Everything is kept under var/demo/;
-your own database is not touched. The next start continues with that data; delete var/demo/ to start from
-scratch.
+HELP = f"""Simulate weeks of a synthetic music app and of this service, and serve pages and API, until Ctrl-C.
+Four weeks take about a minute and end this morning: the pages show full charts, a decided experiment and
+an ended incident. --weeks 0 imports and trains on a larger new source instead. Everything is kept under
+var/demo/; your own database is not touched. The next start continues with that data; delete var/demo/ to
+start from scratch.
 
 examples:
   python manage.py demo
-  python manage.py demo --weeks {WEEKS}                     simulate {WEEKS} weeks first: full charts
+  python manage.py demo --weeks {WEEKS}                     more weeks, some minutes: a better method wins
+  python manage.py demo --weeks 0                     no simulation: one import of a larger source
   python manage.py demo --faults 429,500,badrow       with a source that fails now and then
 
 next:
@@ -65,16 +73,21 @@ class Command(GuidedCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--weeks", type=int, default=0, help="weeks to simulate first (default: 0, imports a new source)",
+            "--weeks", type=int, default=DEFAULT_WEEKS,
+            help="weeks to simulate first (default: 4; 0 imports a new source)",
         )  # fmt: skip
         parser.add_argument(
-            "--songs", type=int, help="songs in the demo source (default: 2000; with --weeks: 400)"
+            "--songs",
+            type=int,
+            help="songs in the demo source (default: 240; from 6 weeks on 400; with --weeks 0: 2000)",
         )
         parser.add_argument(
-            "--listeners", type=int, help="listeners in the demo source (default: 300; with --weeks: 30)"
+            "--listeners",
+            type=int,
+            help="listeners in the demo source (default: 24; from 6 weeks on 30; with --weeks 0: 300)",
         )
         parser.add_argument(
-            "--days", type=int, help="without --weeks: days of listening history (default: 60)"
+            "--days", type=int, help="with --weeks 0: days of listening history (default: 60)"
         )
         parser.add_argument(
             "--faults", default="", help="faults of the source, such as 429,500,badrow; see demosource --help"
@@ -105,17 +118,20 @@ class Command(GuidedCommand):
             self._print("\nStopped. The data is kept; run the demo again to continue with it.")
 
     def _run_simulated(self, running: ExitStack, options: dict[str, Any]) -> None:
-        options |= {name: options[name] or default for name, default in SIMULATED_SIZE.items()}
+        is_long = options["weeks"] >= LONG_WEEKS
+        sizes = SIMULATED_SIZE if is_long else FIRST_WEEKS_SIZE
+        options |= {name: options[name] or default for name, default in sizes.items()}
+        options["scenario"] = SCENARIO if is_long else FIRST_WEEKS
         folder = options["folder"].resolve() / SIMULATED
         folder.mkdir(parents=True, exist_ok=True)
         self._print(
             f"1/3  Simulating weeks of imports, lists, trainings and experiments: {options['weeks']}."
         )
-        self._simulate(folder, options)
+        installed = self._simulate(folder, options)
         source_port = find_free_port(options["source_port"])
         source = f"http://127.0.0.1:{source_port}"
         environment = {
-            **build_demo_environment(folder, source), "DATABASE_NAME": str(folder / SIMULATED_DATABASE),
+            **build_demo_environment(folder, source), "DATABASE_NAME": str(folder / SIMULATION_DATABASE),
             # As in the simulated weeks.
             "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
         }  # fmt: skip
@@ -125,9 +141,10 @@ class Command(GuidedCommand):
         self._start_source(
             running, environment, folder, source, [f"--pages={folder / SOURCE_PAGES}"], options
         )
-        installed = self._prepare("simulated", environment, folder)
+        if installed is None:
+            installed = self._prepare("simulated", environment, folder)
         web = self._start_pages(running, environment, folder, options, "3/3")
-        self._print_summary(source, web, installed, folder, SIMULATED_DATABASE)
+        self._print_summary(source, web, installed, folder, SIMULATION_DATABASE)
 
     def _run_imported(self, running: ExitStack, options: dict[str, Any]) -> None:
         options |= {name: options[name] or default for name, default in SOURCE_SIZE.items()}
@@ -147,23 +164,33 @@ class Command(GuidedCommand):
         web = self._start_pages(running, environment, folder, options, "6/6")
         self._print_summary(source, web, installed, folder, "demo.db")
 
-    def _simulate(self, folder: Path, options: dict[str, Any]) -> None:
+    def _simulate(self, folder: Path, options: dict[str, Any]) -> dict[str, Any] | None:
+        """Simulate the weeks in a separate process, which also adds the admin user and the key.
+
+        Returns:
+            The results of `DemoInstallation`; None if these weeks were simulated earlier.
+        """
         sizes = [f"--{name}={options[name]}" for name in SIMULATED_SIZE]
         simulated = " ".join([str(options["weeks"]), *sizes])
         made = folder / "simulated-weeks"
         if made.exists() and made.read_text() == simulated:
             self._print("     These weeks were simulated earlier.")
-            return
+            return None
         for name in ("simulated-weeks", "admin-made", "key-made"):
             (folder / name).unlink(missing_ok=True)
-        command = (
-            "simulate", f"--weeks={options['weeks']}", f"--scenario={SCENARIO}", f"--folder={folder}",
+        arguments = (
+            f"--weeks={options['weeks']}", f"--scenario={options['scenario']}", f"--folder={folder}",
             "--to-today", *sizes,
         )  # fmt: skip
-        subprocess.run(management_command(*command), cwd=settings.CHECKOUT, check=False)  # noqa: S603
-        if not (folder / COMPLETION_MARKER).exists():
-            raise CommandError(f"The simulation did not finish; the reason is in {folder}.")
+        try:
+            clear_simulation(folder)
+            with (folder / SIMULATION_LOG).open("wb") as log:
+                environment = simulation_environment(folder)
+                installed = self._prepare("weeks", environment, folder, *arguments, errors=log)
+        except (OSError, CommandError) as error:
+            raise CommandError(f"The simulation did not finish; the reason is in {folder}.") from error
         made.write_text(simulated)
+        return installed
 
     def _start_source(
         self, running: ExitStack, environment: dict[str, str], folder: Path, source: str,
@@ -204,19 +231,30 @@ class Command(GuidedCommand):
         wait_for_url(f"{web}/admin/login/", server, folder / "web.log")
         return web
 
-    def _prepare(self, kind: str, environment: dict[str, str], folder: Path) -> dict[str, Any]:
+    def _prepare(
+        self, kind: str, environment: dict[str, str], folder: Path, *arguments: str, errors: Any = None
+    ) -> dict[str, Any]:
         """Fill the database in a separate process; returns the results of `DemoInstallation`.
 
         Raises:
             CommandError: the process failed.
         """
         reader, writer = os.pipe()
-        command = [sys.executable, "-m", demo_installation.__name__, kind, str(folder), str(writer)]
+        command = [
+            sys.executable,
+            "-m",
+            demo_installation.__name__,
+            kind,
+            str(folder),
+            str(writer),
+            *arguments,
+        ]
         with os.fdopen(reader) as pipe:
             try:
                 done = subprocess.run(  # noqa: S603
-                    command, env=environment, cwd=settings.CHECKOUT, check=False, pass_fds=[writer]
-                )
+                    command, env=environment, cwd=settings.CHECKOUT, check=False, pass_fds=[writer],
+                    stderr=errors,
+                )  # fmt: skip
             finally:
                 os.close(writer)
             if done.returncode:
@@ -243,7 +281,7 @@ class Command(GuidedCommand):
             f"  20 songs     {request}\n"
             f"  demo source  {source}/tracks?page=1&size=5\n"
             f"{_by_hand_hint(folder, database)}"
-            f"{MORE_CHARTS if database != SIMULATED_DATABASE else ''}"
+            f"{MORE_CHARTS if database != SIMULATION_DATABASE else ''}"
             f"Logs are in {folder}. Ctrl-C stops everything."
         )
 

@@ -1,6 +1,5 @@
 """Simulate weeks of operation in minutes, and check the reaction to every injected event."""
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +23,12 @@ from ingestion.demo.world.world import World
 from ingestion.management.base import GuidedCommand
 from moovitamix.management.processes import (
     COMPLETION_MARKER,
+    SIMULATION_DATABASE,
+    SIMULATION_LOG,
     SOURCE_PAGES,
-    build_demo_environment,
-    find_free_port,
+    clear_simulation,
     management_command,
+    simulation_environment,
 )
 from moovitamix.simulation.report import (
     EventFinding,
@@ -43,17 +44,6 @@ DEFAULT_SCENARIO: Final = "usual"
 HISTORY_DAYS: Final = 63
 MAX_WEEKS: Final = 104
 OUTCOME_WIDTH: Final = 56  # characters, so that the table fits a terminal with 130 columns
-DATABASE, LOG = "rehearsal.db", "rehearsal.log"
-SIMULATION_FILES: Final = (
-    DATABASE,
-    f"{DATABASE}-wal",
-    f"{DATABASE}-shm",
-    "staging",
-    "models",
-    "broker",
-    SOURCE_PAGES,
-    COMPLETION_MARKER,
-)
 # The tasks of a simulated morning are done by then.
 MORNING_ENDS: Final = time(7)
 HELP = f"""Simulate weeks of operation in minutes. The demo source adds a day of data, the real ingestion
@@ -119,7 +109,7 @@ class Command(GuidedCommand):
             raise CommandError(f"--weeks must be from 1 to {MAX_WEEKS}.")
         events, last_day = self._read_scenario(options["scenario"], weeks=options["weeks"])
         folder = options["folder"].resolve()
-        if Path(settings.DATABASES["default"]["NAME"]) != folder / DATABASE:
+        if Path(settings.DATABASES["default"]["NAME"]) != folder / SIMULATION_DATABASE:
             sys.exit(self._start_inside(folder, options))
         call_command("migrate", verbosity=0)
         simulation = self._create_simulation(events, last_day, options)
@@ -144,14 +134,12 @@ class Command(GuidedCommand):
 
     def _start_inside(self, folder: Path, options: dict[str, Any]) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in SIMULATION_FILES:
-            shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink(True)
-        with (folder / LOG).open("wb") as log:
+        clear_simulation(folder)
+        with (folder / SIMULATION_LOG).open("wb") as log:
             try:
                 code = subprocess.run(  # noqa: S603
                     management_command("simulate", *_command_arguments(folder, options)),
-                    env=_simulation_environment(folder),
+                    env=simulation_environment(folder),
                     stderr=log,
                     cwd=settings.CHECKOUT,
                     check=False,
@@ -159,7 +147,7 @@ class Command(GuidedCommand):
             except KeyboardInterrupt:
                 raise CommandError("Stopped.") from None
         if code:
-            self.stderr.write(f"The log is in {folder / LOG}.")
+            self.stderr.write(f"The log is in {folder / SIMULATION_LOG}.")
         return code
 
     def _create_simulation(
@@ -220,7 +208,9 @@ class Command(GuidedCommand):
         if findings:
             self.stdout.write(f"\n{format_findings(findings)}")
         self.stdout.write(f"\n{format_unplanned(unplanned)}")
-        words = f"VAR_DIR={folder} DATABASE_URL= DATABASE_NAME={folder / DATABASE} python3 manage.py"
+        words = (
+            f"VAR_DIR={folder} DATABASE_URL= DATABASE_NAME={folder / SIMULATION_DATABASE} python3 manage.py"
+        )
         self.stdout.write(
             f"\nThe pages after such weeks:         python3 manage.py demo --weeks 12\n"
             f"A command on the simulated data:    {words} explaindecision"
@@ -277,16 +267,3 @@ def _command_arguments(folder: Path, options: dict[str, Any]) -> list[str]:
     given.append(f"--scenario={find_scenario(options['scenario']).resolve()}")
     given += [f"--{name.replace('_', '-')}" for name in ("to_today", "json") if options[name]]
     return given
-
-
-def _simulation_environment(folder: Path) -> dict[str, str]:
-    source = f"http://127.0.0.1:{find_free_port(0)}"
-    ours = {
-        "DATABASE_NAME": str(folder / DATABASE),
-        # A day's requests come within seconds.
-        "API_RATE": "1000000/sec", "API_FEEDBACK_RATE": "1000000/sec",
-        # Waiting takes real time, so the simulation does not wait long for a source that is down.
-        "SOURCE_ATTEMPTS": "2", "WATCHDOG_IN_WEB": "false", "EXPECTED_PARTS": "",
-        "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
-    }  # fmt: skip
-    return {**build_demo_environment(folder, source), **ours}

@@ -172,7 +172,7 @@ def test_simulated_weeks_are_served_with_their_source_and_not_simulated_twice(
     missing = sqlite_project.manage("showmigrations", "ingestion", **database).stdout.count("[ ]")
     newest = sqlite_project.manage("shell", "--no-imports", "-c", NEWEST_SESSION, **database).stdout.strip()
 
-    assert "planted event" in first
+    assert "without a planted cause" in first
     assert "These weeks were simulated earlier." in second
     # As if the weeks had been simulated by the previous version.
     assert missing == 0
