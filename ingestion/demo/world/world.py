@@ -1,6 +1,7 @@
 """A synthetic world that changes every day; its true tastes are known."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from random import Random
@@ -20,6 +21,8 @@ HISTORY_SPAN: Final = timedelta(days=730)
 NEW_SONGS, CHANGED_SONGS, DELETED_SONGS = 0.003, 0.003, 0.001
 NEW_LISTENERS, CHANGED_LISTENERS, DELETED_LISTENERS = 0.006, 0.005, 0.001
 DELETED_SESSIONS: Final = 0.0002
+# A listener with more of the sessions of a small world does not leave.
+MAX_LEAVING_SESSIONS: Final = 0.05
 # Nothing is deleted from a smaller table, so that a small world does not become empty.
 MIN_ROWS_FOR_DELETION: Final = 20
 
@@ -200,6 +203,12 @@ class World:
             self._count_of_share(NEW_LISTENERS, len(listeners), random), moments, rng
         )
 
+    def _light_listeners(self) -> list[int]:
+        """Listeners who may leave: with one who has a fifth of all sessions, a fifth of the history goes."""
+        counts = Counter(row["user_id"] for row in self._sessions)
+        most = MAX_LEAVING_SESSIONS * len(self._sessions)
+        return [listener for listener in self._listeners.rows if counts[listener] <= most]
+
     def _delete_rows(self, random: Random) -> None:
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
         if len(songs) > MIN_ROWS_FOR_DELETION:
@@ -212,7 +221,9 @@ class World:
                 )
             )
         if len(listeners) > MIN_ROWS_FOR_DELETION:
-            left = random.sample(listeners, self._count_of_share(DELETED_LISTENERS, len(listeners), random))
+            count = self._count_of_share(DELETED_LISTENERS, len(listeners), random)
+            leaving = (self._light_listeners() or listeners) if count else []
+            left = random.sample(leaving, min(count, len(leaving)))
             for listener in left:
                 self._listeners.delete_listener(listener)
             self._sessions = [row for row in self._sessions if row["user_id"] not in left]

@@ -285,3 +285,16 @@ def test_the_styles_are_twelve_and_fill_the_whole() -> None:
     assert len(STYLES) == 12
     assert sum(style.share for style in STYLES) == pytest.approx(1.0)
     assert {len(style.centre) for style in STYLES} == {9}
+
+
+def test_no_listener_who_leaves_a_small_world_takes_a_large_part_of_its_history_along() -> None:
+    world = World(seed=2, songs=40, listeners=22, days=40, proportional_changes=True)
+    lost = []
+
+    for _ in range(120):
+        before = {(row["user_id"], row["created_at"]) for row in world.rows("listen_history")}
+        world.advance()
+        after = {(row["user_id"], row["created_at"]) for row in world.rows("listen_history")}
+        lost.append(len(before - after) / len(before))
+
+    assert 0.01 < max(lost) < 0.06
