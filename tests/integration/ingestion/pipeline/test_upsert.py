@@ -70,7 +70,7 @@ def in_database(table: MirroredTable) -> dict[tuple[Any, ...], dict[str, Any]]:
     return {tuple(row[name] for name in table.key): row for row in rows}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(batches=st.lists(st.lists(songs, max_size=6), max_size=3))
 def test_songs_are_written_as_a_plain_loop_would(db: None, batches: list[list[Record]]) -> None:
     Song.objects.all().delete()
@@ -81,7 +81,7 @@ def test_songs_are_written_as_a_plain_loop_would(db: None, batches: list[list[Re
     assert in_database(SONG_TABLE) == reference(SONG_TABLE, batches)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(batches=st.lists(st.lists(sessions, max_size=6), max_size=3))
 def test_sessions_are_written_as_a_plain_loop_would(db: None, batches: list[list[Record]]) -> None:
     ListeningHistory.objects.all().delete()
@@ -94,7 +94,7 @@ def test_sessions_are_written_as_a_plain_loop_would(db: None, batches: list[list
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(batch=st.lists(songs, max_size=6, unique_by=lambda song: song[0]))
 def test_what_was_written_is_read_back_as_it_was_and_not_written_again(db: None, batch: list[Record]) -> None:
     Song.objects.all().delete()

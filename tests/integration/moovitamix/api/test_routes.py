@@ -168,7 +168,7 @@ def test_nonsense_for_a_parameter_breaks_nothing(filled: None, path: str, name: 
 
 @pytest.mark.slow
 @hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=st.data())
 def test_no_text_in_any_parameters_breaks_anything(

@@ -5,7 +5,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from html import unescape
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -204,11 +203,8 @@ def test_at_a_cold_start_the_list_is_popular_in_the_listeners_genres_and_says_so
 
 
 def test_the_next_song_prefers_the_cluster_of_the_one_before(
-    options: ServingOptions, model: model_loader.ServingModel, monkeypatch: pytest.MonkeyPatch
+    options: ServingOptions, model: model_loader.ServingModel
 ) -> None:
-    # Fixed seeds: of ten free draws, fewer than five come from the cluster now and then.
-    seeds = (f"{number:032x}" for number in count())
-    monkeypatch.setattr("recommender.serving.recommendations.secrets.token_hex", lambda _: next(seeds))
     drawn = Counter(item["cluster"] for item in recommend_list(options, n=60).items)
     rarer = drawn.most_common()[-1][0]
     after = int(model.song_ids[model.scorer.labels == model.label_by_number[rarer]][0])

@@ -145,7 +145,7 @@ def test_no_row_is_missed_wherever_and_whenever_rows_are_deleted_and_inserted() 
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     length=st.integers(10, 60),
     deletions=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 59)), max_size=4),
@@ -167,7 +167,7 @@ def test_rows_that_survive_all_deletions_are_received(
     assert not reading.stable or survivors <= set(ids)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(length=st.integers(10, 60), moments=st.lists(st.integers(1, 80), max_size=3))
 def test_rows_shifted_by_inserts_in_front_are_received(length: int, moments: list[int]) -> None:
     changes: dict[int, list[Change]] = {

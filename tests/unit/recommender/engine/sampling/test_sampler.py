@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
@@ -92,7 +92,6 @@ def by_the_formula(pool: CandidatePool, n: int, temperature: float, seed: str, a
     st.integers(1, 3),
     st.sampled_from([FORMULA_V1, FORMULA_V2, LATEST_FORMULA]),
 )
-@settings(deadline=None)  # another process may have the core
 def test_every_place_follows_the_formula_given_the_places_before(
     world: int, temperature: float, clusters: int, artist_cap: int, formula: DrawFormula
 ) -> None:
@@ -159,7 +158,6 @@ def test_frequencies_agree_with_propensities() -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32), st.floats(0.001, 5), st.integers(1, 12))
-@settings(deadline=None)  # another process may have the core
 def test_the_probabilities_of_all_offers_sum_to_one(seed: int, temperature: float, clusters: int) -> None:
     draws = np.random.default_rng(seed)
     pool = CandidatePool(
