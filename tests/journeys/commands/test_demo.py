@@ -124,7 +124,7 @@ def test_what_the_demo_starts_is_not_asked_for_through_a_proxy(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    monkeypatch.setattr(processes, "START_TIMEOUT", 1.0)
+    monkeypatch.setattr(processes, "START_TIMEOUT", 60.0)
     idle = [sys.executable, "-c", "import threading; threading.Event().wait()"]
 
     with DemoServer(World(songs=5, listeners=2, days=1)) as server:
@@ -154,7 +154,7 @@ def test_simulated_weeks_are_served_with_their_source_and_not_simulated_twice(
 ) -> None:
     folder = tmp_path / "demo" / "simulated"
     arguments = (
-        "demo", "--weeks=1", "--songs=150", "--listeners=20", f"--folder={folder.parent}", "--web-port=0",
+        "demo", "--weeks=1", "--songs=60", "--listeners=10", f"--folder={folder.parent}", "--web-port=0",
         "--source-port=0",
     )  # fmt: skip
 

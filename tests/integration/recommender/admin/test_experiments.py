@@ -248,11 +248,12 @@ def test_in_a_holdback_the_rounds_won_are_those_of_the_champion(running: Experim
 
 def test_a_stopped_experiment_shows_the_reason_before_the_last_check(running: Experiment) -> None:
     lifecycle.judge_experiments(timezone.now(), lambda one: None)
-    lifecycle.stop_experiment(running, reason="Enough.", by="ada", now=timezone.now())
+    stopped_at = timezone.now()
+    lifecycle.stop_experiment(running, reason="Enough.", by="ada", now=stopped_at)
 
     report = build_report(running, timezone.now())
 
-    assert report.title == f"Stopped on {timezone.now():%Y-%m-%d}"
+    assert report.title == f"Stopped on {stopped_at:%Y-%m-%d}"
     assert strip_tags(report.headline).startswith("Stopped by ada: Enough. Last check: Day 4 of 31")
 
 

@@ -103,14 +103,15 @@ def test_the_error_without_a_key_says_how_to_get_one() -> None:
 
 
 def test_the_error_for_an_expired_or_revoked_key_says_what_to_do(user: User) -> None:
-    row, secret = issue_key("iOS app", user, expires_at=timezone.now() - timedelta(seconds=1))
+    expired_at = timezone.now() - timedelta(seconds=1)
+    row, secret = issue_key("iOS app", user, expires_at=expired_at)
 
     answer = ApiCaller(secret).get("/users/")
 
     assert answer.status_code == 401
     assert answer.json()["error"] == {
         "code": "authentication_failed",
-        "message": f"The key {row.prefix}... expired on {timezone.now():%Y-%m-%d}. "
+        "message": f"The key {row.prefix}... expired on {expired_at:%Y-%m-%d}. "
         "Make another one: python manage.py apikey NAME --user USER",
         "fields": {},
     }
@@ -248,7 +249,8 @@ def test_the_command_lists_and_revokes(user: User) -> None:
         f"{row.prefix}  active                never used       app  iOS app  "
         "[catalogue, recommend, feedback]\n"
     )
-    assert f"revoked {timezone.now():%Y-%m-%d}" in after.getvalue()
+    row.refresh_from_db()
+    assert f"revoked {row.revoked_at:%Y-%m-%d}" in after.getvalue()
     answer = ApiCaller(secret).get("/users/")
     assert answer.status_code == 401
     assert "was revoked on" in answer.json()["error"]["message"]

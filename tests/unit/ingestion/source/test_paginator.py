@@ -551,7 +551,8 @@ def test_an_interrupt_in_on_wait_ends_all_waits_at_once(reply: Reply) -> None:
         threads = source_threads()
 
     assert threads == []
-    assert time.monotonic() - started < 5
+    # A busy machine takes seconds for the rest; each wait would take 30 s or more.
+    assert time.monotonic() - started < 25
 
 
 def test_fetching_runs_ahead_of_the_consumer_by_a_bounded_number_of_pages() -> None:
