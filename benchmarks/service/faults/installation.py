@@ -14,13 +14,13 @@ import requests
 from benchmarks.workspace import ROOT, MeasurementFailed, Workspace
 from tests.support.fork_server import ForkServer, run_fork_server
 from tests.support.project import Project
+from tests.support.servers.ports import free_port
 from tests.support.servers.postgres_and_valkey import (
     KillableServer,
     kill_tree,
     run_killable_postgres,
     run_killable_valkey,
 )
-from tests.support.servers.proxy import free_port
 
 WEB, WORKER, BEAT, VALKEY, POSTGRES = "web", "worker", "Beat", "Valkey", "PostgreSQL"
 START_PATIENCE: Final = 180.0  # seconds; the machine may be busy

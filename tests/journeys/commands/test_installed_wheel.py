@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from ingestion.demo.server import DemoServer
 from ingestion.demo.world.world import World
 from tests.support.builders.original_database import make_original_database
 from tests.support.project import ROOT, Project, build_environment, wait_for_line
+from tests.support.servers.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -173,11 +173,6 @@ def move_into_the_original_project(place: Project, base_url: str) -> Path:
     for name in ("BASE_URL", "SCHEDULED_TIME", "DATABASE_NAME", "DATABASE_URL"):
         place.environment.pop(name, None)
     return make_original_database(place.folder / "music_data.db")
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
 
 
 def count_songs(file: Path) -> int:

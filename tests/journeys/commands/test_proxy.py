@@ -11,7 +11,8 @@ import requests
 
 from moovitamix.management.processes import wait_for_url
 from tests.support.project import ROOT, Project
-from tests.support.servers.proxy import NGINX, free_port, run_nginx
+from tests.support.servers.ports import free_port
+from tests.support.servers.proxy import NGINX, run_nginx
 
 # More than the server has threads, and fewer than the proxy accepts from one address.
 SLOW_CLIENTS = 30

@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from moovitamix.management.commands import serve, work
+from tests.support.servers.ports import free_port
 
 
 @pytest.fixture
@@ -17,12 +18,6 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     for module in (serve, work):
         monkeypatch.setattr(module, "replace_process", commands.append)
     return commands
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 def test_the_web_server_has_few_threads_and_replaces_processes_that_die(
