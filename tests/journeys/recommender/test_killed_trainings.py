@@ -37,5 +37,7 @@ def test_after_a_kill_at_any_point_the_champion_serves_and_the_next_cycle_succee
         reason.startswith("Its process ended without reporting a result. Last heartbeat: 20")
         for reason in reasons[:BEFORE_ITS_END]
     )
+    # The next cycle ran once for each state that the kills left.
+    assert max(death["state"] for death in deaths) < len(deaths) / 2
     whole = {"test": "refresh", "training": "succeeded", "versions": 2, "folders": 2, "incidents": []}
     assert afterwards == [whole] * len(deaths)

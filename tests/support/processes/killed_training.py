@@ -1,11 +1,13 @@
 """Kills the weekly cycle with SIGKILL at each of many points, and prints what it left behind.
 
 Usage: python -m tests.support.processes.killed_training. Prints one JSON object for each point. Every step is
-a process forked from this one, which has imported everything and uses no database connection.
+a process forked from this one, which has imported everything and uses no database connection. The next cycle
+runs once for each state that kills leave: most points of a training leave the same rows and files.
 """
 
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -26,7 +28,7 @@ from django.utils import timezone
 
 from ingestion.models import Incident, IngestionRun, ListeningHistory, Song
 from recommender import retraining, validation
-from recommender.models import CandidateList, Experiment, ModelVersion, ServedList, TrainingRun
+from recommender.models import CandidateList, Cluster, Experiment, ModelVersion, ServedList, TrainingRun
 from recommender.monitoring import health_checks
 from recommender.registry import registry
 from recommender.services import serving_options, verify_artifact
@@ -148,6 +150,22 @@ def state_after_kill() -> dict[str, Any]:
     return {"answer": recommend_again(), "run": run.status, "error": run.error, "incident": told}
 
 
+def what_a_kill_left() -> str:
+    """All that the next cycle finds: rows, without times and texts of the killed run, and files."""
+    rows = {
+        model.__name__: list(model._default_manager.order_by("pk").values_list(*fields))
+        for model, fields in {
+            TrainingRun: ("trigger", "status"), ModelVersion: ("label", "role"), Cluster: ("number", "size"),
+            Experiment: ("status", "kind"), CandidateList: ("listener_id",), Incident: ("key",),
+        }.items()
+    }  # fmt: skip
+    files = sorted(
+        (str(file.relative_to(settings.MODEL_STORAGE)), file.stat().st_size)
+        for file in settings.MODEL_STORAGE.rglob("*")
+    )
+    return repr((rows, files))
+
+
 def state_after_recovery() -> dict[str, Any]:
     """The state after the next cycle and the next daily review."""
     retraining.run_cycle_now(trigger="schedule")
@@ -166,12 +184,10 @@ def reset_to_champion() -> None:
     ServedList.objects.all().delete()
     CandidateList.objects.all().delete()
     Experiment.objects.all().delete()
-    others = ModelVersion.objects.exclude(role="champion")
-    for version in others:
-        for file in (settings.MODEL_STORAGE / version.label).iterdir():
-            file.unlink()
-        (settings.MODEL_STORAGE / version.label).rmdir()
-    others.delete()
+    ModelVersion.objects.exclude(role="champion").delete()
+    for folder in settings.MODEL_STORAGE.iterdir():
+        if folder.name != ModelVersion.objects.get().label:
+            shutil.rmtree(folder)
     TrainingRun.objects.filter(trigger="schedule").delete()
     Incident.objects.all().delete()
 
@@ -205,13 +221,18 @@ def run_in_process(deed: Callable[..., Any], *arguments: Any) -> tuple[int, Any]
 def main() -> None:
     run_in_process(prepare)
     before = run_in_process(recommend_again)[1]
+    recovered: dict[str, Any] = {}  # by what the kill left
     for point in KILL_POINTS:
         signalled, _ = run_in_process(retrain_until, point)
         left = run_in_process(state_after_kill)[1]
-        then = run_in_process(state_after_recovery)[1]
+        state = run_in_process(what_a_kill_left)[1]
+        if state not in recovered:
+            recovered[state] = run_in_process(state_after_recovery)[1]
+        then = recovered[state]
         run_in_process(reset_to_champion)
         same = left is not None and left.pop("answer") == before
         told = {"point": point, "signal": signalled, "same": same, "left": left, "then": then}
+        told["state"] = list(recovered).index(state)
         sys.stdout.write(json.dumps(told) + "\n")
 
 
