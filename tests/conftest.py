@@ -50,6 +50,11 @@ atexit.register(OPEN_RESOURCES.close)
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 TEMPLATE_VARIABLE = "MOOVITAMIX_TEST_TEMPLATE"
 FORK_SERVER_VARIABLE = "MOOVITAMIX_TEST_FORK_SERVER"
+# Files and folders that take longest, the longest first.
+LONG = (
+    "/test_demo.py", "/test_killed_trainings.py", "/test_simulation.py", "/test_experiment_pages.py",
+    "/journeys/", "/browser/", "/integration/benchmarks/", "/spark/", "/tooling/", "/management/",
+)  # fmt: skip
 # A trained model, or an installation whose commands are processes: left out by --fast.
 SLOW_FIXTURES = {"trained", "champion_storage", "sqlite_project", "postgres_project", "project"}
 if not IS_WORKER:
@@ -139,8 +144,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run journeys first: if a file of three minutes began last, all other cores would wait for it."""
-    items.sort(key=lambda item: "/journeys/" not in str(item.path))
+    """Run files of minutes first: if one began last, all other cores would wait for it."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(LONG) if name in str(item.path)), len(LONG)))
     if config.option.fast:
         left_out = [item for item in items if not is_fast(item)]
         items[:] = [item for item in items if is_fast(item)]
