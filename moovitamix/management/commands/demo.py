@@ -32,7 +32,7 @@ from moovitamix.management.processes import (
 
 SOURCE_PORT: Final = 8001
 WEB_PORT: Final = 8000
-# Enough for a refresh to be decided, and simulated in half a minute on a quiet machine.
+# Enough for a refresh to be decided, and simulated in little more than a minute on a quiet machine.
 DEFAULT_WEEKS: Final = 4
 # The weeks of the help: enough for a better method to win its experiment and for a worse version to lose.
 WEEKS: Final = 8
@@ -47,11 +47,11 @@ FIRST_WEEKS, SCENARIO, LONG_WEEKS = "first-weeks", "demo", 6
 SIMULATED: Final = "simulated"  # subfolder
 DEFAULT_DAYS: Final = 60
 MORE_CHARTS: Final = (
-    f"  full charts  python3 manage.py demo --weeks {DEFAULT_WEEKS}  (simulates first, in a minute)\n"
+    f"  full charts  python3 manage.py demo --weeks {DEFAULT_WEEKS}  (simulates first, in a minute or two)\n"
 )
 HELP = f"""Simulate weeks of a synthetic music app and of this service, and serve pages and API, until Ctrl-C.
-Four weeks take about a minute and end this morning: the pages show full charts, a decided experiment and
-an ended incident. --weeks 0 imports and trains on a larger new source instead. Everything is kept under
+Four weeks take a minute or two and end this morning: the pages show full charts, a decided experiment
+and an ended incident. --weeks 0 imports and trains on a larger new source instead. Everything is kept under
 var/demo/; your own database is not touched. The next start continues with that data; delete var/demo/ to
 start from scratch.
 
