@@ -1,11 +1,11 @@
 """Which genres a cluster's name may contain: no profanity, opinions, emotions or private notes."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from recommender.engine.identity.genres import CAPITALISED, WRITTEN, split_genres, words_of_genre
 from recommender.engine.identity.text import fold_key, fold_words
@@ -134,14 +134,11 @@ class NameWords:
 
         Opinions ("awesome") and words of another meaning ("music", "vocalists") do not count.
         """
-        ours, theirs = (
-            {fold_key(genre): genre for genre in [*split_genres(text), *_words_of_genres(text)]}
-            for text in (one, other)
-        )
-        whole = {fold_key(genre) for genre in split_genres(one)} & set(map(fold_key, split_genres(other)))
+        ours, theirs = _split(one), _split(other)
+        shared = ours.words.keys() & theirs.words.keys()
+        whole = ours.genres & theirs.genres
         return any(
-            self.allows(ours[key]) and (key in whole or self.knows(ours[key]))
-            for key in ours.keys() & theirs.keys()
+            self.allows(ours.words[key]) and (key in whole or self.knows(ours.words[key])) for key in shared
         )
 
     def has_bad_word(self, text: str) -> bool:
@@ -155,8 +152,16 @@ class NameWords:
         )
 
 
-def _words_of_genres(text: str) -> Iterable[str]:
-    return (word for genre in split_genres(text) for word in words_of_genre(genre))
+class _SplitText(NamedTuple):
+    genres: frozenset[str]  # keys
+    words: Mapping[str, str]  # keys of genres and of their words, each as the text writes it
+
+
+@lru_cache(maxsize=4096)
+def _split(text: str) -> _SplitText:
+    genres = split_genres(text)
+    words = [word for genre in genres for word in words_of_genre(genre)]
+    return _SplitText(frozenset(map(fold_key, genres)), {fold_key(word): word for word in [*genres, *words]})
 
 
 @cache

@@ -148,7 +148,7 @@ class ReasonContext:
         if pick.familiar:
             shared = [artist for one in related if (artist := shared_artist(card.artist, one.artist))]
             return shared[:1] or lead_artists(in_cluster)
-        if near := lead_artists(related):
+        if near := lead_artists([one for one in related if not _differ_in_genres(card, one)]):
             return near
         # That the songs are in one cluster does not mean that they are alike.
         return lead_artists(self._with_shared_genre(card, in_cluster)) if self._is_played(pick) else []
@@ -177,6 +177,13 @@ class ReasonContext:
             if profile is not None:
                 self._last_played_at |= profile.last_plays_of(profile.songs)
         return self._last_played_at.get(song)
+
+
+def _differ_in_genres(one: SongCard, other: SongCard) -> bool:
+    """Whether both songs have genres, but share none that the field knows."""
+    names = known_genre_names()
+    ours, theirs = names.normalise(one.genres), names.normalise(other.genres)
+    return bool(ours and theirs) and not NAME_WORDS.share_genre(ours, theirs)
 
 
 def name_keys(cluster_name: str) -> set[str]:

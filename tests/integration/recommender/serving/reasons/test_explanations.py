@@ -19,7 +19,7 @@ def card(song: int, artist: str, genres: str = "") -> SongCard:
 
 
 # The listener plays Muse most in the cluster, but songs by Keane and Beck are near song 1.
-PLAYED = {7: card(7, "Muse", "rock"), 8: card(8, "Keane / Someone"), 9: card(9, "Beck"), 6: card(6, "")}
+PLAYED = {7: card(7, "Muse", "rock, awesome"), 8: card(8, "Keane / Someone"), 9: card(9, "Beck"), 6: card(6, "")}
 
 
 def reason(song: SongCard, *, affinity: float = 0.3, familiar: bool = False) -> str:
@@ -37,6 +37,11 @@ def reason(song: SongCard, *, affinity: float = 0.3, familiar: bool = False) -> 
 def test_a_song_by_a_new_artist_names_artists_of_songs_near_it() -> None:
     assert reason(card(1, "Gnarls")) == "Because you play Keane and Beck"
     assert reason(card(1, "Gnarls"), affinity=0.0) == "Because you play Keane and Beck"
+
+
+def test_a_song_near_it_is_not_named_if_they_share_only_an_opinion() -> None:
+    assert reason(card(2, "Slint", "awesome, post-rock")) == "Because you play Muse"
+    assert reason(card(2, "Slint", "awesome, jazz"), affinity=0.0) == "Something different to try"
 
 
 def test_what_the_listener_plays_in_the_cluster_is_named_only_if_it_shares_a_genre() -> None:
