@@ -203,11 +203,9 @@ class World:
             self._count_of_share(NEW_LISTENERS, len(listeners), random), moments, rng
         )
 
-    def _light_listeners(self) -> list[int]:
-        """Listeners who may leave: with one who has a fifth of all sessions, a fifth of the history goes."""
-        counts = Counter(row["user_id"] for row in self._sessions)
-        most = MAX_LEAVING_SESSIONS * len(self._sessions)
-        return [listener for listener in self._listeners.rows if counts[listener] <= most]
+    def _may_leave(self, listener: int, plays: Mapping[int, int]) -> bool:
+        """Whether little of the history goes with the listener; `plays` counts the sessions of each."""
+        return plays[listener] <= MAX_LEAVING_SESSIONS * len(self._sessions)
 
     def _delete_rows(self, random: Random) -> None:
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)
@@ -222,8 +220,8 @@ class World:
             )
         if len(listeners) > MIN_ROWS_FOR_DELETION:
             count = self._count_of_share(DELETED_LISTENERS, len(listeners), random)
-            leaving = (self._light_listeners() or listeners) if count else []
-            left = random.sample(leaving, min(count, len(leaving)))
+            counts = Counter(row["user_id"] for row in self._sessions) if count else Counter()
+            left = [one for one in random.sample(listeners, count) if self._may_leave(one, counts)]
             for listener in left:
                 self._listeners.delete_listener(listener)
             self._sessions = [row for row in self._sessions if row["user_id"] not in left]

@@ -194,7 +194,7 @@ def test_at_a_cold_start_the_list_is_popular_in_the_listeners_genres_and_says_so
 ) -> None:
     listener = make_new_listener("Jazz")
 
-    served = recommend_list(options, listener=listener, n=5, discovery=0)
+    served = recommend_list(options, listener=listener, n=4, discovery=0)
 
     assert {item["reason"] for item in served.items} == {"Popular in jazz, one of your favourite genres"}
     assert (served.arm, served.version) == ("champion", champion_row())

@@ -19,7 +19,12 @@ def card(song: int, artist: str, genres: str = "") -> SongCard:
 
 
 # The listener plays Muse most in the cluster, but songs by Keane and Beck are near song 1.
-PLAYED = {7: card(7, "Muse", "rock, awesome"), 8: card(8, "Keane / Someone"), 9: card(9, "Beck"), 6: card(6, "")}
+PLAYED = {
+    7: card(7, "Muse", "rock, awesome"),
+    8: card(8, "Keane / Someone"),
+    9: card(9, "Beck"),
+    6: card(6, ""),
+}
 
 
 def reason(song: SongCard, *, affinity: float = 0.3, familiar: bool = False) -> str:
