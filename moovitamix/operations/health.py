@@ -1,8 +1,9 @@
 """Liveness and readiness endpoints for load balancers and containers."""
 
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -48,6 +49,7 @@ def readiness(request: HttpRequest) -> JsonResponse:
 class _CachedStatus:
     text: str = OK
     valid_until: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 _STATUS: Final = _CachedStatus()
@@ -55,11 +57,15 @@ _STATUS: Final = _CachedStatus()
 
 def badge(request: HttpRequest) -> HttpResponse:
     """The status in one word as an SVG image, for wikis and READMEs; at most a minute old."""
-    if time.monotonic() >= _STATUS.valid_until:
-        _STATUS.text = assess_service(timezone.now()).status
-        _STATUS.valid_until = time.monotonic() + BADGE_SECONDS
-    image = BADGE.format(status=_STATUS.text, colour=BADGE_COLOURS[_STATUS.text])
-    headers = {"Cache-Control": f"public, max-age={BADGE_SECONDS}"}
+    with _STATUS.lock:
+        began = time.monotonic()
+        if began >= _STATUS.valid_until:
+            _STATUS.text = assess_service(timezone.now()).status
+            _STATUS.valid_until = began + BADGE_SECONDS
+        text, valid_until = _STATUS.text, _STATUS.valid_until
+    image = BADGE.format(status=text, colour=BADGE_COLOURS[text])
+    # Caches may add the rest of its minute, not another one.
+    headers = {"Cache-Control": f"public, max-age={max(0, int(valid_until - time.monotonic()))}"}
     return HttpResponse(image, content_type="image/svg+xml", headers=headers)
 
 

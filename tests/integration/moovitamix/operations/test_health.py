@@ -1,9 +1,12 @@
 """Each check of `/health/ready/` has a name; what only makes answers worse is degraded, not dead."""
 
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,8 +57,35 @@ def test_the_badge_has_the_status_and_checks_the_service_once_a_minute(
         second = Client().get("/health/badge.svg")
 
     assert b'aria-label="MoovitaMix: degraded"' in first.content
-    assert (first["Content-Type"], first["Cache-Control"]) == ("image/svg+xml", "public, max-age=60")
+    assert first["Content-Type"] == "image/svg+xml"
     assert second.content == first.content
+
+
+def test_caches_keep_the_badge_for_the_rest_of_its_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health._STATUS, "valid_until", time.monotonic() + 20)
+
+    header = Client().get("/health/badge.svg")["Cache-Control"]
+
+    assert 0 < int(header.removeprefix("public, max-age=")) < 20
+
+
+def test_one_of_several_threads_checks_the_service_for_the_badge(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, checks = threading.Barrier(4), []
+
+    def assess(now: Any) -> Any:
+        checks.append(now)
+        return SimpleNamespace(status="degraded")
+
+    def fetch(_: int) -> bytes:
+        together.wait(timeout=10)
+        return Client().get("/health/badge.svg").content
+
+    monkeypatch.setattr(health, "assess_service", assess)
+    monkeypatch.setattr(health._STATUS, "valid_until", 0.0)
+    with ThreadPoolExecutor(4) as pool:
+        images = set(pool.map(fetch, range(4)))
+
+    assert (len(checks), len(images)) == (1, 1)
 
 
 @pytest.mark.django_db
