@@ -70,7 +70,8 @@ def test_caches_keep_the_badge_for_the_rest_of_its_minute(monkeypatch: pytest.Mo
 
 
 def test_one_of_several_threads_checks_the_service_for_the_badge(monkeypatch: pytest.MonkeyPatch) -> None:
-    together, checks = threading.Barrier(4), []
+    together = threading.Barrier(4)
+    checks: list[Any] = []
 
     def assess(now: Any) -> Any:
         checks.append(now)
