@@ -17,11 +17,17 @@ from requests.utils import get_environ_proxies, select_proxy
 
 from ingestion import retention
 from ingestion.alerts import database_outage
-from ingestion.alerts.channels import Channel, build_channels
-from ingestion.alerts.delivery import DeliveryResult, deliver_notifications, send_test_message
+from ingestion.alerts.channels import Channel, build_channels, receiver_fingerprint
+from ingestion.alerts.delivery import (
+    DeliveryResult,
+    count_unsent,
+    deliver_notifications,
+    send_test_message,
+)
+from ingestion.alerts.incidents import end_unannounced
 from ingestion.alerts.messages.render import render_test_message
 from ingestion.alerts.notifications import create_notifications
-from ingestion.alerts.silence import Silence, add_new_channels, read_silence
+from ingestion.alerts.silence import Silence, read_silence, sync_channels
 from ingestion.alerts.webhooks import send_webhooks
 from ingestion.jobs.lock import describe_error
 from ingestion.models import IngestionRun, Notification
@@ -132,20 +138,23 @@ def alert_channels() -> list[Channel]:
 def send_alerts(now: datetime) -> DeliveryResult:
     """Create and send notifications, but not by channels that are off, nor in a maintenance window."""
     configured = alert_channels()
-    add_new_channels([channel.name for channel in configured])
+    sync_channels({channel.name: receiver_fingerprint(channel) for channel in configured})
     silence = read_silence(now)
     if silence.ends_at(now):
-        return DeliveryResult()
+        return DeliveryResult(waiting=count_unsent())
     audible = silence.audible([channel.name for channel in configured], now)
-    channels = [channel for channel in configured if channel.name in audible]
+    off = [channel.name for channel in configured if channel.name not in audible]
+    # A channel that is not tried any more has not been mended.
+    end_unannounced("delivery_failing", [f"delivery_failing:{name}" for name in audible], now)
     create_notifications(
         now,
-        [channel.name for channel in channels],
+        audible,
+        off,
         remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS),
         site_url=settings.SITE_URL,
         language=settings.LANGUAGE_CODE,
     )
-    return deliver_notifications(now, channels)
+    return deliver_notifications(now, [channel for channel in configured if channel.name in audible], off)
 
 
 def send_messages(now: datetime) -> DeliveryResult:

@@ -27,7 +27,7 @@ DEFAULT_LENGTH = timedelta(hours=1)
 
 @admin.register(AlertChannel)
 class AlertChannelAdmin(ReadOnlyAdmin):
-    list_display = ("name", "state_label", "configured", "last_sent", "last_error")
+    list_display = ("name", "state_label", "last_sent", "last_error")
     list_display_links = None
     list_filter = ("active",)
     when_empty = _lazy(
@@ -36,13 +36,15 @@ class AlertChannelAdmin(ReadOnlyAdmin):
     )
     actions = ("switch_off", "switch_on")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # Rows of removed channels are only kept for one that returns.
+        configured = [channel.name for channel in alert_channels()]
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows.filter(name__in=configured)
+
     @display(description=_lazy("State"), ordering="active", label=CHANNEL_COLOURS)
     def state_label(self, channel: AlertChannel) -> tuple[str, str]:
         return ("on", _("on")) if channel.active else ("off", _("off"))
-
-    @display(description=_lazy("Configured"), boolean=True)
-    def configured(self, channel: AlertChannel) -> bool:
-        return channel.name in {one.name for one in alert_channels()}
 
     @display(description=_lazy("Last sent"))
     def last_sent(self, channel: AlertChannel) -> Any:

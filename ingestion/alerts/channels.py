@@ -19,6 +19,7 @@ from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.console import EmailBackend as PrintedMail
 from django.template.loader import render_to_string
+from django.utils.crypto import salted_hmac
 
 MessageContent = dict[str, Any]
 # Seconds to connect and between bytes; a dead service delays the other channels by no more than this.
@@ -132,6 +133,16 @@ class AppriseChannel:
                 redact_secrets(reason, secret_parts(self.url))[:300] or "the service gave no reason",
                 down=True,
             )
+
+
+def receiver_fingerprint(channel: Channel) -> str:
+    """Tells another receiver of the same channel name; keyed, as the URL is secret.
+
+    Empty for e-mail, of which there is one whoever its recipients are.
+    """
+    if not isinstance(channel, SlackChannel | AppriseChannel):
+        return ""
+    return salted_hmac("ingestion.alert_channel", channel.url, algorithm="sha256").hexdigest()[:16]
 
 
 def is_apprise_url(url: str) -> bool:

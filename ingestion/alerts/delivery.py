@@ -38,12 +38,15 @@ class DeliveryResult:
     waiting: int = 0
 
 
-def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> DeliveryResult:
+def deliver_notifications(
+    now: datetime, channels: Sequence[Channel], off: Sequence[str] = ()
+) -> DeliveryResult:
     """Send the due notifications by channel, oldest first; safe to run in several processes.
 
+    Notifications of the channels that are `off` wait until these are on.
     If a process dies between sending and saving, the notification is sent again with the same Message-ID.
     """
-    _fail_unconfigured_channels(now, [channel.name for channel in channels])
+    _fail_unconfigured_channels(now, [*(channel.name for channel in channels), *off])
     began = time.monotonic()
 
     def clock() -> datetime:
@@ -56,7 +59,11 @@ def deliver_notifications(now: datetime, channels: Sequence[Channel]) -> Deliver
     sync_scope(
         "delivery_failing", _failing_channels(clock(), [channel.name for channel in channels]), clock()
     )
-    return DeliveryResult(sent, failed, Notification.objects.filter(state__in=UNSENT).count())
+    return DeliveryResult(sent, failed, count_unsent())
+
+
+def count_unsent() -> int:
+    return Notification.objects.filter(state__in=UNSENT).count()
 
 
 def send_test_message(now: datetime, channel: Channel, subject: str, content: MessageContent) -> Notification:

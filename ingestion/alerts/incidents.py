@@ -4,7 +4,7 @@ No other module writes incidents, except that `notifications` sets `told_at` and
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -82,6 +82,14 @@ def sync_scope(
     for key in in_scope.exclude(key__in=keys).values_list("key", flat=True):
         resolve(key, now, run_id=run_id)
     return reported
+
+
+def end_unannounced(scope: str, keep: Collection[str], now: datetime) -> None:
+    """End the scope's incidents without a message, except the keys to keep: nobody mended the problem."""
+    ended = Incident.objects.filter(key__startswith=f"{scope}:", resolved_at=None).exclude(key__in=keep)
+    for key in list(ended.values_list("key", flat=True)):
+        if Incident.objects.filter(key=key, resolved_at=None).update(resolved_at=now, end_told_at=now):
+            logger.info("incident_ended_unannounced key=%s", key)
 
 
 def acknowledge(incident: Incident, by: str, now: datetime) -> bool:

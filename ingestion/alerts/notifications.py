@@ -19,13 +19,19 @@ OPENED_NOTIFICATIONS: Final = Notification.objects.filter(incident=OuterRef("pk"
 
 
 def create_notifications(
-    now: datetime, channels: Sequence[str], *, remind_after: timedelta, site_url: str, language: str
+    now: datetime,
+    channels: Sequence[str],
+    off: Sequence[str] = (),
+    *,
+    remind_after: timedelta,
+    site_url: str,
+    language: str,
 ) -> int:
     """Create notifications of new incidents, reminders and resolutions; return how many.
 
     Notices cause no notification, acknowledged and muted incidents no reminder. A resolution goes to the
-    channels that announced the incident. Without channels no incident counts as notified, so a channel added
-    later announces it.
+    channels that announced the incident; for those that are `off` it waits until they are on. Without
+    channels no incident counts as notified, so a channel added later announces it.
     """
     if not channels:
         return 0
@@ -36,7 +42,7 @@ def create_notifications(
         Exists(OPENED_NOTIFICATIONS), resolved_at__isnull=False, end_told_at=None
     )
     for incident in resolved.order_by("resolved_at", "pk"):
-        created += _notify_resolved(incident, now, channels, site_url, language)
+        created += _notify_resolved(incident, now, [*channels, *off], site_url, language)
     return created
 
 

@@ -5,7 +5,7 @@ The state is also kept in a file, because alerts about an unavailable database c
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -64,12 +64,27 @@ def read_silence(now: datetime) -> Silence:
     return Silence(tuple(off), tuple(windows))
 
 
-def add_new_channels(names: Sequence[str]) -> None:
-    """Add a row for each configured channel, so that it can be switched off."""
-    known = set(AlertChannel.objects.filter(name__in=names).values_list("name", flat=True))
-    AlertChannel.objects.bulk_create(
-        (AlertChannel(name=name) for name in names if name not in known), ignore_conflicts=True
-    )
+def sync_channels(receivers: Mapping[str, str]) -> None:
+    """Keep a row for each configured channel, so that it can be switched off; switches follow receivers.
+
+    Names are positions: without the first of ALERT_URLS, the second takes its name. A new receiver is on.
+    Rows of removed channels stay, for one that returns.
+
+    Args:
+        receivers: the fingerprint of each configured channel's receiver, by name.
+    """
+    rows = {row.name: row for row in AlertChannel.objects.all()}
+    owners = {row.receiver: row for row in rows.values() if row.receiver}
+    for name, receiver in receivers.items():
+        row = rows.get(name)
+        if row is not None and row.receiver == receiver:
+            continue
+        owner = owners.get(receiver)
+        # A row without a receiver is of the release before, or of e-mail.
+        active = row.active if row and not row.receiver else owner is None or owner.active
+        AlertChannel.objects.update_or_create(name=name, defaults={"receiver": receiver, "active": active})
+        if owner is not None and owner.name not in receivers:
+            AlertChannel.objects.filter(pk=owner.pk, receiver=receiver).delete()
 
 
 def switch_channels(channels: QuerySet[AlertChannel], *, active: bool) -> list[str]:

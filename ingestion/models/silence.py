@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext as _
 
-# A longer silence would be forgotten; whoever needs more time extends the window.
+# A longer silence would be forgotten; whoever needs more time adds another window.
 LONGEST_WINDOW: Final = timedelta(days=7)
 
 
@@ -17,6 +17,8 @@ class AlertChannel(models.Model):
     name = models.CharField(
         max_length=40, unique=True, help_text="email, slack, or other-1 for the first of ALERT_URLS."
     )
+    # A keyed hash of its URL, which is secret; empty for e-mail.
+    receiver = models.CharField(max_length=16, blank=True, db_default="", editable=False)
     active = models.BooleanField(default=True, help_text="Without this, the channel sends no alerts.")
 
     class Meta:

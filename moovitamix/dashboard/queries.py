@@ -19,6 +19,7 @@ from ingestion.models import AnomalyCheck, Heartbeat, Incident, IngestionRun
 from ingestion.monitoring.parts import PartState
 from ingestion.monitoring.run_metrics import APPLIED_STATUSES, RunMetrics, load_run_metrics
 from ingestion.schedules import CATCH_UP_ENTRY, CLEANUP_ENTRY, DAILY_ENTRY
+from ingestion.services import alert_channels
 from moovitamix.dashboard.formatting import (
     capitalize_first,
     format_age,
@@ -228,7 +229,7 @@ def describe_silence(now: datetime) -> list[dict[str, str]]:
     if end := silence.ends_at(now):
         text = _("Maintenance: no alerts until {time}").format(time=format_clock(end, now))
         notes.append({"text": text, "url": reverse("admin:ingestion_maintenancewindow_changelist")})
-    if silence.off:
-        text = _("Alert channels that are off: {names}").format(names=", ".join(sorted(silence.off)))
+    if off := sorted({channel.name for channel in alert_channels()} & set(silence.off)):
+        text = _("Alert channels that are off: {names}").format(names=", ".join(off))
         notes.append({"text": text, "url": reverse("admin:ingestion_alertchannel_changelist")})
     return notes

@@ -17,6 +17,7 @@ from ingestion.alerts.incidents import Condition
 from ingestion.alerts.silence import Silence, read_silence
 from ingestion.models import AlertChannel, AuditEntry, Incident, MaintenanceWindow, Notification
 from tests.support.builders.roles import find_role
+from tests.support.servers.alert_receivers import WebhookServer
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -55,13 +56,15 @@ def test_what_is_still_open_at_the_end_of_a_window_is_told_then_and_the_rest_nev
     add_window()
     report("run")
     report("disk")
-    services.send_alerts(NOW + HOUR / 2)
+    Notification.objects.create(channel="email", subject="s", content={}, created_at=NOW, due_at=NOW)
+    waiting = services.send_alerts(NOW + HOUR / 2).waiting
+    Notification.objects.all().delete()
     incidents.resolve("disk", NOW + HOUR / 2)
     in_window = len(mailoutbox)
 
     services.send_alerts(NOW + HOUR)
 
-    assert (in_window, len(mailoutbox)) == (0, 1)
+    assert (waiting, in_window, len(mailoutbox)) == (1, 0, 1)
     assert "ingestion run failed" in mailoutbox[0].subject
     assert Incident.objects.count() == 2
 
@@ -91,6 +94,95 @@ def test_a_channel_that_is_off_sends_nothing_until_it_is_on(mailoutbox: Any) -> 
     services.send_alerts(NOW + HOUR)
 
     assert (while_off, events()) == (0, ["opened"])
+
+
+def switch(name: str, *, active: bool) -> None:
+    AlertChannel.objects.filter(name=name).update(active=active)
+
+
+def sent() -> list[tuple[str, str]]:
+    rows = Notification.objects.filter(state="sent").order_by("id")
+    return list(rows.values_list("channel", "event"))
+
+
+def test_switching_off_a_failing_channel_ends_its_incident_without_a_message(
+    settings: Any, mailoutbox: Any
+) -> None:
+    with WebhookServer() as slack:
+        slack.status = 500
+        settings.SLACK_WEBHOOK_URL = slack.url
+        report()
+        for minutes in (0, 2, 5, 6):
+            services.send_alerts(NOW + timedelta(minutes=minutes))
+        switch("slack", active=False)
+        services.send_alerts(NOW + HOUR)
+        services.send_alerts(NOW + HOUR)
+
+    failing = Incident.objects.get(key="delivery_failing:slack")
+    assert (failing.resolved_at is None, events()) == (False, ["opened", "opened"])
+
+
+def test_what_waits_for_a_channel_that_is_off_is_sent_when_it_is_on_with_its_end(
+    settings: Any, mailoutbox: Any
+) -> None:
+    with WebhookServer() as slack:
+        slack.status = 500
+        settings.SLACK_WEBHOOK_URL = slack.url
+        report()
+        services.send_alerts(NOW)
+        switch("slack", active=False)
+        incidents.resolve("run", NOW + HOUR)
+        services.send_alerts(NOW + 30 * HOUR)
+        while_off = sent()
+        slack.status = 200
+        switch("slack", active=True)
+        services.send_alerts(NOW + 31 * HOUR)
+        services.send_alerts(NOW + 31 * HOUR)
+
+    assert while_off == [("email", "opened"), ("email", "resolved")]
+    assert sorted(sent()) == sorted([*while_off, ("slack", "opened"), ("slack", "resolved")])
+
+
+def test_a_switch_follows_its_receiver_and_no_secret_is_stored(settings: Any, mailoutbox: Any) -> None:
+    first, second, third = (f"json://127.0.0.1:9/{word}-secret" for word in ("first", "second", "third"))
+
+    def switches(*urls: str) -> dict[str, bool]:
+        settings.ALERT_URLS = urls
+        services.send_alerts(NOW)
+        rows = AlertChannel.objects.exclude(name="email")
+        return dict(rows.values_list("name", "active"))
+
+    switches(first, second)
+    switch("other-1", active=False)
+    AlertChannel.objects.update(receiver="")  # rows of the release before
+    assert switches(first, second) == {"other-1": False, "other-2": True}
+    assert switches(second, first) == {"other-1": True, "other-2": False}
+    assert switches(first) == {"other-1": False}
+    assert switches(third) == {"other-1": True}
+    assert not any("secret" in row.receiver for row in AlertChannel.objects.all())
+
+
+def test_a_removed_channel_is_neither_listed_nor_named_on_the_front_page(settings: Any) -> None:
+    services.send_alerts(NOW)
+    switch("email", active=False)
+    settings.ALERT_EMAILS = []
+    operator = client_of("operator")
+
+    front = operator.get("/").content.decode()
+    listed = operator.get(reverse(f"{CHANNELS}_changelist")).content.decode()
+
+    assert "Alert channels that are off" not in front
+    assert 'name="_selected_action"' not in listed
+
+
+def test_an_incident_page_names_the_window_as_a_reason_for_silence() -> None:
+    add_window()
+    incident = report()
+    services.send_alerts(NOW)
+
+    page = client_of("viewer").get(reverse("admin:ingestion_incident_change", args=[incident.pk]))
+
+    assert "all are off, a maintenance window was running" in " ".join(page.content.decode().split())
 
 
 def test_an_unavailable_database_is_silent_in_a_window_too_and_recorded(mailoutbox: Any) -> None:
