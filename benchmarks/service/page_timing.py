@@ -33,6 +33,9 @@ from recommender.models import Experiment
 SESSIONS_PER_LISTENER: Final = 5
 PLAYS_PER_SESSION: Final = 10
 DAYS_PER_WEEK: Final = 7
+# Pages cache counts for this time; on a machine so slow that they expire, queries are counted again.
+CACHED_SECONDS: Final = 5.0
+MAX_ATTEMPTS: Final = 5
 # The list of an empty table: the time of Django, Unfold and the sidebar alone.
 EMPTY_LIST: Final = "admin:django_celery_beat_clockedschedule_changelist"
 
@@ -90,9 +93,12 @@ def measure_pages(rounds: int) -> Iterator[PageTiming]:
     empty = reverse(EMPTY_LIST)
     _time_request(client, empty)
     for page in list_pages():
-        _time_request(client, page.url)
-        with CaptureQueriesContext(connection) as asked:
-            _time_request(client, page.url)
+        for _ in range(MAX_ATTEMPTS):
+            took = _time_request(client, page.url)
+            with CaptureQueriesContext(connection) as asked:
+                took += _time_request(client, page.url)
+            if took < CACHED_SECONDS:
+                break
         page.queries = len(asked)
         page.asked = [(float(one["time"]), one["sql"]) for one in asked.captured_queries]
         for _ in range(rounds):
