@@ -138,11 +138,12 @@ def alert_channels() -> list[Channel]:
 def send_alerts(now: datetime) -> DeliveryResult:
     """Create and send notifications, but not by channels that are off, nor in a maintenance window."""
     configured = alert_channels()
-    sync_channels({channel.name: receiver_fingerprint(channel) for channel in configured})
+    receivers = {channel.name: receiver_fingerprint(channel) for channel in configured}
+    sync_channels(receivers)
     silence = read_silence(now)
     if silence.ends_at(now):
         return DeliveryResult(waiting=count_unsent())
-    audible = silence.audible([channel.name for channel in configured], now)
+    audible = silence.audible(receivers, now)
     off = [channel.name for channel in configured if channel.name not in audible]
     # A channel that is not tried any more has not been mended.
     end_unannounced("delivery_failing", [f"delivery_failing:{name}" for name in audible], now)
@@ -202,8 +203,10 @@ def alert_on_database_outage(now: datetime) -> Iterator[None]:
 
 def report_database_outage(now: datetime, error: Exception) -> None:
     silence = Silence.load(_silence_file())
-    audible = silence.audible([channel.name for channel in alert_channels()], now)
-    channels = [channel for channel in alert_channels() if channel.name in audible]
+    configured = alert_channels()
+    receivers = {channel.name: receiver_fingerprint(channel) for channel in configured}
+    audible = silence.audible(receivers, now)
+    channels = [channel for channel in configured if channel.name in audible]
     database_outage.database_unavailable(
         now, _outage_file(), describe_error(error), channels, link=settings.SITE_URL + HEALTH_PATH,
         remind_after=timedelta(hours=settings.ALERT_REMIND_HOURS), language=settings.LANGUAGE_CODE,

@@ -24,6 +24,8 @@ UNSENT: Final = (State.WAITING, State.SENDING)
 CLAIM_TIMEOUT: Final = timedelta(minutes=5)
 GIVE_UP_AFTER: Final = timedelta(hours=24)
 LONGEST_PAUSE: Final = timedelta(minutes=60)
+# A day of failures has about 28 attempts; what waited in silence for a day has had none.
+MIN_ATTEMPTS: Final = 20
 # Rounds start every minute; a slow service must not delay the other channels for longer than this.
 ROUND_SECONDS: Final = 60.0
 # A single failure is not reported. Three attempts take two minutes; with fewer, ten minutes must pass.
@@ -154,7 +156,7 @@ def _mark_sent(notification: Notification, at: datetime) -> None:
 
 
 def _schedule_retry(notification: Notification, error: NotSent, at: datetime) -> None:
-    over = at - notification.created_at >= GIVE_UP_AFTER
+    over = at - notification.created_at >= GIVE_UP_AFTER and notification.attempts >= MIN_ATTEMPTS
     Notification.objects.filter(pk=notification.pk, claim=notification.claim).update(
         state=State.FAILED if over else State.WAITING,
         due_at=at + max(_retry_delay(notification.attempts), timedelta(seconds=error.retry_after)),

@@ -5,7 +5,7 @@ The state is also kept in a file, because alerts about an unavailable database c
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +13,15 @@ from typing import Self
 
 from django.db.models import QuerySet
 
+from ingestion.audit import Action, record_audit
 from ingestion.models import AlertChannel, MaintenanceWindow
 
 
 @dataclass(frozen=True)
 class Silence:
-    """Names of the channels that are off, and start and end of each window that has not ended."""
+    """Name and receiver of the channels that are off, and start and end of each window that has not ended."""
 
-    off: tuple[str, ...] = ()
+    off: tuple[tuple[str, str], ...] = ()
     windows: tuple[tuple[datetime, datetime], ...] = ()
 
     @classmethod
@@ -32,7 +33,7 @@ class Silence:
                 (datetime.fromisoformat(start), datetime.fromisoformat(end))
                 for start, end in stored["windows"]
             )
-            return cls(tuple(map(str, stored["off"])), windows)
+            return cls(tuple((str(name), str(receiver)) for name, receiver in stored["off"]), windows)
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
 
@@ -53,13 +54,13 @@ class Silence:
                 end = ends_at
         return end
 
-    def audible(self, names: Iterable[str], now: datetime) -> list[str]:
-        """The channels that may send now."""
-        return [] if self.ends_at(now) else [name for name in names if name not in self.off]
+    def audible(self, receivers: Mapping[str, str], now: datetime) -> list[str]:
+        """The channels that may send now; `receivers` as in `sync_channels`."""
+        return [] if self.ends_at(now) else [pair[0] for pair in receivers.items() if pair not in self.off]
 
 
 def read_silence(now: datetime) -> Silence:
-    off = AlertChannel.objects.filter(active=False).values_list("name", flat=True)
+    off = AlertChannel.objects.filter(active=False).values_list("name", "receiver")
     windows = MaintenanceWindow.objects.filter(ends_at__gt=now).values_list("starts_at", "ends_at")
     return Silence(tuple(off), tuple(windows))
 
@@ -82,6 +83,9 @@ def sync_channels(receivers: Mapping[str, str]) -> None:
         owner = owners.get(receiver)
         # A row without a receiver is of the release before, or of e-mail.
         active = row.active if row and not row.receiver else owner is None or owner.active
+        if row is not None and active and not row.active:
+            what = f"channel {name} switched on, because its receiver is another one"
+            record_audit(Action.SILENCE_CHANGED, "the service", what)
         AlertChannel.objects.update_or_create(name=name, defaults={"receiver": receiver, "active": active})
         if owner is not None and owner.name not in receivers:
             AlertChannel.objects.filter(pk=owner.pk, receiver=receiver).delete()

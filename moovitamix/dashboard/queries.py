@@ -229,7 +229,8 @@ def describe_silence(now: datetime) -> list[dict[str, str]]:
     if end := silence.ends_at(now):
         text = _("Maintenance: no alerts until {time}").format(time=format_clock(end, now))
         notes.append({"text": text, "url": reverse("admin:ingestion_maintenancewindow_changelist")})
-    if off := sorted({channel.name for channel in alert_channels()} & set(silence.off)):
+    switched_off = {name for name, _receiver in silence.off}
+    if off := sorted(switched_off & {channel.name for channel in alert_channels()}):
         text = _("Alert channels that are off: {names}").format(names=", ".join(off))
         notes.append({"text": text, "url": reverse("admin:ingestion_alertchannel_changelist")})
     return notes

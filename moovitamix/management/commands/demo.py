@@ -1,5 +1,6 @@
 """Run a complete demo: simulated weeks or a new import, the demo source, the pages and the API."""
 
+import fcntl
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from ingestion.management.base import GuidedCommand
 from moovitamix.management import demo_installation
 from moovitamix.management.demo_installation import ADMIN_USERNAME
 from moovitamix.management.processes import (
+    COMPLETION_MARKER,
     SIMULATION_DATABASE,
     SIMULATION_LOG,
     SOURCE_PAGES,
@@ -45,6 +47,8 @@ FIRST_WEEKS_SIZE: Final = {"songs": 240, "listeners": 24}
 # The better method of the second wins in its sixth week.
 FIRST_WEEKS, SCENARIO, LONG_WEEKS = "first-weeks", "demo", 6
 SIMULATED: Final = "simulated"  # subfolder
+SIMULATED_WEEKS: Final = "simulated-weeks"  # file in it: how many weeks of which size are complete
+IMPORTED_DATABASE: Final = "demo.db"
 DEFAULT_DAYS: Final = 60
 MORE_CHARTS: Final = (
     f"  full charts  python3 manage.py demo --weeks {DEFAULT_WEEKS}  (simulates first, in a minute or two)\n"
@@ -73,7 +77,7 @@ class Command(GuidedCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--weeks", type=int, default=DEFAULT_WEEKS,
+            "--weeks", type=int,
             help="weeks to simulate first (default: 4; 0 imports a new source)",
         )  # fmt: skip
         parser.add_argument(
@@ -107,15 +111,42 @@ class Command(GuidedCommand):
         # SIGTERM and a closed terminal work like Ctrl-C: child processes are stopped before this one ends.
         for end in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             signal.signal(end, signal.default_int_handler)
-        if not 0 <= options["weeks"] <= MAX_WEEKS:
+        if options["weeks"] is not None and not 0 <= options["weeks"] <= MAX_WEEKS:
             raise CommandError(f"--weeks is from 0 to {MAX_WEEKS}.")
         try:
             with ExitStack() as running:
+                self._lock_folder(running, options["folder"].resolve())
+                self._choose_world(options)
                 (self._run_simulated if options["weeks"] else self._run_imported)(running, options)
                 if not options["once"]:
                     threading.Event().wait()
         except KeyboardInterrupt:
             self._print("\nStopped. The data is kept; run the demo again to continue with it.")
+
+    def _lock_folder(self, running: ExitStack, folder: Path) -> None:
+        """Let no second demo replace the files of a running one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = running.enter_context((folder / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"A demo is running in {folder}. Stop it first, or choose another --folder."
+            ) from None
+
+    def _choose_world(self, options: dict[str, Any]) -> None:
+        """Continue with what is there if nobody asks for a number of weeks or a size."""
+        is_asked = options["weeks"] is not None or options["songs"] or options["listeners"]
+        made = options["folder"].resolve() / SIMULATED / SIMULATED_WEEKS
+        if not is_asked and made.exists():
+            weeks, *sizes = made.read_text().split()
+            options["weeks"] = int(weeks)
+            names = zip(SIMULATED_SIZE, sizes, strict=True)
+            options |= {name: int(size.partition("=")[2]) for name, size in names}
+        elif not is_asked and (options["folder"].resolve() / IMPORTED_DATABASE).exists():
+            options["weeks"] = 0
+        elif options["weeks"] is None:
+            options["weeks"] = DEFAULT_WEEKS
 
     def _run_simulated(self, running: ExitStack, options: dict[str, Any]) -> None:
         is_long = options["weeks"] >= LONG_WEEKS
@@ -162,7 +193,7 @@ class Command(GuidedCommand):
 
         installed = self._prepare("imported", environment, folder)
         web = self._start_pages(running, environment, folder, options, "6/6")
-        self._print_summary(source, web, installed, folder, "demo.db")
+        self._print_summary(source, web, installed, folder, IMPORTED_DATABASE)
 
     def _simulate(self, folder: Path, options: dict[str, Any]) -> dict[str, Any] | None:
         """Simulate the weeks in a separate process, which also adds the admin user and the key.
@@ -172,11 +203,13 @@ class Command(GuidedCommand):
         """
         sizes = [f"--{name}={options[name]}" for name in SIMULATED_SIZE]
         simulated = " ".join([str(options["weeks"]), *sizes])
-        made = folder / "simulated-weeks"
+        made = folder / SIMULATED_WEEKS
         if made.exists() and made.read_text() == simulated:
             self._print("     These weeks were simulated earlier.")
             return None
-        for name in ("simulated-weeks", "admin-made", "key-made"):
+        if made.exists():
+            self._print("     They replace the weeks that were simulated earlier.")
+        for name in (SIMULATED_WEEKS, "admin-made", "key-made"):
             (folder / name).unlink(missing_ok=True)
         arguments = (
             f"--weeks={options['weeks']}", f"--scenario={options['scenario']}", f"--folder={folder}",
@@ -188,7 +221,9 @@ class Command(GuidedCommand):
                 environment = simulation_environment(folder)
                 installed = self._prepare("weeks", environment, folder, *arguments, errors=log)
         except (OSError, CommandError) as error:
-            raise CommandError(f"The simulation did not finish; the reason is in {folder}.") from error
+            if (folder / COMPLETION_MARKER).exists():
+                made.write_text(simulated)  # only the admin user and the key are missing
+            raise CommandError(f"The demo can't be prepared; the reason is in {folder}.") from error
         made.write_text(simulated)
         return installed
 

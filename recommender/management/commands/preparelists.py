@@ -85,8 +85,7 @@ class Command(GuidedCommand):
         self.stdout.write(f"Prepared {prepared} candidate lists with {version or POPULARITY}.")
         if left_out:
             self.stdout.write(
-                f"{left_out} listeners were left out, because another process prepares their lists. Run this "
-                "again when it has finished."
+                f"{left_out} listeners got no new list: another process prepares them, or the log says why."
             )
 
     def _prepare_on_spark(

@@ -153,16 +153,15 @@ def test_simulated_weeks_are_served_with_their_source_and_not_simulated_twice(
     sqlite_project: Project, tmp_path: Path
 ) -> None:
     folder = tmp_path / "demo" / "simulated"
-    arguments = (
-        "demo", "--weeks=1", "--songs=60", "--listeners=10", f"--folder={folder.parent}", "--web-port=0",
-        "--source-port=0",
-    )  # fmt: skip
+    arguments = ("demo", f"--folder={folder.parent}", "--web-port=0", "--source-port=0")
+    sizes = ("--weeks=1", "--songs=60", "--listeners=10")
 
-    first = sqlite_project.manage(*arguments, "--once", timeout=600).stdout
+    first = sqlite_project.manage(*arguments, *sizes, "--once", timeout=600).stdout
     with closing(sqlite3.connect(folder / "rehearsal.db")) as connection, connection:
         connection.execute(FORGET_A_MIGRATION)
     process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), *arguments)
     second = wait_for_line(process, "Ctrl-C stops everything.")
+    third = sqlite_project.manage(*arguments, "--weeks=8", check=False)
     with requests.Session() as session:
         _log_in(session, address(second, "web admin"), re.search(r"log in as\s+(\w+) / (\S+)", first))
         models = session.get(address(second, "models"), timeout=120)
@@ -174,6 +173,8 @@ def test_simulated_weeks_are_served_with_their_source_and_not_simulated_twice(
 
     assert "without a planted cause" in first
     assert "These weeks were simulated earlier." in second
+    assert third.returncode == 1
+    assert "A demo is running in" in third.stderr
     # As if the weeks had been simulated by the previous version.
     assert missing == 0
     assert models.status_code == 200

@@ -181,8 +181,17 @@ def test_a_service_that_asks_for_patience_gets_it() -> None:
     assert Notification.objects.get().due_at >= NOW + timedelta(seconds=900)
 
 
+def test_a_message_that_waited_in_silence_for_a_day_is_not_given_up_at_its_first_attempt() -> None:
+    make_message(created_at=NOW - 30 * HOUR)
+
+    first = deliver_notifications(NOW, [Scripted("email", down())])
+    second = deliver_notifications(NOW + HOUR, [Scripted("email")])
+
+    assert (first.waiting, second.sent) == (1, 1)
+
+
 def test_a_message_that_nobody_took_for_a_day_is_given_up_and_says_why() -> None:
-    make_message(created_at=NOW - 24 * HOUR)
+    make_message(created_at=NOW - 24 * HOUR, attempts=27)
 
     done = deliver_notifications(NOW, [Scripted("email", down())])
 

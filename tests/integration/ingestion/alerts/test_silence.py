@@ -219,7 +219,7 @@ def test_a_damaged_file_silences_nothing(tmp_path: Path, written: str) -> None:
 
 
 def test_the_file_has_windows_and_channels_again(tmp_path: Path) -> None:
-    silence = Silence(("email",), ((NOW, NOW + HOUR),))
+    silence = Silence((("email", ""),), ((NOW, NOW + HOUR),))
     silence.save(tmp_path / "silence.json")
 
     assert Silence.load(tmp_path / "silence.json") == silence
@@ -303,4 +303,4 @@ def test_an_operator_switches_a_channel_and_a_viewer_cannot() -> None:
     assert (of_viewer, channel.active) == (True, False)
     assert AuditEntry.objects.get().target == "channel email switched off"
     assert "Alert channels that are off: email" in operator.get("/").content.decode()
-    assert read_silence(NOW).off == ("email",)
+    assert read_silence(NOW).off == (("email", ""),)
