@@ -23,6 +23,7 @@ NEW_LISTENERS, CHANGED_LISTENERS, DELETED_LISTENERS = 0.006, 0.005, 0.001
 DELETED_SESSIONS: Final = 0.0002
 # A listener with more of the sessions of a small world does not leave.
 MAX_LEAVING_SESSIONS: Final = 0.05
+SMALL_WORLD: Final = 50  # listeners
 # Nothing is deleted from a smaller table, so that a small world does not become empty.
 MIN_ROWS_FOR_DELETION: Final = 20
 
@@ -205,7 +206,8 @@ class World:
 
     def _may_leave(self, listener: int, plays: Mapping[int, int]) -> bool:
         """Whether little of the history goes with the listener; `plays` counts the sessions of each."""
-        return plays[listener] <= MAX_LEAVING_SESSIONS * len(self._sessions)
+        is_small = len(self._listeners.rows) < SMALL_WORLD
+        return not is_small or plays[listener] <= MAX_LEAVING_SESSIONS * len(self._sessions)
 
     def _delete_rows(self, random: Random) -> None:
         songs, listeners = list(self._catalogue.rows), list(self._listeners.rows)

@@ -221,9 +221,11 @@ class Command(GuidedCommand):
                 environment = simulation_environment(folder)
                 installed = self._prepare("weeks", environment, folder, *arguments, errors=log)
         except (OSError, CommandError) as error:
+            what = "The simulation did not finish"
             if (folder / COMPLETION_MARKER).exists():
-                made.write_text(simulated)  # only the admin user and the key are missing
-            raise CommandError(f"The demo can't be prepared; the reason is in {folder}.") from error
+                made.write_text(simulated)
+                what = "The admin user and the API key could not be added"
+            raise CommandError(f"{what}; the reason is in {folder}.") from error
         made.write_text(simulated)
         return installed
 

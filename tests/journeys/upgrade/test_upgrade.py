@@ -124,10 +124,19 @@ def test_the_api_answers_what_it_answered_with_the_same_key(answers: dict[str, A
         recorded, answer = EXPECTED["api"][path], answers["api"][path]
         assert answer["status"] == recorded["status"] == 200
         if "first" in recorded:  # of a long list only the first row was recorded
-            assert answer["body"]["results"][0] == recorded["first"], path
+            assert with_fields_of(recorded["first"], answer["body"]["results"][0]) == recorded["first"], path
         else:
-            assert answer["body"] == recorded["body"], path
+            assert with_fields_of(recorded["body"], answer["body"]) == recorded["body"], path
     assert answers["without a key"] == 401
+
+
+def with_fields_of(recorded: Any, answer: Any) -> Any:
+    """The answer without fields that a later release added."""
+    if isinstance(recorded, dict) and isinstance(answer, dict):
+        return {name: with_fields_of(recorded.get(name), answer[name]) for name in answer if name in recorded}
+    if isinstance(recorded, list) and isinstance(answer, list) and len(recorded) == len(answer):
+        return [with_fields_of(one, other) for one, other in zip(recorded, answer, strict=True)]
+    return answer
 
 
 def test_a_new_list_is_served_by_the_model_of_before(answers: dict[str, Any]) -> None:
