@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from ingestion import schedules as ingestion_schedules
+from ingestion.jobs.database_patience import with_patience
 from ingestion.jobs.heartbeats import record_heartbeat
 from ingestion.jobs.leases import HeldLease, take_lease
 from ingestion.models import Heartbeat
@@ -65,6 +66,11 @@ class TimetableScheduler(DatabaseScheduler):
     _lease_renewed = 0.0
 
     def setup_schedule(self) -> None:
+        # Beats that start at once write the same rows, so one may be chosen to end a deadlock; and nothing
+        # starts the Beat of a worker again.
+        with_patience(self._create_entries)
+
+    def _create_entries(self) -> None:
         super().setup_schedule()
         ingestion_schedules.sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
         recommender_schedules.sync_timetable(settings.TIME_ZONE)

@@ -11,7 +11,7 @@ import threading
 import venv
 from importlib.metadata import distribution
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from typing import Any
 
 import pytest
@@ -66,6 +66,7 @@ class Fleet:
         self._manage = (python, str(ROOT / "manage.py"))
         self._variables = variables
         self._lines: Queue[tuple[Process, str]] = Queue()
+        self._seen: list[str] = []
         self.webs: dict[str, Process] = {}
         self.workers: list[Process] = []
 
@@ -83,7 +84,11 @@ class Fleet:
     def wait_for_worker(self, text: str) -> Process:
         """The worker that prints this line next."""
         while True:
-            worker, line = self._lines.get(timeout=600)
+            try:
+                worker, line = self._lines.get(timeout=300)
+            except Empty:
+                pytest.fail(f"No worker printed {text!r}. All lines before:\n{''.join(self._seen)}")
+            self._seen.append(f"{worker.pid} {line}")
             if text in line:
                 return worker
 

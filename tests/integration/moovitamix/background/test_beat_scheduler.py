@@ -1,5 +1,6 @@
 """Beat goes on if the schedule of one entry can't be computed, and of several Beats one sends tasks."""
 
+import logging
 import socket
 import subprocess
 import sys
@@ -8,8 +9,9 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import psutil
+import psycopg
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
@@ -26,6 +28,24 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def make_entry(name: str, **schedule: object) -> PeriodicTask:
     return PeriodicTask.objects.create(name=name, task="ingestion.tasks.watch", **schedule)
+
+
+def test_a_beat_that_loses_a_conflict_with_another_one_sets_up_its_entries_again() -> None:
+    holder = psycopg.connect(**connection.get_connection_params())
+    holder.execute("LOCK TABLE django_celery_beat_periodictask IN EXCLUSIVE MODE")
+    waiting = logging.Handler(logging.WARNING)
+    waiting.emit = lambda _: holder.close()  # type: ignore[method-assign, assignment]
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '20ms'")
+    patience = logging.getLogger("ingestion.jobs.database_patience")
+    patience.addHandler(waiting)
+    try:
+        scheduler = TimetableScheduler(app=app)
+    finally:
+        patience.removeHandler(waiting)
+
+    assert holder.closed
+    assert CATCH_UP_ENTRY in scheduler.schedule
 
 
 def test_entries_without_a_next_date_are_skipped_and_the_others_stay() -> None:
