@@ -138,7 +138,7 @@ class AppriseChannel:
 def receiver_fingerprint(channel: Channel) -> str:
     """Tells another receiver of the same channel name; keyed, as the URL is secret.
 
-    Empty for e-mail, of which there is one whoever its recipients are.
+    Empty for e-mail, which is one channel for all recipients.
     """
     if not isinstance(channel, SlackChannel | AppriseChannel):
         return ""

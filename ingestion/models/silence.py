@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext as _
 
-# A longer silence would be forgotten; whoever needs more time adds another window.
+# A longer silence would be forgotten. For more time, add another window.
 LONGEST_WINDOW: Final = timedelta(days=7)
 
 

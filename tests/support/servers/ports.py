@@ -1,4 +1,4 @@
-"""Ports for servers that are told their port before they start."""
+"""Ports for servers that need a port number before they start."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Final
 
-# Below 32768 Linux gives no port to whoever asks for any, so none is taken between the choice and the start.
+# Linux assigns free ports from 32768 on, so it gives a lower one to no program between choice and start.
 FIRST: Final = 20_000
 PER_WORKER: Final = 500
 
