@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import django
+from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command, execute_from_command_line
 from django.utils import translation
@@ -63,7 +64,7 @@ To begin with the old data, before the first run: start-pipeline --import-origin
 def start_server() -> None:
     """Serve the demo source on the port of BASE_URL; takes the arguments of `demosource`."""
     with errors_as_sentences():
-        django.setup()
+        _set_up_django()
         # Before the arguments, because the last --port counts.
         port = f"--port={urlsplit(settings.BASE_URL).port or DEFAULT_PORT}"
         execute_from_command_line(["start-server", "demosource", port, *sys.argv[1:]])
@@ -72,8 +73,14 @@ def start_server() -> None:
 def start_pipeline() -> None:
     """Import every day at SCHEDULED_TIME until Ctrl-C, or once now with `--test`."""
     with errors_as_sentences():
-        django.setup()
+        _set_up_django()
         _run_pipeline(_pipeline_options())
+
+
+def _set_up_django() -> None:
+    # A second set-up would point the log at another standard error.
+    if not apps.ready:
+        django.setup()
 
 
 def _run_pipeline(options: Namespace) -> None:

@@ -6,6 +6,7 @@ import models.
 
 import atexit
 import gc
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 import django
@@ -174,6 +176,19 @@ def _empty_cache() -> None:
     """Empty the cache before each test, so that it does not see values of earlier tests."""
     # The broker's database, and that of the cache.
     CACHE.flushall()
+
+
+@pytest.fixture(autouse=True)
+def _unchanged_log() -> Iterator[None]:
+    """Fail a test that moves the log to a stream that pytest closes: any later test could meet it."""
+    before = log_streams()
+    yield
+    assert log_streams() == before, "The test has set up the log anew."
+
+
+def log_streams() -> list[TextIO]:
+    handlers = logging.getLogger().handlers
+    return [one.stream for one in handlers if type(one) is logging.StreamHandler]  # not those of pytest
 
 
 @pytest.fixture(scope="session")
