@@ -23,6 +23,7 @@ from ingestion.alerts.channels import plain_text
 from ingestion.alerts.messages.formatting import format_duration, format_time
 from ingestion.alerts.messages.render import (
     IncidentText,
+    kinds_described_by,
     render_incident,
     render_resolution,
     render_subject,
@@ -75,7 +76,9 @@ class IncidentAdmin(ReadOnlyAdmin):
     list_per_page = 20
     list_filter = (IncidentStateFilter, "severity", ("kind", admin.AllValuesFieldListFilter), "opened_at")
     search_fields = ("=id", "key")
-    search_help_text = _lazy("Incident number, or part of its key, such as data_stale:songs")
+    search_help_text = _lazy(
+        "Incident number, or part of the problem or of its key, such as data_stale:songs"
+    )
     when_empty = _lazy("No problem has been detected yet. The watchdog opens an incident when it finds one.")
     change_form_before_template = "admin/ingestion/incident.html"
     actions = ("acknowledge", "mute_for_an_hour", "mute_for_eight_hours", "mute_for_a_day", "mute_for_a_week")
@@ -105,6 +108,14 @@ class IncidentAdmin(ReadOnlyAdmin):
         return format_duration(
             ((incident.resolved_at or timezone.now()) - incident.opened_at).total_seconds()
         )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search also in the problem, which is not stored, because it is shown in the reader's language."""
+        found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
+        kinds = kinds_described_by(search_term, get_language() or settings.LANGUAGE_CODE)
+        return (found | queryset.filter(kind__in=kinds) if kinds else found), may_have_duplicates
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None

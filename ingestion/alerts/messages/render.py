@@ -1,5 +1,6 @@
 """Renders an incident as text in English or French."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,7 @@ Event = Notification.Event
 MessageContent = dict[str, Any]
 # The width of Notification.subject.
 MAX_SUBJECT_CHARS = 200
+VALUE: Final = re.compile(r"\{[^}]*\}")
 SUBJECTS: Final = {
     ("opened", "critical"): _("Critical: {subject}"),
     ("opened", "warning"): _("Warning: {subject}"),
@@ -84,6 +86,17 @@ def render_subject(incident: Incident, language: str) -> str:
         ]
 
 
+def kinds_described_by(text: str, language: str) -> list[str]:
+    """The kinds of incidents whose subjects have this text outside of the values in them."""
+    wanted = text.strip().casefold()
+    with translation.override(language):
+        return [
+            kind
+            for kind, template in message_templates().items()
+            if wanted and any(wanted in part.casefold() for part in _constant_parts(template.subject))
+        ]
+
+
 def render_resolution(incident: Incident, language: str) -> IncidentText:
     subject = render_subject(incident, language)
     ended = incident.resolved_at or incident.seen_at
@@ -134,6 +147,10 @@ def render_test_message(channel: str, link: str, language: str) -> tuple[str, Me
             "numbers": [], "link": link, "link_text": gettext("Open MoovitaMix"), "language": language,
         }  # fmt: skip
     return f"[MoovitaMix] {headline}", content
+
+
+def _constant_parts(sentences: Sequence[str]) -> list[str]:
+    return [part for sentence in sentences for part in VALUE.split(gettext(sentence))]
 
 
 def _facts(incident: Incident) -> dict[str, Any]:

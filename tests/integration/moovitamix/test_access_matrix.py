@@ -23,7 +23,7 @@ PAGES: Final = {
     "models": EVERY_ROLE, "cluster": EVERY_ROLE, "songs": EVERY_ROLE, "listeners": EVERY_ROLE,
     "listen": EVERY_ROLE,
     "metrics": EVERY_ROLE,
-    "two-factor": frozenset({"staff", *ROLES}),
+    "two-factor": frozenset({"staff", *ROLES}), "search": frozenset({"staff", *ROLES}),
     "health-live": PUBLIC, "health-ready": PUBLIC, "health-badge": PUBLIC, "favicon": PUBLIC,
     # For whoever has a listener's link (test_listener_page.py); anybody may forget one.
     **dict.fromkeys(

@@ -208,6 +208,7 @@ def addresses() -> Iterator[str]:
     yield reverse("admin:recommender_modelversion_compare")
     yield reverse("admin:recommender_experiment_set_split")
     yield reverse("admin:ingestion_ingestionrun_run_now")
+    yield from (f"{reverse('search')}?s={text}" for text in ("1", "s", "s&extended=1"))
     yield "/no/such/page/"
     for run in IngestionRun.objects.all():
         yield reverse("run", args=[run.pk])
