@@ -22,11 +22,25 @@ class GenreAliasAdmin(ListedLookups, ModelAdmin):
 
 @admin.register(NameWord)
 class NameWordAdmin(ListedLookups, ModelAdmin):
+    """Admin of the word list; a blocked word is removed from all names at once."""
+
     list_display = ("word", "allowed")
     list_filter = ("allowed",)
     search_fields = ("word",)
     list_per_page = ROWS_PER_PAGE
     fields = ("word", "allowed")
+
+    def save_model(self, request: HttpRequest, obj: NameWord, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        apply_name_rules()
+
+    def delete_model(self, request: HttpRequest, obj: NameWord) -> None:
+        super().delete_model(request, obj)
+        apply_name_rules()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[NameWord]) -> None:
+        super().delete_queryset(request, queryset)
+        apply_name_rules()
 
 
 @admin.register(ClusterNameRule)
@@ -42,15 +56,13 @@ class ClusterNameRuleAdmin(ListedLookups, ModelAdmin):
     def save_model(self, request: HttpRequest, obj: ClusterNameRule, form: Any, change: bool) -> None:
         before = form.initial.get("number")
         super().save_model(request, obj, form, change)
-        for number in {obj.number, before or obj.number}:
-            apply_name_rules(number)
+        apply_name_rules({obj.number, before or obj.number})
 
     def delete_model(self, request: HttpRequest, obj: ClusterNameRule) -> None:
         super().delete_model(request, obj)
-        apply_name_rules(obj.number)
+        apply_name_rules({obj.number})
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ClusterNameRule]) -> None:
         numbers = set(queryset.values_list("number", flat=True))
         super().delete_queryset(request, queryset)
-        for number in numbers:
-            apply_name_rules(number)
+        apply_name_rules(numbers)

@@ -9,10 +9,11 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
+from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.identity.genres import GenreNames
 from recommender.engine.identity.text import fold_key
 
-GENRE_NAMES_SECONDS: Final = 60.0
+KNOWN_NAMES_SECONDS: Final = 60.0
 
 
 class FoldedNameModel(models.Model):
@@ -57,7 +58,10 @@ class GenreAlias(FoldedNameModel):
 
 
 class NameWord(FoldedNameModel):
-    """A word that cluster names must not contain, or may contain in spite of the built-in list."""
+    """A word that cluster names and reasons must not contain, or may contain in spite of the built-in list.
+
+    A blocked word is removed at once; an allowed one gets into names with the next full retrain.
+    """
 
     folded_field = "word"
     word = models.CharField(
@@ -117,18 +121,32 @@ def read_genre_names() -> GenreNames:
     return GenreNames(dict(GenreAlias.objects.values_list("alias", "genre")))
 
 
-def known_genre_names() -> GenreNames:
-    """The genres' names for the reasons in lists; cached for a minute."""
+def read_name_words() -> NameWords:
+    rows = list(NameWord.objects.values_list("word", "allowed"))
+    return NameWords.with_changes(
+        blocked=[word for word, allowed in rows if not allowed],
+        allowed=[word for word, allowed in rows if allowed],
+    )
+
+
+@dataclass(frozen=True)
+class KnownNames:
+    genres: GenreNames
+    words: NameWords
+    until: float  # monotonic time at which staff's changes are read again
+
+
+def known_names() -> KnownNames:
+    """The genres' names and the word list for the reasons in lists; cached for a minute."""
     now = time.monotonic()
-    if _known.names is None or now >= _known.until:
-        _known.names, _known.until = read_genre_names(), now + GENRE_NAMES_SECONDS
-    return _known.names
+    if _cache.known is None or now >= _cache.known.until:
+        _cache.known = KnownNames(read_genre_names(), read_name_words(), now + KNOWN_NAMES_SECONDS)
+    return _cache.known
 
 
 @dataclass
-class _KnownNames:
-    names: GenreNames | None = None
-    until: float = 0.0
+class _Cache:
+    known: KnownNames | None = None
 
 
-_known = _KnownNames()
+_cache = _Cache()

@@ -1,27 +1,31 @@
-"""Applies cluster names set by staff (rename, pin, veto) to every version that has the cluster."""
+"""Applies names and blocked words set by staff to the clusters of every version."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from django.db import transaction
 from django.db.models import Count, Max
 
 from recommender.engine.clustering.name_words import NameWords, name_key
 from recommender.models import Cluster, ClusterNameRule, NameWord
+from recommender.models.naming import read_name_words
 
 
 @dataclass(frozen=True)
 class NameRules:
     chosen: Mapping[int, str]
     vetoed: Mapping[int, frozenset[str]]  # keys of names; '' stands for every name
+    words: NameWords
 
     def shown_name(self, number: int, automatic: str) -> str:
         """The name to show for a cluster, given the name from the training; '' for no name."""
         if number in self.chosen:
             return self.chosen[number]
         barred = self.vetoed.get(number, frozenset())
-        return "" if "" in barred or name_key(automatic) in barred else automatic
+        is_barred = "" in barred or name_key(automatic) in barred or self.words.bars_name(automatic)
+        return "" if is_barred else automatic
 
 
 def read_name_rules() -> NameRules:
@@ -32,30 +36,28 @@ def read_name_rules() -> NameRules:
             vetoed[number].add(name_key(name))
         else:
             chosen[number] = name
-    return NameRules(chosen, {number: frozenset(names) for number, names in vetoed.items()})
-
-
-def read_name_words() -> NameWords:
-    rows = list(NameWord.objects.values_list("word", "allowed"))
-    return NameWords.with_changes(
-        blocked=[word for word, allowed in rows if not allowed],
-        allowed=[word for word, allowed in rows if allowed],
-    )
+    keys = {number: frozenset(names) for number, names in vetoed.items()}
+    return NameRules(chosen, keys, read_name_words())
 
 
 @transaction.atomic
-def apply_name_rules(number: int) -> None:
-    """Write a cluster's name, as the rules give it, into all versions that have the cluster."""
+def apply_name_rules(numbers: Collection[int] | None = None) -> None:
+    """Write the names of these clusters (None: all), as the rules give them, into all versions."""
     rules = read_name_rules()
-    rows = list(Cluster.objects.filter(number=number))
-    for row in rows:
+    rows = Cluster.objects.all() if numbers is None else Cluster.objects.filter(number__in=numbers)
+    changed = []
+    for row in rows.iterator():
         automatic = row.automatic_name
-        row.facts = {**row.facts, "automatic_name": automatic}
-        row.name = rules.shown_name(number, automatic)
-    Cluster.objects.bulk_update(rows, ["name", "facts"])
+        name = rules.shown_name(row.number, automatic)
+        if name != row.name:
+            row.name, row.facts = name, {**row.facts, "automatic_name": automatic}
+            changed.append(row)
+    Cluster.objects.bulk_update(changed, ["name", "facts"], batch_size=500)
 
 
 def naming_state() -> str:
-    """A string that changes whenever staff change a name."""
+    """A string that changes whenever staff change a name or the word list."""
     found = ClusterNameRule.objects.aggregate(n=Count("pk"), at=Max("changed_at"))
-    return f"{found['n']}.{found['at']}"
+    words = NameWord.objects.order_by("key").values_list("key", "allowed")
+    digest = blake2b(repr(list(words)).encode(), digest_size=8).hexdigest()
+    return f"{found['n']}.{found['at']}.{digest}"

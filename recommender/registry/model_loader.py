@@ -22,6 +22,7 @@ from recommender.engine.mix.model import OnlineMixModel
 from recommender.engine.song_identity import SongIdentity
 from recommender.listener_profiles import find_columns
 from recommender.models import Cluster, ModelVersion
+from recommender.models.naming import read_name_words
 from recommender.registry import registry
 from recommender.registry.cluster_name_rules import naming_state
 
@@ -262,13 +263,14 @@ def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
 
 def _read_clusters(version: ModelVersion, numbers: Sequence[int]) -> tuple[NamedCluster, ...]:
     rows = Cluster.objects.filter(version=version).only("number", "name", "facts")
-    names = {row.number: row.name if _follows_rules(row) else "" for row in rows}
+    words = read_name_words()
+    names = {row.number: row.name if _follows_rules(row, words) else "" for row in rows}
     return tuple(NamedCluster(number, names.get(number) or f"Cluster {number}") for number in numbers)
 
 
-def _follows_rules(row: Cluster) -> bool:
+def _follows_rules(row: Cluster, words: NameWords) -> bool:
     """Whether the name follows today's rules; older releases had names like "Mixed (2)" or "Rock, 0s"."""
-    return "automatic_name" in row.facts or is_acceptable_name(row.name, NameWords())
+    return "automatic_name" in row.facts or is_acceptable_name(row.name, words)
 
 
 def _with_current_names(model: ServingModel) -> ServingModel:

@@ -20,7 +20,7 @@ from recommender.engine.mix import fit_components
 from recommender.engine.mix.model import MixModel
 from recommender.listener_profiles import LIKE_WEIGHT, find_columns
 from recommender.models import Cluster, ModelVersion
-from recommender.registry.cluster_name_rules import read_name_rules, read_name_words
+from recommender.registry.cluster_name_rules import read_name_rules
 from recommender.training.dataset import TrainingData
 from recommender.training.stored_version import StoredVersion
 
@@ -71,7 +71,7 @@ def summarize_clusters(
     rules, label_numbers = read_name_rules(), list(enumerate(numbers.tolist()))
     naming = partial(
         name_clusters, catalogue, plays=played.astype(np.float32), heard_by=_heard_by(data.plays),
-        words=read_name_words(),
+        words=rules.words,
     )  # fmt: skip
     names = naming(
         model.labels, n_clusters,

@@ -1,6 +1,7 @@
 """What integration tests must not depend on: seeds of lists, and caches that expire after some seconds."""
 
 import time
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -34,8 +35,8 @@ def django_assert_num_queries(django_assert_num_queries: Any) -> Any:
         for loader in model_loader._loaders.values():
             if loader._next_check_at > 0:
                 loader._next_check_at = now + model_loader.CHECK_EVERY
-        if naming._known.names is not None:
-            naming._known.until = now + naming.GENRE_NAMES_SECONDS
+        if naming._cache.known is not None:
+            naming._cache.known = replace(naming._cache.known, until=now + naming.KNOWN_NAMES_SECONDS)
         return django_assert_num_queries(*arguments, **named)
 
     return count_queries

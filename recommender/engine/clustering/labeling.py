@@ -142,7 +142,8 @@ def is_acceptable_name(name: str, words: NameWords) -> bool:
         and not name.startswith(("Mixed", "Cluster "))
         and not name.endswith(")")
         and not name.endswith(" and others")
-        and not any(words.has_bad_word(part) or part == "0s" for part in parts)
+        and "0s" not in parts
+        and not words.bars_name(name)
     )
 
 

@@ -101,12 +101,18 @@ class NameWords:
         return cls(frozenset(map(fold_words, blocked)), frozenset(map(fold_key, allowed)))
 
     def allows(self, genre: str) -> bool:
+        """Whether a cluster's name may contain a genre."""
+        words = fold_words(genre).split()
+        is_short = len(genre) <= MAX_GENRE_LENGTH and len(words) <= MAX_GENRE_WORDS + words.count("n")
+        return fold_key(genre) in self.allowed or (is_short and self.is_neutral(genre))
+
+    def is_neutral(self, genre: str) -> bool:
+        """Whether a genre is no profanity, opinion, emotion or decade."""
         if fold_key(genre) in self.allowed:
             return True
         words = fold_words(genre).split()
         return (
-            len(genre) <= MAX_GENRE_LENGTH
-            and 1 <= len(words) <= MAX_GENRE_WORDS + words.count("n")
+            bool(words)
             and TWO_LETTERS.search(genre) is not None
             and not ERA.fullmatch(genre.casefold().strip())
             and not self.has_bad_word(genre)
@@ -141,10 +147,14 @@ class NameWords:
             self.allows(ours.words[key]) and (key in whole or self.knows(ours.words[key])) for key in shared
         )
 
+    def bars_name(self, name: str) -> bool:
+        """Whether a part of a cluster's name contains a word that is not allowed."""
+        return any(map(self.has_bad_word, parts_of(name)))
+
     def has_bad_word(self, text: str) -> bool:
         """Whether a text contains a word that is profane, personal or blocked by staff."""
         folded = fold_words(text)
-        return (
+        return fold_key(text) not in self.allowed and (
             any(word in WORDS for word in folded.split())
             or _is_profane(text, folded)
             or fold_key(text) in {fold_key(word) for word in self.blocked}

@@ -9,14 +9,13 @@ import numpy as np
 
 from ingestion.models import Listener
 from recommender import listener_profiles
-from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.identity.credits import artist_key, name_lead, shared_artist
-from recommender.engine.identity.genres import genre_keys, shared_genre
+from recommender.engine.identity.genres import genre_keys, shared_genre, split_genres
 from recommender.engine.identity.text import fold_key
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
 from recommender.models import Cluster, ServedList
-from recommender.models.naming import known_genre_names
+from recommender.models.naming import known_names
 from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.list_limits import Mode
@@ -37,7 +36,6 @@ from recommender.serving.reasons.reasons import (
     relaxed_sentence,
 )
 
-NAME_WORDS: Final = NameWords()
 # Additional keys of an interleaved list's item.
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
 # A favourite that was played within a month is not one that was "not heard since" that month.
@@ -110,7 +108,7 @@ class ReasonContext:
         if pick.new_song:
             return new_song_reason(familiar=pick.familiar)
         if pick.cold_start:
-            genre = shared_genre(known_genre_names().normalise(card.genres), self._favorites())
+            genre = shared_genre(known_names().genres.normalise(card.genres), self._favorites())
             artists = self._artists_behind(pick, card, ()) if pick.familiar and not genre else []
             return (
                 artist_reason(artists) if artists else popularity_reason(genre, is_played=not pick.unplayed)
@@ -135,7 +133,7 @@ class ReasonContext:
 
     def _shares_genre(self, card: SongCard, cluster_name: str, played: Sequence[SongCard]) -> bool:
         """Whether the name has a genre of the song and of what the listener plays in the cluster."""
-        names = known_genre_names()
+        names = known_names().genres
         shared = name_keys(cluster_name).intersection(genre_keys(names.normalise(card.genres)))
         heard = {key for one in played for key in genre_keys(names.normalise(one.genres))}
         # Candidate lists stored before format 4 do not say what the listener plays.
@@ -151,24 +149,21 @@ class ReasonContext:
         if near := lead_artists([one for one in related if not _differ_in_genres(card, one)]):
             return near
         # That the songs are in one cluster does not mean that they are alike.
-        return lead_artists(self._with_shared_genre(card, in_cluster)) if self._is_played(pick) else []
+        with_shared_genre = [one for one in in_cluster if _share_genre(card, one)]
+        return lead_artists(with_shared_genre) if self._is_played(pick) else []
 
     @staticmethod
     def _is_played(pick: PickedSong) -> bool:
         return pick.affinity >= MIN_SHOWN_SHARE
 
-    @staticmethod
-    def _with_shared_genre(card: SongCard, others: Sequence[SongCard]) -> list[SongCard]:
-        names = known_genre_names()
-        genres = names.normalise(card.genres)
-        return [one for one in others if NAME_WORDS.share_genre(genres, names.normalise(one.genres))]
-
     def _favorites(self) -> str:
+        """The favourite genres that a reason may name, normalised."""
         if self._favorite_genres is None:
             listener = Listener.objects.filter(pk=self._listener_id)
             text = listener.values_list("favorite_genres", flat=True).get()
-            self._favorite_genres = known_genre_names().normalise(text)
-        return self._favorite_genres
+            self._favorite_genres = known_names().genres.normalise(text)
+        words = known_names().words
+        return ", ".join(genre for genre in split_genres(self._favorite_genres) if words.is_neutral(genre))
 
     def _last_played(self, song: int) -> float | None:
         if song not in self._last_played_at:
@@ -181,9 +176,13 @@ class ReasonContext:
 
 def _differ_in_genres(one: SongCard, other: SongCard) -> bool:
     """Whether both songs have genres, but share none that the field knows."""
-    names = known_genre_names()
-    ours, theirs = names.normalise(one.genres), names.normalise(other.genres)
-    return bool(ours and theirs) and not NAME_WORDS.share_genre(ours, theirs)
+    has_genres = all(known_names().genres.normalise(card.genres) for card in (one, other))
+    return has_genres and not _share_genre(one, other)
+
+
+def _share_genre(one: SongCard, other: SongCard) -> bool:
+    names = known_names()
+    return names.words.share_genre(names.genres.normalise(one.genres), names.genres.normalise(other.genres))
 
 
 def name_keys(cluster_name: str) -> set[str]:

@@ -8,12 +8,13 @@ from django.test import Client
 from django.urls import reverse
 
 from ingestion.models import Song
-from recommender.models import Cluster, ClusterNameRule, GenreAlias, NameWord
+from recommender.models import Cluster, ClusterNameRule, GenreAlias, NameWord, naming
+from recommender.models.naming import read_name_words
 from recommender.registry import model_loader
-from recommender.registry.cluster_name_rules import read_name_words
 from recommender.serving.list_limits import ServingOptions
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import make_api_caller
+from tests.support.builders.recommendations import LISTENER, make_new_listener, recommend_list
 
 pytestmark = pytest.mark.django_db
 
@@ -126,3 +127,43 @@ def test_words_of_staff_extend_and_restrict_the_word_list(staff: Client) -> None
     assert not words.allows("Polka rock")
     assert words.allows("Love")
     assert words.allows("rock")
+
+
+def reasons_for(options: ServingOptions, listener: int) -> str:
+    """All reasons of a list, after the caches of this process have expired."""
+    model_loader.loader_for(options.storage).reload()
+    naming._cache.known = None
+    served = recommend_list(options, listener=listener, n=40)
+    return "; ".join(item["reason"] for item in served.items).casefold()
+
+
+def test_a_blocked_word_is_in_no_reason_until_it_is_allowed(staff: Client, options: ServingOptions) -> None:
+    newcomer = make_new_listener("Electronic")
+
+    before = [reasons_for(options, LISTENER), reasons_for(options, newcomer)]
+    add(staff, "nameword", word="ELECTRONIC", allowed="")
+    blocked = [reasons_for(options, LISTENER), reasons_for(options, newcomer)]
+    names = [name.casefold() for name in Cluster.objects.values_list("name", flat=True)]
+    change = reverse("admin:recommender_nameword_change", args=[NameWord.objects.get().pk])
+    staff.post(change, {"word": "electronic", "allowed": "on"})
+    after = [reasons_for(options, LISTENER), reasons_for(options, newcomer)]
+
+    for listener, newcomer_reasons in (before, after):
+        assert "from electronic" in listener
+        assert "popular in electronic" in newcomer_reasons
+    assert not any("electronic" in text for text in [*blocked, *names])
+
+
+def test_an_opinion_is_in_no_reason_unless_staff_allow_it(staff: Client, options: ServingOptions) -> None:
+    songs = list(Song.objects.order_by("pk")[:30])
+    for song in songs:
+        song.genres = f"{song.genres}, seen live"
+    Song.objects.bulk_update(songs, ["genres"])
+    newcomer = make_new_listener("Seen Live")
+
+    before = reasons_for(options, newcomer)
+    add(staff, "nameword", word="seen-live", allowed="on")
+    after = reasons_for(options, newcomer)
+
+    assert "seen live" not in before
+    assert "seen live, one of your favourite genres" in after
