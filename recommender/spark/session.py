@@ -48,7 +48,7 @@ def start_spark(master: str) -> Iterator[SparkSession]:
     except (PySparkException, RuntimeError) as error:
         raise EngineUnavailable(f"Spark did not start on {master}: {_first_line(error)}") from error
     try:
-        _require_equal_workers(session)
+        require_equal_workers(session)
         yield session
     finally:
         _stop(session)
@@ -116,7 +116,7 @@ def _require_reachable(master: str) -> None:
     )
 
 
-def _require_equal_workers(session: SparkSession) -> None:
+def require_equal_workers(session: SparkSession) -> None:
     """Check that all workers have the same versions of this code and of packages that affect results.
 
     Raises:

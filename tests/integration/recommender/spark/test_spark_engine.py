@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ pytest.importorskip(
 if shutil.which("java") is None:
     pytest.skip("the Spark test needs Java: apt install openjdk-17-jre-headless", allow_module_level=True)
 
+from pyspark.sql import SparkSession
+
 from recommender.spark import session
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -45,15 +47,16 @@ SHORT_JOBS = (
 
 
 @pytest.fixture
-def spark(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> Iterator[Engine]:
+def running(monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path) -> Iterator[ExitStack]:
+    """Settings of Spark, and what stops it."""
     database = connection.settings_dict
     address = f"{database['HOST'] or '127.0.0.1'}:{database['PORT']}/{database['NAME']}"
     monkeypatch.setenv("DATABASE_URL", f"postgres://{database['USER']}:{database['PASSWORD']}@{address}")
     monkeypatch.setenv("MODEL_STORAGE", str(tmp_path / "models"))
     monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", SHORT_JOBS)
     settings.EXPORT_DIR, settings.MODEL_STORAGE = tmp_path / "exports", tmp_path / "models"
-    with launch.open_spark("local[2]") as engine:
-        yield engine
+    with ExitStack() as stack:
+        yield stack
 
 
 def fill() -> None:
@@ -96,7 +99,11 @@ def lists_by(engine: Engine, kernel: Any, ids: Sequence[int]) -> dict[int, bytes
     return {row.listener_id: candidate_kernel.encode_row(row) for row in rows}
 
 
-def test_both_engines_give_the_same_bits(spark: Engine, tmp_path: Path) -> None:
+def test_both_engines_give_the_same_bits_and_workers_with_other_versions_are_refused(
+    running: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One test, because Spark takes 15 seconds of CPU to start."""
+    spark = running.enter_context(launch.open_spark("local[2]"))
     fill()
 
     _, ours = train(tmp_path / "models", None)
@@ -126,12 +133,10 @@ def test_both_engines_give_the_same_bits(spark: Engine, tmp_path: Path) -> None:
     assert candidate_kernel.encode_row(stored) == local[listeners[0]]
     assert sum(decode_candidates(bytes(stored.candidates)).affinities.values()) == pytest.approx(1)
 
-
-def test_workers_with_other_versions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # Another process, so another number.
     monkeypatch.setattr(session, "make_version_reporter", lambda: lambda: f"MoovitaMix {os.getpid()}")
-
     with pytest.raises(EngineUnavailable, match=r"must have the versions of this machine \(MoovitaMix"):
-        session.start_spark("local[1]").__enter__()
+        session.require_equal_workers(SparkSession.getActiveSession())
 
+    running.close()
     assert "java" not in {child.name() for child in psutil.Process().children(recursive=True)}
