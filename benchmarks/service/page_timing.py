@@ -92,7 +92,6 @@ def measure_pages(rounds: int) -> Iterator[PageTiming]:
     empty = reverse(EMPTY_LIST)
     _time_request(client, empty)
     for page in list_pages():
-        _time_request(client, page.url)
         page.asked = min((_ask_queries(client, page.url) for _ in range(2)), key=len)
         page.queries = len(page.asked)
         for _ in range(rounds):
@@ -102,7 +101,7 @@ def measure_pages(rounds: int) -> Iterator[PageTiming]:
 
 
 def _ask_queries(client: Client, url: str) -> list[tuple[float, str]]:
-    """Seconds and SQL of each query of the page. Of two counts the lower one holds: caches may expire."""
+    """Seconds and SQL of each query of the page. Of two counts the lower one holds: caches fill and expire."""
     with CaptureQueriesContext(connection) as asked:
         _time_request(client, url)
     return [(float(one["time"]), one["sql"]) for one in asked.captured_queries]
