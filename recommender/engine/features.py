@@ -4,13 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.data import Catalogue
 from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import genre_words, split_genres, words_of_genre
@@ -28,6 +29,8 @@ TOKEN_KEYS: Final[Mapping[str, Callable[[str], str]]] = {
     "artist": artist_key, "genre": fold_key, "word": fold_key,
 }  # fmt: skip
 NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # sound columns that are no audio features
+# Staff's changes of the list decide what people read, not which songs are similar.
+BUILT_IN_WORDS: Final = NameWords()
 SPACE_PREFIX: Final = "space_"
 SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 
@@ -165,7 +168,7 @@ def _writer_tokens(text: str) -> list[str]:
 
 def _genre_tokens(text: str) -> list[str]:
     tokens = []
-    for genre in split_genres(text):
+    for genre in split_genres(_without_opinions(text)):
         tokens.append(f"genre:{fold_key(genre)}")
         tokens += [f"word:{word}" for word in words_of_genre(genre)]
     return tokens
@@ -210,11 +213,21 @@ def _normalise_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def _without_opinions(text: str) -> str:
+    """The genres of a text without profanity, opinions and private notes of those who tagged the songs."""
+    return ", ".join(genre for genre in split_genres(text) if not _is_opinion(genre))
+
+
+@lru_cache(maxsize=100_000)
+def _is_opinion(genre: str) -> bool:
+    return BUILT_IN_WORDS.has_bad_word(genre)
+
+
 def genre_vocabulary(texts: Sequence[str]) -> list[str]:
     """Genre words, the most frequent first; ties in alphabetical order."""
     counts: Counter[str] = Counter()
     for text, songs in Counter(texts).items():
-        counts.update(dict.fromkeys(genre_words(text), songs))
+        counts.update(dict.fromkeys(genre_words(_without_opinions(text)), songs))
     return sorted(counts, key=lambda word: (-counts[word], word))[:MOST_GENRE_WORDS]
 
 
@@ -222,7 +235,10 @@ def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
     columns: dict[str, int] = {}
     for column, word in enumerate(words):
         columns.setdefault(word, column)
-    of_text = {text: [columns[word] for word in genre_words(text) if word in columns] for text in set(texts)}
+    of_text = {
+        text: [columns[word] for word in genre_words(_without_opinions(text)) if word in columns]
+        for text in set(texts)
+    }
     rows = [of_text[text] for text in texts]
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
     indices = np.array([column for row in rows for column in row], dtype=np.int32)

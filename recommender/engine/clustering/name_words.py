@@ -155,7 +155,7 @@ class NameWords:
         """Whether a text contains a word that is profane, personal or blocked by staff."""
         folded = fold_words(text)
         return fold_key(text) not in self.allowed and (
-            any(word in WORDS for word in folded.split())
+            (any(word in WORDS for word in folded.split()) and fold_key(text) not in _known_genres())
             or _is_profane(text, folded)
             or fold_key(text) in {fold_key(word) for word in self.blocked}
             or any(f" {word} " in f" {folded} " for word in self.blocked)

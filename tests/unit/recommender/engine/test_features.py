@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recommender.engine.data import Catalogue
-from recommender.engine.features import fit_transform
+from recommender.engine.features import fit_transform, genre_matrix, genre_vocabulary
 
 
 def make_catalogue(n: int = 6, **columns: Any) -> Catalogue:
@@ -27,6 +27,19 @@ def test_tokens_ignore_case_and_include_the_words_of_genres() -> None:
         "artist:abba", "artist:blur", "decade:1990", "genre:indierock", "genre:jazz", "genre:pop",
         "word:indie", "word:rock",
     ]  # fmt: skip
+
+
+def test_opinions_of_taggers_are_no_genres() -> None:
+    catalogue = make_catalogue(genres=["seen live, Easy listening", "Awesome; my favourites"] * 3)
+
+    tokens = fit_transform(catalogue, seed=7)[0].tokens
+    words = genre_vocabulary(catalogue.genres)
+
+    assert [token for token in tokens if token.startswith(("genre:", "word:"))] == [
+        "genre:easylistening", "word:easy", "word:listening",
+    ]  # fmt: skip
+    assert words == ["easy", "easylistening", "listening"]
+    assert genre_matrix(["seen live", "easy listening"], words).toarray().sum(axis=1).tolist() == [0, 3]
 
 
 def test_metadata_rows_have_length_one_or_zero() -> None:
