@@ -26,9 +26,9 @@ from django.db.models import Count
 
 from benchmarks.populate.listening_dataset import fill_dataset, fill_demo
 from ingestion.models import Listener, ListeningHistory, Song
-from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.identity.credits import ArtistCredits, artist_key, possible_artists
 from recommender.engine.identity.genres import genre_keys
+from recommender.engine.identity.name_words import NameWords
 from recommender.engine.identity.recordings import recording_key
 from recommender.engine.identity.text import fold_key
 from recommender.engine.mix.new_songs import FEWEST_LISTENERS

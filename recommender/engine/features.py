@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.data import Catalogue
 from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import genre_words, split_genres, words_of_genre
+from recommender.engine.identity.name_words import NameWords
 from recommender.engine.identity.text import fold_key
 from recommender.engine.svd import truncated_svd, unit_rows
 

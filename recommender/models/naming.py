@@ -9,8 +9,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext as _
 
-from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.identity.genres import GenreNames
+from recommender.engine.identity.name_words import NameWords
 from recommender.engine.identity.text import fold_key
 
 KNOWN_NAMES_SECONDS: Final = 60.0

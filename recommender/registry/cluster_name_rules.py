@@ -8,7 +8,7 @@ from hashlib import blake2b
 from django.db import transaction
 from django.db.models import Count, Max
 
-from recommender.engine.clustering.name_words import NameWords, name_key
+from recommender.engine.identity.name_words import NameWords, name_key
 from recommender.models import Cluster, ClusterNameRule, NameWord
 from recommender.models.naming import read_name_words
 

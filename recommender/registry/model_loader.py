@@ -16,8 +16,8 @@ from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.clustering.affinities import cluster_affinities
 from recommender.engine.clustering.labeling import is_acceptable_name
-from recommender.engine.clustering.name_words import NameWords
 from recommender.engine.data import Profiles, ServableModel
+from recommender.engine.identity.name_words import NameWords
 from recommender.engine.mix.model import OnlineMixModel
 from recommender.engine.song_identity import SongIdentity
 from recommender.listener_profiles import find_columns

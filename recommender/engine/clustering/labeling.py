@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.clustering.name_words import ERA, NameWords, name_key, parts_of
 from recommender.engine.data import Catalogue
 from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import WRITTEN, capitalise, split_genres, write_genre
+from recommender.engine.identity.name_words import ERA, NameWords, name_key, parts_of
 from recommender.engine.identity.text import fold_key
 
 MAX_NAME_LENGTH: Final = 40

@@ -7,8 +7,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from recommender.engine.clustering.labeling import is_acceptable_name, name_clusters
-from recommender.engine.clustering.name_words import NameWords, name_key
 from recommender.engine.data import Catalogue
+from recommender.engine.identity.name_words import NameWords, name_key
 
 
 def make_catalogue(genres: list[str], **columns: Any) -> Catalogue:

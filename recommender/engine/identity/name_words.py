@@ -1,4 +1,4 @@
-"""Which genres a cluster's name may contain: no profanity, opinions, emotions or private notes."""
+"""Words that names and reasons may contain: no profanity, opinions, emotions or private notes."""
 
 import re
 from collections.abc import Iterable, Mapping
