@@ -101,7 +101,7 @@ def measure_pages(rounds: int) -> Iterator[PageTiming]:
 
 
 def _ask_queries(client: Client, url: str) -> list[tuple[float, str]]:
-    """Seconds and SQL of each query of the page. Of two counts the lower one holds: caches fill and expire."""
+    """Seconds and SQL of each query of the page. Of two counts the lower one holds: caches fill, expire."""
     with CaptureQueriesContext(connection) as asked:
         _time_request(client, url)
     return [(float(one["time"]), one["sql"]) for one in asked.captured_queries]
