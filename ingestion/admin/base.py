@@ -23,6 +23,8 @@ from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
 from ingestion.admin.numbers import FormattedNumbersMixin
+from ingestion.admin.saved_filters import SavedFiltersMixin
+from ingestion.admin.totals import TotalsMixin
 from ingestion.api.views import PERSONAL_DATA_PERMISSION
 from ingestion.audit import record_personal_data_read
 
@@ -50,7 +52,7 @@ def translated_choices(choices: type[TextChoices]) -> list[tuple[str, Any]]:
     return [(str(one.value), _lazy(str(one.label))) for one in choices]
 
 
-class ListedLookups:
+class ListedLookups(SavedFiltersMixin):
     """Allows only the query parameters of the page's own filters and links, and possible ids of rows.
 
     Django allows every lookup of the model's own fields: `?email__gte=` could read e-mail addresses letter by
@@ -89,8 +91,8 @@ class ListedLookups:
         return own | {f"{name}{suffix}" for name in names for suffix in FILTER_SUFFIXES}
 
 
-class ReadOnlyAdmin(ListedLookups, FormattedNumbersMixin):
-    """An admin page without add, change and delete. It never counts rows, so large tables open fast.
+class ReadOnlyAdmin(ListedLookups, TotalsMixin, FormattedNumbersMixin):
+    """An admin page without add, change and delete. It counts few rows, so large tables open fast.
 
     `when_empty` is the text of an empty list: when rows appear there, or what to do first.
     """

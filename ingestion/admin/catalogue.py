@@ -3,8 +3,9 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -90,6 +91,10 @@ class ListenerAdmin(ExportAdmin):
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         return ("=id", "last_name", "email") if can_see_personal_data(request) else ("=id",)
+
+    def can_save(self, query: QueryDict) -> bool:
+        # Any other search is part of a name or of an e-mail address.
+        return query.get(SEARCH_VAR, "").strip().removeprefix("-").isdecimal() or not query.get(SEARCH_VAR)
 
     def get_exclude(self, request: HttpRequest, obj: Listener | None = None) -> tuple[str, ...]:
         return () if can_see_personal_data(request) else PERSONAL_FIELDS

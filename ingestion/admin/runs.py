@@ -4,7 +4,7 @@ import json
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.db.models import Model
+from django.db.models import Count, Model, Q, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -62,6 +62,14 @@ class IngestionRunAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "slot", "error")
     search_help_text = _lazy("Run number, schedule slot (such as 2026-11-23 02:00 UTC) or part of the error")
     when_empty = _lazy("Start the first run with “Run now” above, or with: python manage.py runingest")
+    totals: ClassVar = {
+        _lazy("Received"): Sum("received"),
+        _lazy("New"): Sum("new"),
+        _lazy("Changed"): Sum("changed"),
+        _lazy("Unchanged"): Sum("unchanged"),
+        _lazy("Rejected"): Sum("rejected"),
+        _lazy("Missing"): Sum("missing"),
+    }
     inlines: ClassVar = [ResourceReportInline]
     actions_list: ClassVar = ["run_now", "replay_rejections"]
     readonly_fields = ("duration", "run_page_link", "rejections_link", "cpu_time", "memory", "bytes_received",
@@ -167,6 +175,12 @@ class RejectionAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "reason", "field")
     search_help_text = _lazy("Rejection number, or part of the reason or field")
     when_empty = _lazy("No row of the source has failed validation yet.")
+    totals: ClassVar = {
+        _lazy("Open rejections"): Count("pk", filter=Q(resolved_at=None)),
+        _lazy("Songs"): Count("pk", filter=Q(resource="songs")),
+        _lazy("Listeners"): Count("pk", filter=Q(resource="users")),
+        _lazy("Listening sessions"): Count("pk", filter=Q(resource="listening_history")),
+    }
     link_lookups = ("run_id__lte", "last_run_id__gte")
     exclude = ("payload", "fingerprint")
     readonly_fields = ("row", "hidden_row")

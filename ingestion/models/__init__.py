@@ -21,6 +21,7 @@ from ingestion.models.runs import (
     ResourceReport,
     RunLogLine,
 )
+from ingestion.models.saved_filters import SavedFilter
 from ingestion.models.silence import LONGEST_WINDOW, AlertChannel, MaintenanceWindow
 from ingestion.models.webhooks import Webhook, WebhookDelivery, WebhookEvent
 
@@ -44,6 +45,7 @@ __all__ = [
            "Rejection",
            "ResourceReport",
            "RunLogLine",
+           "SavedFilter",
            "Song",
            "TaskUsage",
            "Webhook",

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -40,6 +41,13 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
     search_help_text = _lazy("List ID or listener ID")
     when_empty = _lazy("Apps request lists with an API key: GET /api/v1/users/{id}/recommendations/")
     list_select_related = ("version",)
+    totals: ClassVar = {
+        _lazy("Listeners"): Count("listener", distinct=True),
+        _lazy("Champion"): Count("pk", filter=Q(arm="champion")),
+        _lazy("Challenger"): Count("pk", filter=Q(arm="challenger")),
+        _lazy("Interleaved"): Count("pk", filter=Q(arm="interleaved")),
+        _lazy("Fallback"): Count("pk", filter=Q(arm="fallback")),
+    }
     exclude = ("items", "pages", "candidate_list")
     readonly_fields = ("items_as_served", "requested_pages")
 
@@ -65,6 +73,15 @@ class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
     search_fields = ("=listener__id", "=song__id", "=event_id")
     search_help_text = _lazy("Listener ID, song ID or event ID")
     when_empty = _lazy("Apps send feedback with an API key: POST /api/v1/feedback/")
+    totals: ClassVar = {
+        _lazy("Listeners"): Count("listener", distinct=True),
+        _lazy("Likes"): Count("pk", filter=Q(kind="like")),
+        _lazy("Listens"): Count("pk", filter=Q(kind="listen")),
+        _lazy("Skips"): Count("pk", filter=Q(kind="skip")),
+        _lazy("Dislikes"): Count("pk", filter=Q(kind="dislike")),
+        _lazy("Reports of a wrong style"): Count("pk", filter=Q(kind="wrong_style")),
+        _lazy("Withdrawn events"): Count("pk", filter=Q(withdrawn_at__isnull=False)),
+    }
     list_select_related = ("song",)
 
 
