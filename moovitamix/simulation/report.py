@@ -197,9 +197,13 @@ def _judge_worse_version(planted: PlantedEvent) -> JudgedReaction:
     was_champion = Promotion.objects.filter(promoted=version).exists()
     if experiment is None:
         return f"{version.label} was rejected by its gates", planted.since, not was_champion
+    is_over = experiment.status == Experiment.Status.ENDED
+    if is_over and experiment.started_at is None:
+        reaction = f"a newer version replaced {version.label} before its experiment started"
+        return reaction, experiment.ended_at, not was_champion
     lost = experiment.outcome in {Experiment.Outcome.REJECT, Experiment.Outcome.ROLLBACK}
     reaction = f"{version.label}, {_describe_experiment(experiment)}"
-    return reaction, experiment.ended_at, lost and not was_champion
+    return reaction, experiment.ended_at, lost and not was_champion if is_over else None
 
 
 def _judge_better_method(planted: PlantedEvent) -> JudgedReaction:

@@ -1,13 +1,15 @@
 """The simulation's report: reactions to injected events, and findings without a cause."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from ingestion.models import Incident
 from moovitamix.management.commands.simulate import find_scenario, format_findings, format_unplanned
 from moovitamix.simulation.report import PlantedEvent, judge_events, judge_unplanned
-from recommender.models import DriftReport, ModelVersion, Promotion
+from recommender.models import DriftReport, Experiment, ModelVersion, Promotion
 from tests.support.builders.experiments import DAY, START, make_experiment, make_version
 
 pytestmark = pytest.mark.django_db
@@ -133,6 +135,31 @@ def test_worse_refreshes_must_not_be_promoted_silently() -> None:
 
     assert (silent.is_right, reported.is_right) == (False, True)
     assert reported.reaction.startswith("2 of 2 worse refreshes promoted; incident")
+
+
+@pytest.mark.parametrize(
+    ("state", "is_right", "reaction"),
+    [
+        ({"status": "running"}, None, "2026w45.1, experiment"),
+        ({"status": "ended", "outcome": "reject", "ended_at": START + DAY}, True, "2026w45.1, experiment"),
+        ({"status": "ended", "outcome": "promote", "ended_at": START + DAY}, False, "2026w45.1, experiment"),
+        ({"status": "ended", "outcome": "void", "ended_at": START + DAY}, False, "2026w45.1, experiment"),
+        (
+            {"status": "ended", "outcome": "void", "ended_at": START + DAY, "started_at": None}, True,
+            "a newer version replaced 2026w45.1",
+        ),
+    ],
+)  # fmt: skip
+def test_a_corrupted_candidate_must_lose_its_experiment_or_reach_no_listener(
+    state: dict[str, Any], is_right: bool | None, reaction: str
+) -> None:
+    test = make_experiment(started_at=START)
+    Experiment.objects.filter(pk=test.pk).update(**state)
+
+    (found,) = judge_events([replace(planted("worse"), subject=test.challenger.label)])
+
+    assert found.is_right is is_right
+    assert found.reaction.startswith(reaction.replace("2026w45.1", test.challenger.label))
 
 
 def test_a_scenario_is_found_by_its_name_or_its_path() -> None:
