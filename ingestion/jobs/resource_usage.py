@@ -1,6 +1,8 @@
-"""Measures what a job costs: wall-clock seconds, CPU seconds and peak memory."""
+"""Measures what a job costs: wall-clock seconds, CPU seconds and peak memory; returns freed memory."""
 
+import ctypes
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -82,6 +84,18 @@ class ResourceMonitor:
     def _cpu(self) -> float:
         times = self._process.cpu_times()
         return times.user + times.system + times.children_user + times.children_system
+
+
+def return_freed_memory() -> None:
+    """Give memory that this process has freed back to the operating system, where the C library is glibc.
+
+    glibc keeps what is freed between blocks that are still used: half a gigabyte after a stage of a training
+    of a million plays. Takes about 10 ms.
+    """
+    if os.name == "posix":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # macOS and musl have none
+        if trim is not None:
+            trim(0)
 
 
 def _private_memory(pid: int) -> int:

@@ -28,7 +28,7 @@ from ingestion.jobs.lock import (
     finish_job,
     lock_owner,
 )
-from ingestion.jobs.resource_usage import ResourceMonitor
+from ingestion.jobs.resource_usage import ResourceMonitor, return_freed_memory
 from recommender import catalogue_generation
 from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
@@ -376,6 +376,8 @@ class _TrainingJob:
 
     def _begin_stage(self, name: str) -> None:
         self.monitor.sample()
+        # Before the next stage needs as much again.
+        return_freed_memory()
         self.run.stage = name
         self.heartbeat.try_send()
         self.progress.on_stage(self.run, name, STAGES.index(name) + 1, len(STAGES))

@@ -1,7 +1,12 @@
+import ctypes
 import subprocess
 import sys
 
-from ingestion.jobs.resource_usage import ResourceMonitor
+import numpy as np
+import psutil
+import pytest
+
+from ingestion.jobs.resource_usage import ResourceMonitor, return_freed_memory
 
 # Uses 100 MB and some processor time, says so, and ends with its input.
 CHILD = """
@@ -35,3 +40,15 @@ def test_a_child_that_has_ended_has_no_memory() -> None:
     monitor = ResourceMonitor(lambda: [child.pid])
 
     assert monitor.peak_memory < 2 * ResourceMonitor().peak_memory
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="only glibc keeps what is freed")
+def test_freed_memory_between_used_blocks_goes_back_to_the_system() -> None:
+    used = [np.ones(8_000) for _ in range(2_000)]  # 128 MB in blocks that are too small for a mapping each
+    used = used[::20]
+    before = psutil.Process().memory_info().rss
+
+    return_freed_memory()
+
+    assert before - psutil.Process().memory_info().rss > 80_000_000
+    assert len(used) == 100
