@@ -6,7 +6,7 @@ first, see `experiments.seals`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
@@ -30,21 +30,29 @@ from recommender.serving.candidates.candidate_cache import replaced_lists
 
 logger = logging.getLogger(__name__)
 
+# Called with the table, its rows deleted since the last call and all its rows to delete.
+Progress = Callable[[str, int, int], object]
 # Small, because no other process can write to SQLite during a deletion.
 BATCH: Final = 500
 # After its end, an experiment's last lists are still scored and counted for a week.
 SETTLED_AFTER: Final = ATTRIBUTION_WINDOW + timedelta(days=2)
 
 
-def delete_expired_lists(now: datetime, keep: timedelta) -> dict[str, int]:
-    """Seal ended experiments and delete expired rows in batches; return how many by table."""
+def delete_expired_lists(now: datetime, keep: timedelta, progress: Progress | None = None) -> dict[str, int]:
+    """Seal ended experiments and delete expired rows in batches; return how many by table.
+
+    With `progress`, which a person watches, the rows are counted before they are deleted.
+    """
     before = expiry_time(now, keep)
     deleted = {
         "sealed_experiments": seal_ended_experiments(before, now),
-        "served_lists": sum(_delete_lists(rows) for rows in expired_lists(before)),
-        "candidate_lists": _delete_candidate_lists(before, now),
-        "exposures": _delete_exposures(before),
-    }
+        "served_lists": _delete_all("served lists", expired_lists(before), "generated_at",
+                                    _delete_list_batch, progress),
+        "candidate_lists": _delete_all("candidate lists", [_expired_candidate_lists(before, now)], "pk",
+                                       _delete_candidate_batch, progress),
+        "exposures": _delete_all("exposures", [_expired_exposures(before)], "pk",
+                                 _delete_exposure_batch, progress),
+    }  # fmt: skip
     logger.info(
         "lists_deleted before=%s %s",
         before.isoformat(), " ".join(f"{name}={count}" for name, count in deleted.items()),
@@ -100,8 +108,21 @@ def expired_lists(before: datetime) -> list[QuerySet[ServedList]]:
     return [old.filter(version=None), old.filter(engagement__final=True)]
 
 
-def _delete_lists(rows: QuerySet[ServedList]) -> int:
-    return sum(_delete_list_batch(keys) for keys in _batches(rows, "generated_at"))
+def _delete_all(
+    table: str,
+    parts: list[QuerySet[Any]],
+    order: str,
+    delete: Callable[[list[Any]], int],
+    progress: Progress | None,
+) -> int:
+    total = sum(rows.count() for rows in parts) if progress else 0
+    deleted = 0
+    for rows in parts:
+        for keys in _batches(rows, order):
+            deleted += delete(keys)
+            if progress:
+                progress(table, len(keys), total)
+    return deleted
 
 
 def _delete_list_batch(keys: list[Any]) -> int:
@@ -115,19 +136,23 @@ def _delete_list_batch(keys: list[Any]) -> int:
     return deleted.get(ServedList._meta.label, 0)
 
 
-def _delete_candidate_lists(before: datetime, now: datetime) -> int:
+def _expired_candidate_lists(before: datetime, now: datetime) -> QuerySet[CandidateList]:
     # Numbers ascend with time, and there is no index by time.
     first_kept = CandidateList.objects.filter(made_at__gte=before).order_by("pk").values_list("pk", flat=True)
     up_to = Q(pk__lt=first_kept[0]) if first_kept[:1] else Q()
-    rows = replaced_lists(now).filter(up_to, made_at__lt=before)
-    return sum(
-        CandidateList.objects.filter(pk__in=keys).only("pk").delete()[0] for keys in _batches(rows, "pk")
-    )
+    return replaced_lists(now).filter(up_to, made_at__lt=before)
 
 
-def _delete_exposures(before: datetime) -> int:
-    rows = Exposure.objects.filter(experiment__seal__isnull=False, first_at__lt=before)
-    return sum(Exposure.objects.filter(pk__in=keys).delete()[0] for keys in _batches(rows, "pk"))
+def _delete_candidate_batch(keys: list[Any]) -> int:
+    return CandidateList.objects.filter(pk__in=keys).only("pk").delete()[0]
+
+
+def _expired_exposures(before: datetime) -> QuerySet[Exposure]:
+    return Exposure.objects.filter(experiment__seal__isnull=False, first_at__lt=before)
+
+
+def _delete_exposure_batch(keys: list[Any]) -> int:
+    return Exposure.objects.filter(pk__in=keys).delete()[0]
 
 
 def _batches(rows: QuerySet[Any], order: str) -> Iterator[list[Any]]:

@@ -145,10 +145,12 @@ def decide_experiment(experiment: Experiment, *, promote: bool, reason: str, by:
     )
 
 
-def delete_expired_lists(days: int | None = None) -> dict[str, int]:
+def delete_expired_lists(
+    days: int | None = None, progress: retention.Progress | None = None
+) -> dict[str, int]:
     """Delete lists older than `KEEP_LISTS_DAYS` or `days`; return how many rows by table."""
     keep = settings.KEEP_LISTS_DAYS if days is None else days
-    return retention.delete_expired_lists(timezone.now(), timedelta(days=keep))
+    return retention.delete_expired_lists(timezone.now(), timedelta(days=keep), progress)
 
 
 def delete_old_artifacts() -> int:

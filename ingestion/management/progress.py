@@ -1,8 +1,8 @@
-"""Progress of a run: bars on a terminal, else log lines."""
+"""How far a long command is: a bar at a terminal, otherwise a line every ten seconds."""
 
 import logging
 import sys
-from typing import Any, Final
+from typing import Any, Final, Self, TextIO
 
 from tqdm import tqdm
 
@@ -15,6 +15,62 @@ logger = logging.getLogger(__name__)
 
 # Shown only on request, because this output may end up in a log or a mail.
 PERSONAL_FIELDS: Final = {"first_name", "last_name", "email", "gender"}
+LINE_INTERVAL: Final = 10.0  # seconds
+
+
+class _Lines:
+    """A stream for tqdm, which writes each state over the last one: here each becomes a line of its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if shown := text.strip():
+            self._stream.write(f"{shown}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+def progress_bar(
+    title: str, unit: str, total: int | None = None, *,
+    stream: TextIO | None = None, interval: float = LINE_INTERVAL, keep: bool = False,
+) -> "tqdm[Any]":  # fmt: skip
+    """A bar with the time that is left; in a file or pipe, lines with it.
+
+    A command that ends within the interval writes no line. `keep` leaves the full bar on the terminal.
+    """
+    stream = stream or sys.stderr
+    if stream.isatty():
+        return tqdm(total=total, desc=title, unit=f" {unit}", leave=keep, file=stream)
+    has_end = total is not None
+    form = "{desc}: {n_fmt} of {total_fmt}{unit}, {remaining} left" if has_end else "{desc}: {n_fmt}{unit}"
+    return tqdm(
+        total=total, desc=title.strip(), unit=f" {unit}", bar_format=form, leave=False, miniters=1,
+        mininterval=interval, delay=interval, file=_Lines(stream),
+    )  # fmt: skip
+
+
+class StageBars:
+    """A bar for each stage of a command; called with the stage, its new rows and all of its rows."""
+
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
+        self._stage = ""
+        self._bar: tqdm[Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._bar is None or stage != self._stage:
+            self.__exit__()
+            self._stage, self._bar = stage, progress_bar(stage, self._unit, total)
+        self._bar.update(done)
 
 
 class IngestionProgressBar(IngestionProgress):
@@ -28,12 +84,8 @@ class IngestionProgressBar(IngestionProgress):
         logger.info("stage run=%s name=%r", run.pk, name)
 
     def on_progress(self, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
-            return
         if self._bar is None:
-            self._bar = tqdm(
-                total=total, desc=self._name.ljust(26), unit=" rows", leave=True, file=sys.stderr
-            )
+            self._bar = progress_bar(self._name.ljust(26), "rows", total, keep=True)
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import file_digest, sha256
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -52,6 +53,15 @@ class NotEmpty(ValueError):
     """The database to restore into has rows."""
 
 
+# Called with the stage, its rows since the last call and all its rows.
+Progress = Callable[[str, int, int], object]
+OnRows = Callable[[int], object]
+
+
+def _ignore(_stage: str, _done: int, _total: int) -> None:
+    """The progress of a scheduled task, which nobody watches."""
+
+
 @dataclass(frozen=True)
 class BackupResult:
     folder: Path
@@ -60,14 +70,18 @@ class BackupResult:
     bytes: int
 
 
-def make_backup(folder: Path, storage: Path, now: datetime) -> BackupResult:
+def make_backup(folder: Path, storage: Path, now: datetime, progress: Progress = _ignore) -> BackupResult:
     """Write a backup into a new folder below `folder`, while the service runs; it appears when complete."""
     name = f"{now.astimezone(UTC):%Y%m%dT%H%M%S}Z"
     target, unfinished = folder / name, folder / UNFINISHED.format(name)
     (unfinished / TABLES).mkdir(parents=True)
     try:
         with _snapshot() as alias:
-            tables = {model._meta.label_lower: _dump(model, alias, unfinished) for model in _models()}
+            total = sum(model._default_manager.using(alias).count() for model in _models())
+            on_rows = partial(_report, progress, "backup", total)
+            tables = {
+                model._meta.label_lower: _dump(model, alias, unfinished, on_rows) for model in _models()
+            }
             migrations = _migrations(alias)
         # After the tables: artifacts are written before their version's row, and never changed.
         files = _copy_models(storage, unfinished / MODELS)
@@ -112,7 +126,7 @@ def verify_backup(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def restore_backup(folder: Path, storage: Path) -> BackupResult:
+def restore_backup(folder: Path, storage: Path, progress: Progress = _ignore) -> BackupResult:
     """Load a backup into an empty, migrated database and an empty folder of models, and compare the result.
 
     Raises:
@@ -127,7 +141,7 @@ def restore_backup(folder: Path, storage: Path) -> BackupResult:
         for name in manifest["files"]:
             (storage / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / MODELS / name, storage / name)
-        _restore_tables(folder, manifest)
+        _restore_tables(folder, manifest, progress)
     except BaseException:
         _remove_content(storage)
         raise
@@ -136,15 +150,21 @@ def restore_backup(folder: Path, storage: Path) -> BackupResult:
     return BackupResult(folder, rows, len(manifest["files"]), 0)
 
 
-def _restore_tables(folder: Path, manifest: dict[str, Any]) -> None:
+def _report(progress: Progress, stage: str, total: int, done: int) -> None:
+    progress(stage, done, total)
+
+
+def _restore_tables(folder: Path, manifest: dict[str, Any], progress: Progress) -> None:
+    total = sum(table["rows"] for table in manifest["tables"].values())
+    on_load = partial(_report, progress, "restore", total)
     with transaction.atomic():
         for model in _models():
             # Groups that the migrations made, which the backup has too.
             model._default_manager.all()._raw_delete(DEFAULT_DB_ALIAS)  # noqa: SLF001
         for model in _models():
-            _load(model, folder / TABLES / f"{model._meta.label_lower}.jsonl.gz")
+            _load(model, folder / TABLES / f"{model._meta.label_lower}.jsonl.gz", on_load)
         _reset_sequences()
-        _compare(manifest)
+        _compare(manifest, partial(_report, progress, "compare", total))
 
 
 def _remove_content(storage: Path) -> None:
@@ -215,14 +235,16 @@ def _snapshot() -> Iterator[str]:
         del connections[SNAPSHOT_ALIAS]
 
 
-def _dump(model: type[Model], alias: str, folder: Path) -> dict[str, Any]:
+def _dump(model: type[Model], alias: str, folder: Path, on_rows: OnRows) -> dict[str, Any]:
     path = folder / TABLES / f"{model._meta.label_lower}.jsonl.gz"
     with path.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-        rows, digest = _write_rows(model, alias, packed.write)
+        rows, digest = _write_rows(model, alias, packed.write, on_rows)
     return {"rows": rows, "sha256": digest, "file_sha256": _hash(path)}
 
 
-def _write_rows(model: type[Model], alias: str, write: Callable[[bytes], object]) -> tuple[int, str]:
+def _write_rows(
+    model: type[Model], alias: str, write: Callable[[bytes], object], on_rows: OnRows
+) -> tuple[int, str]:
     """Write each row as a line, by primary key; returns the number of rows and the hash of all lines."""
     fields, digest, count = model._meta.concrete_fields, sha256(), 0
     permissions = {one.pk: list(one.natural_key()) for one in _permissions(alias)}
@@ -233,6 +255,9 @@ def _write_rows(model: type[Model], alias: str, write: Callable[[bytes], object]
         digest.update(line)
         write(line)
         count += 1
+        if count % BATCH == 0:
+            on_rows(BATCH)
+    on_rows(count % BATCH)
     return count, digest.hexdigest()
 
 
@@ -245,7 +270,7 @@ def _encode(field: Any, row: Model, permissions: dict[int, list[str]]) -> Any:
     return field.value_to_string(row)
 
 
-def _load(model: type[Model], path: Path) -> None:
+def _load(model: type[Model], path: Path, on_rows: OnRows) -> None:
     fields = model._meta.concrete_fields
     table: Any = model._default_manager.get_queryset()
     permissions = {tuple(one.natural_key()): one.pk for one in _permissions(DEFAULT_DB_ALIAS)}
@@ -257,6 +282,7 @@ def _load(model: type[Model], path: Path) -> None:
             table._insert(  # noqa: SLF001
                 rows, fields=fields, using=DEFAULT_DB_ALIAS, raw=True
             )
+            on_rows(len(rows))
 
 
 def _decode(model: type[Model], values: dict[str, Any], permissions: dict[tuple[str, ...], int]) -> Model:
@@ -304,9 +330,9 @@ def _require_empty(storage: Path) -> None:
         raise NotEmpty(f"{storage} has models. Restore into an empty folder.")
 
 
-def _compare(manifest: dict[str, Any]) -> None:
+def _compare(manifest: dict[str, Any], on_rows: OnRows) -> None:
     for model in _models():
-        rows, digest = _write_rows(model, DEFAULT_DB_ALIAS, lambda line: None)
+        rows, digest = _write_rows(model, DEFAULT_DB_ALIAS, lambda line: None, on_rows)
         expected = manifest["tables"][model._meta.label_lower]
         if (rows, digest) != (expected["rows"], expected["sha256"]):
             raise BackupDamaged(

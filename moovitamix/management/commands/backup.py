@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import StageBars
 from moovitamix.operations.backup import BackupDamaged, delete_old_backups, make_backup, verify_backup
 
 HELP = """Write a backup of every table and every model file into a new folder, while the service runs.
@@ -56,7 +57,8 @@ class Command(GuidedCommand):
             raise CommandError("Name a folder, or set BACKUP_DIR: python manage.py backup FOLDER")
         require_migrations()
         try:
-            made = make_backup(folder.resolve(), Path(settings.MODEL_STORAGE), timezone.now())
+            with StageBars("rows") as bars:
+                made = make_backup(folder.resolve(), Path(settings.MODEL_STORAGE), timezone.now(), bars)
         except OSError as error:
             raise CommandError(f"No backup was made: {error}") from None
         self.stdout.write(

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import StageBars
 from moovitamix.operations.backup import BackupDamaged, NotEmpty, restore_backup
 
 HELP = """Load a backup into an empty, migrated database and an empty MODEL_STORAGE, and compare the result.
@@ -34,7 +35,8 @@ class Command(GuidedCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
         try:
-            done = restore_backup(options["backup"].resolve(), Path(settings.MODEL_STORAGE))
+            with StageBars("rows") as bars:
+                done = restore_backup(options["backup"].resolve(), Path(settings.MODEL_STORAGE), bars)
         except (BackupDamaged, NotEmpty) as problem:
             raise CommandError(str(problem)) from None
         except OSError as error:

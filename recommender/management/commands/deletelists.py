@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import StageBars
 from recommender.services import delete_expired_lists, delete_old_artifacts
 
 FEWEST_DAYS = 70
@@ -44,7 +45,8 @@ class Command(GuidedCommand):
         days = options["days"]
         if days is not None and days < FEWEST_DAYS:
             raise CommandError(f"Keep at least {FEWEST_DAYS} days: drift compares the last nine weeks.")
-        deleted = {**delete_expired_lists(days), "artifacts": delete_old_artifacts()}
+        with StageBars("rows") as bars:
+            deleted = {**delete_expired_lists(days, bars), "artifacts": delete_old_artifacts()}
         if options["json"]:
             self.stdout.write(json.dumps(deleted))
             return

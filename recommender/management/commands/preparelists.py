@@ -11,6 +11,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import progress_bar
 from recommender.engine.algorithms.engines import EngineUnavailable
 from recommender.management.output import POPULARITY
 from recommender.registry import model_loader
@@ -57,9 +58,8 @@ class Command(GuidedCommand):
         now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
         if loaded.degraded:
             self.stderr.write(loaded.degraded)
-        # `disable=None` shows the bar on a terminal only.
         listeners: Sequence[int] = ()
-        with tqdm(desc="candidate lists", unit=" listeners", disable=None) as bar:
+        with progress_bar("candidate lists", "listeners") as bar:
             if options["all"]:
                 listeners = list(candidate_cache.active_listeners(now).values_list("pk", flat=True))
             elif options["engine"] == "spark":
