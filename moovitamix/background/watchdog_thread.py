@@ -9,7 +9,6 @@ from typing import Final
 from django.db import Error, connections
 from django.utils import timezone
 
-from ingestion.jobs.resource_usage import return_freed_memory
 from ingestion.services import run_watchdog
 
 logger = logging.getLogger(__name__)
@@ -49,5 +48,3 @@ def _run_rounds(run_round: WatchdogRound, first_delay: float, interval: float, s
         finally:
             # Not kept until the next round, because the number of connections is limited.
             connections.close_all()
-            # The threads of a web process free their largest answers at different times.
-            return_freed_memory()
