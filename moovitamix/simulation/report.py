@@ -18,6 +18,8 @@ MAX_DRIFT_DELAY: Final = timedelta(days=22)
 # A fad may still be learnt and unlearnt for two weekly trainings.
 FAD_AFTERMATH: Final = timedelta(days=14)
 # On the third morning without sessions the first lists are older than 72 hours and can't be closed.
+# The hourly trial comes once a simulated day here, and the clock runs meanwhile: the next morning is in time.
+WITHDRAWN_WITHIN: Final = DAY + timedelta(hours=1)
 LISTS_ARE_OVERDUE_AFTER: Final = 3 * DAY
 RATCHET_INCIDENT_WITHIN: Final = timedelta(weeks=12)
 MOST_SILENT_PROMOTIONS: Final = 2  # worse refreshes that may become champion without an incident
@@ -166,7 +168,7 @@ def _judge_broken_challenger(planted: PlantedEvent) -> JudgedReaction:
     late = [
         one for one in tested
         if one.outcome != Experiment.Outcome.ROLLBACK or one.started_at is None or one.ended_at is None
-        or one.ended_at > max(planted.since, one.started_at) + DAY
+        or one.ended_at > max(planted.since, one.started_at) + WITHDRAWN_WITHIN
     ]  # fmt: skip
     ended = tested.filter(outcome=Experiment.Outcome.ROLLBACK).order_by("ended_at").first()
     incident = Incident.objects.filter(kind="challenger_failed", opened_at__gte=planted.since).first()

@@ -95,8 +95,8 @@ def test_a_quiet_life_tests_nothing_but_refreshes() -> None:
     assert unplanned(planted("better", days=0)) == {}
 
 
-@pytest.mark.parametrize(("hours", "is_right"), [(2, True), (30, False)])
-def test_a_broken_challenger_must_be_withdrawn_within_a_day(hours: int, is_right: bool) -> None:
+@pytest.mark.parametrize(("hours", "is_right"), [(2, True), (24.01, True), (30, False)])
+def test_a_broken_challenger_must_be_withdrawn_within_a_day(hours: float, is_right: bool) -> None:
     make_experiment(
         status="ended",
         outcome="rollback",
