@@ -18,7 +18,7 @@ from recommender.models import Cluster, ServedList
 from recommender.models.naming import known_names
 from recommender.models.served import SongCard
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving.list_limits import Mode
+from recommender.serving.list_limits import Limit, Mode
 from recommender.serving.list_sampler import PickedSong
 from recommender.serving.reasons.reasons import (
     MIN_SHOWN_SHARE,
@@ -123,7 +123,9 @@ class ReasonContext:
         played_at = self._last_played(pick.song) if pick.rerecommended else None
         if played_at is None:
             return None
-        if self._now.timestamp() - played_at < RECENT_SECONDS:
+        # A heard song that fills a list because no others are left may have been played only once.
+        is_favourite = Limit.HEARD not in pick.relaxed
+        if is_favourite and self._now.timestamp() - played_at < RECENT_SECONDS:
             return Reason(ReasonCode.FAVOURITE)
         return last_played_reason(played_at, self._now)
 

@@ -5,6 +5,7 @@ import pytest
 
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.models.served import SongCard
+from recommender.serving.list_limits import Limit
 from recommender.serving.list_sampler import PickedSong
 from recommender.serving.reasons.explanations import ReasonContext
 from tests.support.builders.recommendations import LISTENER, RECOMMENDED_AT
@@ -59,3 +60,20 @@ def test_what_the_listener_plays_in_the_cluster_is_named_only_if_it_shares_a_gen
 
 def test_a_song_by_a_played_artist_names_this_artist() -> None:
     assert reason(card(2, "Muse feat. Beck"), familiar=True) == "Because you play Muse"
+
+
+def test_a_heard_song_that_fills_a_list_is_not_called_a_favourite() -> None:
+    one, played_at = np.array([1]), RECOMMENDED_AT.timestamp() - 20 * 86_400
+    candidates = CandidateArrays(
+        one, one.astype(np.float32), one, one, one.astype(np.uint8), {CLUSTER: 1.0},
+        last_played_at={1: played_at},
+    )  # fmt: skip
+    context = ReasonContext(LISTENER, RECOMMENDED_AT, [candidates])
+    favourite = PickedSong(1, CLUSTER, 1.0, 0.1, familiar=True, rerecommended=True, cold_start=False)
+
+    reasons = [
+        context.reason_for(pick, card(1, "Muse"), "").english
+        for pick in (favourite, favourite._replace(relaxed=(Limit.HEARD,)))
+    ]
+
+    assert reasons == ["One of the songs that you play most", "You last heard it on 12 October"]
