@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from recommender.engine.identity.text import fold_key, unescape_entities
+from recommender.engine.identity.text import INVISIBLE, fold_key, unescape_entities
 
 # Brackets around it are dropped: "A (feat. B)".
 FEATURING: Final = re.compile(r"(?:\s+|\s*[(\[]\s*)(?:(?:feat(?:uring)?|ft)\b\.?|f/)\s*(?=\S)", re.IGNORECASE)
@@ -141,9 +141,14 @@ def _is_no_artist(text: str) -> bool:
     return artist_key(text) in NO_ARTISTS
 
 
+def _readable(credit: str) -> str:
+    """A credit without HTML entities and invisible characters, which could turn a sentence's direction."""
+    return INVISIBLE.sub("", unescape_entities(credit))
+
+
 def _split_featuring(credit: str) -> list[str]:
     """Split a credit at "feat." and its variants; the first part is the lead artist's."""
-    parts = [part.strip(" \t,;-\u2013\u2014&") for part in FEATURING.split(unescape_entities(credit))]
+    parts = [part.strip(" \t,;-\u2013\u2014&") for part in FEATURING.split(_readable(credit))]
     # A bracket that opened before "feat." closes after the featured artists.
     closed = [part.rstrip(")] ") if at and part.count("(") < part.count(")") + part.count("]") else part
               for at, part in enumerate(parts)]  # fmt: skip
@@ -158,7 +163,7 @@ def possible_artists(credit: str) -> dict[str, str]:
     """Key and text of everything that could be an artist, the most complete text first."""
     sections = _split_featuring(credit)
     texts = [
-        *([credit] if credit.strip() else []),
+        *([whole] if (whole := _readable(credit).strip()) else []),
         *sections,
         *(p for s in sections for p in _split_others(s)),
     ]

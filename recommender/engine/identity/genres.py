@@ -16,6 +16,7 @@ SEPARATORS: Final = re.compile(
 )
 # Around a genre, if the source sends a list as text, hashtags or exclamations.
 TRIMMED: Final = " []{}\"'\u201c\u201d`#.!-"
+TAG: Final = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)  # of HTML; "<3" is none
 # A slash within a genre, and a value that means that there is none.
 SLASHED: Final = re.compile(r"\b(singer)\s*/\s*(songwriter)\b|\bn/a\b", re.IGNORECASE)
 NO_GENRES: Final = frozenset(
@@ -73,7 +74,7 @@ def split_genres(text: str) -> list[str]:
 
     Commas, semicolons, slashes, bars or bullets may separate genres. Values such as "unknown" are left out.
     """
-    plain = INVISIBLE.sub("", unescape_entities(text))
+    plain = TAG.sub(" ", INVISIBLE.sub("", unescape_entities(text)))
     whole = SLASHED.sub(lambda found: "-".join(part for part in found.groups() if part), plain)
     parts = [" ".join(part.split()).strip(TRIMMED) for part in SEPARATORS.split(whole)]
     found = {fold_key(part): part for part in reversed(parts)}

@@ -126,3 +126,11 @@ def test_the_shared_artist_of_two_credits_is_named_as_the_first_writes_it() -> N
 ])  # fmt: skip
 def test_a_sentence_names_the_lead_artist_of_a_long_credit(credit: str, lead: str) -> None:
     assert name_lead(credit) == lead
+
+
+def test_artists_of_sentences_have_no_invisible_characters() -> None:
+    credit, other = "\u202eSto\u200bne feat. Bo\ufeffb", "Stone"
+
+    assert name_lead(credit) == "Stone"
+    assert shared_artist(credit, other) == "Stone"
+    assert ArtistCredits([credit]).artists(credit) == ("Stone", "Bob")

@@ -121,3 +121,7 @@ def test_genre_words_are_whole_genres_and_their_words_once_each() -> None:
     assert genre_words("R&B, K-Pop") == ["rnb", "kpop", "pop"]
     assert genre_words("") == []
     assert genre_keys("Hip Hop/Rap") == ["hiphop", "rap"]
+
+
+def test_html_tags_are_no_part_of_a_genre() -> None:
+    assert split_genres("<b>rock</b>, &lt;i>R&amp;B&lt;/i>, <3") == ["rock", "R&B", "<3"]
