@@ -264,6 +264,8 @@ IS_LANGUAGE_SET = bool(env.text("LANGUAGE_CODE"))
 # A page or list is in the first of these that its reader accepts, otherwise in LANGUAGE_CODE.
 LANGUAGES = [("en", "English"), ("fr", "Français")]
 FORMAT_MODULE_PATH = ["moovitamix.formats"]
+# Before the catalogues of packages, so that ours can correct their French.
+LOCALE_PATHS = [PACKAGE_DIR / "locale"]
 SCHEDULED_TIME = env.time_of_day("SCHEDULED_TIME", "02:00")
 
 # --- The source ------------------------------------------------------------------------------------
