@@ -49,7 +49,9 @@ def apply_name_rules(numbers: Collection[int] | None = None) -> None:
     for row in rows.iterator():
         automatic = row.automatic_name
         name = rules.shown_name(row.number, automatic)
-        if name != row.name:
+        # A name that staff chose is trusted because the automatic one is recorded beside it.
+        is_unrecorded = row.number in rules.chosen and "automatic_name" not in row.facts
+        if name != row.name or is_unrecorded:
             row.name, row.facts = name, {**row.facts, "automatic_name": automatic}
             changed.append(row)
     Cluster.objects.bulk_update(changed, ["name", "facts"], batch_size=500)

@@ -92,6 +92,16 @@ def test_untelling_names_of_older_releases_are_not_shown(options: ServingOptions
     assert model.cluster_names[cluster.number] == f"Cluster {cluster.number}"
 
 
+def test_a_pin_that_changes_nothing_is_shown_too(staff: Client, options: ServingOptions) -> None:
+    cluster = largest()
+    Cluster.objects.filter(pk=cluster.pk).update(name="Mixed (3)", facts={"genres": {}})
+
+    add(staff, "clusternamerule", number=cluster.number, rule="pin", name="Mixed (3)")
+
+    model = model_loader.open_serving_model(cluster.version, options.storage)
+    assert model.cluster_names[cluster.number] == "Mixed (3)"
+
+
 def test_a_cluster_has_one_name_by_staff_and_a_name_is_needed(staff: Client) -> None:
     assert add(staff, "clusternamerule", number=7, rule="rename", name="One") == 302
     assert add(staff, "clusternamerule", number=7, rule="pin", name="Two") == 200
