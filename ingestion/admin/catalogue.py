@@ -94,7 +94,7 @@ class ListenerAdmin(ExportAdmin):
 
     def can_save(self, query: QueryDict) -> bool:
         # Any other search is part of a name or of an e-mail address.
-        return query.get(SEARCH_VAR, "").strip().removeprefix("-").isdecimal() or not query.get(SEARCH_VAR)
+        return all(one.strip().removeprefix("-").isdecimal() for one in query.getlist(SEARCH_VAR) if one)
 
     def get_exclude(self, request: HttpRequest, obj: Listener | None = None) -> tuple[str, ...]:
         return () if can_see_personal_data(request) else PERSONAL_FIELDS

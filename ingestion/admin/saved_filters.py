@@ -5,33 +5,38 @@ from typing import Any, Final
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR
-from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR
-from django.core.exceptions import PermissionDenied
+from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
+from django.core.exceptions import PermissionDenied, TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_POST
 
 from ingestion.models import SavedFilter
 from ingestion.models.saved_filters import MAX_QUERY_CHARS
 
 # Parameters of a list's address that are no part of what it shows.
-LEFT_OUT: Final = (PAGE_VAR, IS_POPUP_VAR, TO_FIELD_VAR, "e")
+LEFT_OUT: Final = (PAGE_VAR, IS_POPUP_VAR, TO_FIELD_VAR, ERROR_FLAG)
+# Parameters of every list: search and order.
+OF_LISTS: Final = (SEARCH_VAR, ORDER_VAR, ALL_VAR)
 # More links would push the list from the screen.
 MAX_FILTERS: Final = 20
 
 
 class SaveFilterForm(forms.Form):
-    name = forms.CharField(max_length=60, label=_lazy("Name"))
+    name = forms.CharField(max_length=60)
     query = forms.CharField(max_length=MAX_QUERY_CHARS)
 
     def clean_query(self) -> str:
-        query = describe_list(QueryDict(self.cleaned_data["query"]))
-        if not query:
-            raise forms.ValidationError("The query has no filter.")
+        try:
+            query = describe_list(QueryDict(self.cleaned_data["query"]))
+        except TooManyFieldsSent as error:
+            raise forms.ValidationError("too many parameters") from error
+        # Measured as it is stored: "é" becomes six characters.
+        if not 0 < len(query) <= MAX_QUERY_CHARS:
+            raise forms.ValidationError("empty or too long")
         return query
 
 
@@ -41,6 +46,7 @@ class SavedFiltersMixin:
     model: Any
     admin_site: Any
     has_view_permission: Any
+    lookup_allowed: Any
 
     def can_save(self, query: QueryDict) -> bool:
         """Whether the filter may be stored; a list whose search is personal data refuses it."""
@@ -94,16 +100,28 @@ class SavedFiltersMixin:
         return {
             "own": own,
             "active": active,
-            "present": present if is_new and self.can_save(request.GET) else "",
+            "present": present if is_new and self._may_save(request, QueryDict(present)) else "",
             "url": reverse(f"admin:{self._name}_filters"),
         }
 
+    def _may_save(self, request: HttpRequest, query: QueryDict) -> bool:
+        """Whether the list itself would take these parameters, and allows to store them."""
+        filters = ((name, value) for name in query for value in query.getlist(name) if name not in OF_LISTS)
+        return self.can_save(query) and all(self.lookup_allowed(*one, request) for one in filters)
+
     def _save(self, request: HttpRequest) -> HttpResponse:
         form, own = SaveFilterForm(request.POST), self._own(request)
-        if not form.is_valid() or not self.can_save(QueryDict(form.cleaned_data["query"])):
-            messages.error(request, _("The filter was not saved: it is empty, or its name is too long."))
+        if not form.is_valid():
+            text = _("The filter was not saved: it is empty, or it or its name is too long.")
+            messages.error(request, text)
             return redirect(self._list)
         name, query = form.cleaned_data["name"], form.cleaned_data["query"]
+        if not self._may_save(request, QueryDict(query)):
+            text = _(
+                "The filter was not saved: it has personal data, or parameters that this list does not have."
+            )
+            messages.error(request, text)
+            return redirect(self._list)
         if own.exclude(name=name).count() >= MAX_FILTERS:
             text = _("You have {n} filters for this list. Delete one first.").format(n=MAX_FILTERS)
             messages.error(request, text)

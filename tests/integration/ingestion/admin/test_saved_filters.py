@@ -75,8 +75,11 @@ def test_a_list_that_is_not_shown_keeps_no_filters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "is_saved"), [("q=Lovelace", False), ("q=7", True), ("availability=missing", True)]
-)
+    ("query", "is_saved"),
+    [
+        ("q=Lovelace", False), ("q=Lovelace&q=7", False), ("q=7", True), ("availability=missing", True),
+    ],
+)  # fmt: skip
 def test_a_search_for_a_listener_s_name_is_not_saved(query: str, is_saved: bool) -> None:
     otto = log_in("otto", "owner")
 
@@ -86,9 +89,29 @@ def test_a_search_for_a_listener_s_name_is_not_saved(query: str, is_saved: bool)
     assert (offered, SavedFilter.objects.exists()) == (is_saved, is_saved)
 
 
+def test_parameters_that_the_list_does_not_have_are_not_saved() -> None:
+    otto = log_in("otto", "owner")
+
+    page = otto.post(
+        f"{LISTENERS}saved-filters/", {"name": "Mine", "query": "email=ada@example.org"}, follow=True
+    )
+
+    assert "it has personal data, or parameters that this list does not have" in page.content.decode()
+    assert not SavedFilter.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("name", "query"),
-    [("", "q=1"), ("x" * 61, "q=1"), ("x", ""), ("x", "p=3"), ("x", "q="), ("x", f"q={'1' * 1_000}")],
+    [
+        ("", "q=1"),
+        ("x", "&" * 1_000),
+        ("x", f"q={'é' * 900}"),
+        ("x" * 61, "q=1"),
+        ("x", ""),
+        ("x", "p=3"),
+        ("x", "q="),
+        ("x", f"q={'1' * 1_000}"),
+    ],
 )
 def test_what_is_empty_or_too_long_is_not_saved(name: str, query: str) -> None:
     save(log_in("vera", "viewer"), name, query)
