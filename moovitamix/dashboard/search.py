@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from unfold.dataclasses import SearchResult
 
 from ingestion.admin import can_see_personal_data
-from ingestion.alerts.messages.render import render_subject
+from ingestion.alerts.messages.render import fold_typed_text, render_subject
 from ingestion.models import Incident, IngestionRun, Listener, Song
 from moovitamix.dashboard.navigation import sidebar_sections
 
@@ -101,9 +101,10 @@ def _search_rows(
     found = list(rows.order_by(*order)[: ROWS + 1])
     # A row whose number was entered comes first, although others may have the number in their names.
     if text.isdecimal():
-        found.sort(key=lambda row: str(row.pk) != text)
-        if len(found) > ROWS and str(found[0].pk) != text:
-            found = [*rows.filter(pk=text), *found]
+        number = int(text)
+        found.sort(key=lambda row: row.pk != number)
+        if len(found) > ROWS and found[0].pk != number:
+            found = [*rows.filter(pk=number), *found]
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
     results = []
     for row in found[:ROWS]:
@@ -121,7 +122,7 @@ def _search_menu(request: HttpRequest, text: str) -> Found:
     results = [
         SearchResult(title, str(section), entry["link"], entry["icon"])
         for title, section, entry in entries
-        if text.casefold() in title.casefold()
+        if fold_typed_text(text) in fold_typed_text(title)
     ]
     return Found(_("Pages"), results, "")
 

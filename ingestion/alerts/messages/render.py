@@ -30,6 +30,7 @@ Event = Notification.Event
 MessageContent = dict[str, Any]
 # The width of Notification.subject.
 MAX_SUBJECT_CHARS = 200
+KEYBOARD_SPACES: Final = {ord(space): " " for space in "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"}
 VALUE: Final = re.compile(r"\{[^}]*\}")
 SUBJECTS: Final = {
     ("opened", "critical"): _("Critical: {subject}"),
@@ -86,14 +87,19 @@ def render_subject(incident: Incident, language: str) -> str:
         ]
 
 
+def fold_typed_text(text: str) -> str:
+    """The text in one case, with the apostrophes and spaces that keyboards have: French pages have others."""
+    return text.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").translate(KEYBOARD_SPACES)
+
+
 def kinds_described_by(text: str, language: str) -> list[str]:
     """The kinds of incidents whose subjects have this text outside of the values in them."""
-    wanted = text.strip().casefold()
+    wanted = fold_typed_text(text.strip())
     with translation.override(language):
         return [
             kind
             for kind, template in message_templates().items()
-            if wanted and any(wanted in part.casefold() for part in _constant_parts(template.subject))
+            if wanted and any(wanted in fold_typed_text(part) for part in _constant_parts(template.subject))
         ]
 
 

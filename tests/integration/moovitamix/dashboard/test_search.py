@@ -62,6 +62,8 @@ def test_words_find_songs_errors_problems_and_pages_in_the_reader_s_language(vie
     assert list(found(viewer, "502")) == ["Ingestion runs"]
     assert list(found(viewer, "newest backup is")) == ["Incidents"]
     assert list(found(viewer, "sauvegarde", accept_language="fr")) == ["Incidents"]
+    # As a keyboard writes it: the page has another apostrophe.
+    assert "Pages" in found(viewer, "exécutions de l'ingestion", accept_language="fr")
     assert found(viewer, "drift rep") == {"Pages": ["Drift reports"]}
     assert found(viewer, "no such thing") == {}
 
