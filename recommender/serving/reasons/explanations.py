@@ -11,6 +11,7 @@ from ingestion.models import Listener
 from recommender import listener_profiles
 from recommender.engine.identity.credits import artist_key, name_lead, shared_artist
 from recommender.engine.identity.genres import genre_keys, shared_genre, split_genres
+from recommender.engine.identity.name_words import NameWords
 from recommender.engine.identity.text import fold_key
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
@@ -37,6 +38,7 @@ from recommender.serving.reasons.reasons import (
 )
 
 # Additional keys of an interleaved list's item.
+BUILT_IN_WORDS: Final = NameWords()
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
 # A favourite that was played within a month is not one that was "not heard since" that month.
 RECENT_SECONDS: Final = 31 * 86_400.0
@@ -165,7 +167,8 @@ class ReasonContext:
             text = listener.values_list("favorite_genres", flat=True).get()
             self._favorite_genres = known_names().genres.normalise(text)
         words = known_names().words
-        return ", ".join(genre for genre in split_genres(self._favorite_genres) if words.is_neutral(genre))
+        genres = split_genres(self._favorite_genres)
+        return ", ".join(genre for genre in genres if not words.has_bad_word(genre))
 
     def _last_played(self, song: int) -> float | None:
         if song not in self._last_played_at:
@@ -183,8 +186,9 @@ def _differ_in_genres(one: SongCard, other: SongCard) -> bool:
 
 
 def _share_genre(one: SongCard, other: SongCard) -> bool:
-    names = known_names()
-    return names.words.share_genre(names.genres.normalise(one.genres), names.genres.normalise(other.genres))
+    normalise = known_names().genres.normalise
+    # Without the words of staff, which decide what people read, and not which songs are alike.
+    return BUILT_IN_WORDS.share_genre(normalise(one.genres), normalise(other.genres))
 
 
 def name_keys(cluster_name: str) -> set[str]:
