@@ -77,7 +77,11 @@ def make_backup(folder: Path, storage: Path, now: datetime, progress: Progress =
     (unfinished / TABLES).mkdir(parents=True)
     try:
         with _snapshot() as alias:
-            total = sum(model._default_manager.using(alias).count() for model in _models())
+            total = (
+                0
+                if progress is _ignore
+                else sum(model._default_manager.using(alias).count() for model in _models())
+            )
             on_rows = partial(_report, progress, "backup", total)
             tables = {
                 model._meta.label_lower: _dump(model, alias, unfinished, on_rows) for model in _models()

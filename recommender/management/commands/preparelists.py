@@ -58,20 +58,17 @@ class Command(GuidedCommand):
         now, loaded = timezone.now(), model_loader.current_model(settings.MODEL_STORAGE)
         if loaded.degraded:
             self.stderr.write(loaded.degraded)
-        listeners: Sequence[int] = ()
-        with progress_bar("candidate lists", "listeners") as bar:
-            if options["all"]:
-                listeners = list(candidate_cache.active_listeners(now).values_list("pk", flat=True))
-            elif options["engine"] == "spark":
-                listeners = candidate_cache.listeners_due(loaded, now)
+        if options["all"]:
+            listeners = list(candidate_cache.active_listeners(now).values_list("pk", flat=True))
+        else:
+            listeners = candidate_cache.listeners_due(loaded, now)
+        with progress_bar("candidate lists", "listeners", len(listeners)) as bar:
             if options["engine"] == "spark":
-                bar.total = len(listeners)
                 prepared = self._prepare_on_spark(options, listeners, loaded, bar)
             elif options["all"]:
-                bar.total = len(listeners)
                 prepared = candidate_cache.renew_all(listeners, loaded, now, on_progress=bar.update)
             else:
-                prepared = candidate_cache.prepare_due(loaded, now, on_progress=bar.update)
+                prepared = candidate_cache.prepare_due(loaded, now, on_progress=bar.update, due=listeners)
         left_out = len(listeners) - prepared if options["all"] else 0
         self._report(prepared, left_out, loaded, as_json=options["json"])
 
