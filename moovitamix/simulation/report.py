@@ -17,9 +17,9 @@ DAY: Final = timedelta(days=1)
 MAX_DRIFT_DELAY: Final = timedelta(days=22)
 # A fad may still be learnt and unlearnt for two weekly trainings.
 FAD_AFTERMATH: Final = timedelta(days=14)
-# On the third morning without sessions the first lists are older than 72 hours and can't be closed.
-# The hourly trial comes once a simulated day here, and the clock runs meanwhile: the next morning is in time.
+# The hourly trial comes once a simulated day, and the clock runs meanwhile: the next morning is in time.
 WITHDRAWN_WITHIN: Final = DAY + timedelta(hours=1)
+# On the third morning without sessions the first lists are older than 72 hours and can't be closed.
 LISTS_ARE_OVERDUE_AFTER: Final = 3 * DAY
 RATCHET_INCIDENT_WITHIN: Final = timedelta(weeks=12)
 MOST_SILENT_PROMOTIONS: Final = 2  # worse refreshes that may become champion without an incident
@@ -201,7 +201,9 @@ def _judge_worse_version(planted: PlantedEvent) -> JudgedReaction:
         return f"{version.label} was rejected by its gates", planted.since, not was_champion
     is_over = experiment.status == Experiment.Status.ENDED
     if is_over and experiment.started_at is None:
-        reaction = f"a newer version replaced {version.label} before its experiment started"
+        reaction = (
+            f"{version.label}, experiment {experiment.pk}: ended before it started: {experiment.reason}"
+        )
         return reaction, experiment.ended_at, not was_champion
     lost = experiment.outcome in {Experiment.Outcome.REJECT, Experiment.Outcome.ROLLBACK}
     reaction = f"{version.label}, {_describe_experiment(experiment)}"

@@ -146,7 +146,7 @@ def test_worse_refreshes_must_not_be_promoted_silently() -> None:
         ({"status": "ended", "outcome": "void", "ended_at": START + DAY}, False, "2026w45.1, experiment"),
         (
             {"status": "ended", "outcome": "void", "ended_at": START + DAY, "started_at": None}, True,
-            "a newer version replaced 2026w45.1",
+            "2026w45.1, experiment",
         ),
     ],
 )  # fmt: skip
