@@ -1,5 +1,6 @@
 """Views of the operations page and of a run's page, for staff."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,7 +12,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from ingestion.models import IngestionRun, RunLogLine
+from ingestion.alerts.incidents import open_incidents
+from ingestion.models import Incident, IngestionRun, RunLogLine
 from ingestion.monitoring.anomaly_detection import MIN_HISTORY, MIN_RUNS, K
 from ingestion.page_permissions import page_permission
 from moovitamix.dashboard import queries, run_details
@@ -71,6 +73,7 @@ def operations_page(request: HttpRequest) -> HttpResponse:
         "time_zone": settings.TIME_ZONE,
         "loaded_at": format_clock(now, now),
         **_progress_context(window.newest[0] if window.newest else None, now),
+        "incident_state": _incident_state(state.incidents),
     }
     return render(request, "operations/dashboard.html", {**admin.site.each_context(request), **context})
 
@@ -78,15 +81,19 @@ def operations_page(request: HttpRequest) -> HttpResponse:
 def run_progress(request: HttpRequest) -> HttpResponse:
     """Progress of the newest run: a part of a page that htmx requests every few seconds.
 
-    The request contains the run state that the page shows; if it has changed, the whole page is reloaded.
+    The request contains the run state that the page shows, and the operations page's open incidents, which
+    are resolved a moment after their run has ended; if either has changed, the whole page is reloaded.
     """
     if not (admin.site.has_permission(request) and request.user.has_perm(VIEW_RUN_PERMISSION)):
         # After a redirect, htmx would insert the login page into the middle of the page.
         return HttpResponse(status=204, headers={"HX-Refresh": "true"})
     newest = IngestionRun.objects.order_by("-pk").first()
     context = _progress_context(newest, timezone.now())
+    shown = request.GET.get("incidents")
+    if shown is not None:
+        context["incident_state"] = _incident_state(open_incidents())
     response = render(request, "operations/progress.html", context)
-    if request.GET.get("seen") != context["run_state"]:
+    if request.GET.get("seen") != context["run_state"] or shown != context.get("incident_state"):
         response["HX-Refresh"] = "true"
     return response
 
@@ -143,6 +150,12 @@ def _last_warnings(run: IngestionRun, now: datetime) -> list[tuple[str, RunLogLi
 def _window_days(request: HttpRequest) -> int:
     requested = request.GET.get("days", "")
     return next((days for days in WINDOW_CHOICES if str(days) == requested), DEFAULT_WINDOW)
+
+
+def _incident_state(incidents: Iterable[Incident]) -> str:
+    """A string that changes when an incident is opened or resolved."""
+    numbers = [incident.pk for incident in incidents]
+    return f"{len(numbers)}-{max(numbers, default=0)}"
 
 
 def _progress_context(newest: IngestionRun | None, now: datetime) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition
-from ingestion.models import Heartbeat, IngestionRun, ResourceReport
+from ingestion.models import Heartbeat, Incident, IngestionRun, ResourceReport
 from ingestion.schedules import sync_timetable
 from moovitamix.dashboard.navigation import SIDEBAR_SECTIONS
 from moovitamix.dashboard.tabs import GROUPS
@@ -236,6 +236,26 @@ def test_the_page_reloads_only_when_a_run_starts_or_ends(staff: Client) -> None:
     assert at_the_end["HX-Refresh"] == "true"
     assert "HX-Refresh" not in afterwards
     assert "in progress" not in afterwards.content.decode()
+
+
+def test_the_page_reloads_when_an_incident_is_resolved_after_its_run(staff: Client) -> None:
+    make_daily_runs(2, until=an_hour_ago())
+    now = timezone.now()
+    incident = Incident.objects.create(
+        key="run", kind="run_failed", severity="critical", opened_at=now, seen_at=now
+    )
+    shown = re.search(r'hx-get="([^"]*)"', staff.get("/").content.decode())
+    assert shown is not None
+    link = unescape(shown[1])
+
+    while_open = staff.get(link)
+    incident.resolved_at = now
+    incident.save()
+    at_the_end = staff.get(link)
+
+    assert "HX-Refresh" not in while_open
+    assert unescape(while_open.content.decode()).count(link) == 1
+    assert at_the_end["HX-Refresh"] == "true"
 
 
 def test_an_open_page_reloads_when_the_session_has_expired(client: Client) -> None:
