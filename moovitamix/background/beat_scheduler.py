@@ -8,7 +8,8 @@ from typing import Any, Final
 from celery.exceptions import ImproperlyConfigured
 from celery.schedules import schedstate
 from django.conf import settings
-from django.db import Error, close_old_connections
+from django.core.exceptions import ValidationError
+from django.db import Error, IntegrityError, close_old_connections
 from django.utils import timezone
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
@@ -34,6 +35,8 @@ LEASE_DURATION: Final = timedelta(seconds=60)
 LEASE_RENEWAL: Final = 15.0  # seconds
 # A Beat that waits for the lease asks again after this time.
 STANDBY_INTERVAL: Final = 5.0  # seconds
+# More than there are entries: each attempt gets past the entry of the one before.
+START_ATTEMPTS: Final = 50
 
 
 class TimetableEntry(ModelEntry):
@@ -68,7 +71,15 @@ class TimetableScheduler(DatabaseScheduler):
     def setup_schedule(self) -> None:
         # Beats that start at once write the same rows, so one may be chosen to end a deadlock; and nothing
         # starts the Beat of a worker again.
-        with_patience(self._create_entries)
+        for attempt in range(START_ATTEMPTS):
+            try:
+                with_patience(self._create_entries)
+            except (ValidationError, IntegrityError):
+                # Another Beat has created this entry since it was looked for; the next attempt finds it.
+                if attempt == START_ATTEMPTS - 1:
+                    raise
+            else:
+                return
 
     def _create_entries(self) -> None:
         super().setup_schedule()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 from unittest.mock import patch
 
 import psutil
@@ -22,6 +23,7 @@ from ingestion.schedules import CATCH_UP_ENTRY
 from moovitamix.background import beat_scheduler
 from moovitamix.background.beat_scheduler import TimetableEntry, TimetableScheduler
 from moovitamix.celery import app
+from recommender.schedules import CRONTAB_ENTRIES
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,6 +48,26 @@ def test_a_beat_that_loses_a_conflict_with_another_one_sets_up_its_entries_again
 
     assert holder.closed
     assert CATCH_UP_ENTRY in scheduler.schedule
+
+
+def test_a_beat_starts_although_another_one_creates_each_entry_just_before_it() -> None:
+    often = IntervalSchedule.objects.create(every=7, period="days")
+    created: set[str] = set()
+
+    def create_meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        name = params[0] if params and '"django_celery_beat_periodictask"."name" = ' in sql else None
+        if sql.startswith("SELECT") and isinstance(name, str) and name not in created:
+            created.add(name)
+            if not PeriodicTask.objects.filter(name=name).exists():
+                make_entry(name, interval=often)
+        return result
+
+    with connection.execute_wrapper(create_meanwhile):
+        scheduler = TimetableScheduler(app=app)
+
+    assert CATCH_UP_ENTRY in scheduler.schedule
+    assert {entry.name for entry in CRONTAB_ENTRIES} <= created
 
 
 def test_entries_without_a_next_date_are_skipped_and_the_others_stay() -> None:
