@@ -1,4 +1,4 @@
-"""Writes the pictures of the README, from twelve simulated weeks; only if MOOVITAMIX_PICTURES=1 asks for it.
+"""Writes the pictures of README and docs from twelve simulated weeks; only if MOOVITAMIX_PICTURES=1 asks.
 
 MOOVITAMIX_PICTURES_FOLDER names a folder whose simulation is used again.
 """
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Page, ViewportSize
@@ -18,11 +19,16 @@ from tests.support.project import ROOT
 
 WEEKS = 12
 IMAGES = ROOT / "docs" / "images"
-PICTURES = {"operations": "/?days=90", "models": "/models/"}
+# Each picture's page, and the link on it that leads to the page that is shown.
+PICTURES = {
+    "operations": ("/?days=90", ""),
+    "models": ("/models/", ""),
+    "listener": ("/listen/", ".listeners a"),
+}
 SIZE = ViewportSize(width=1200, height=820)
 
 if os.environ.get("MOOVITAMIX_PICTURES") != "1":
-    pytest.skip("MOOVITAMIX_PICTURES=1 writes the pictures of the README", allow_module_level=True)
+    pytest.skip("MOOVITAMIX_PICTURES=1 writes the pictures of README and docs", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +62,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
 def test_a_picture_is_written(name: str, page: Page, site: tuple[str, str]) -> None:
     address, password = site
     page.set_viewport_size(SIZE)
-    page.goto(f"{address}/admin/login/?next={PICTURES[name]}")
+    path, link = PICTURES[name]
+    page.goto(f"{address}/admin/login/?{urlencode({'next': path})}")
     page.get_by_label("Username").fill("admin")
     page.locator("input[name=password]").fill(password)
     page.keyboard.press("Enter")
+    if link:
+        page.locator(link).first.click()
+        page.wait_for_load_state()
     page.wait_for_function("[...document.querySelectorAll('canvas')].every(one => Chart.getChart(one))")
     # Charts grow into place.
     page.wait_for_timeout(1_500)
