@@ -62,7 +62,7 @@ class SavedFiltersMixin:
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         answer: Any = super().changelist_view(request, extra_context)  # type: ignore[misc]
         context = getattr(answer, "context_data", None)
-        # An action answers with pages of its own, and a list for choosing a row has no links.
+        # Actions show other pages, and a list for choosing a row has no links.
         if context and "cl" in context and not context.get("is_popup"):
             context["saved_filters"] = self._context(request)
         page: HttpResponse = answer

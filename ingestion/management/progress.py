@@ -19,7 +19,7 @@ LINE_INTERVAL: Final = 10.0  # seconds
 
 
 class _Lines:
-    """A stream for tqdm, which writes each state over the last one: here each becomes a line of its own."""
+    """A stream for tqdm, which writes each state over the last one; here each state becomes a line."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -22,7 +22,7 @@ class GenreAliasAdmin(ListedLookups, ModelAdmin):
 
 @admin.register(NameWord)
 class NameWordAdmin(ListedLookups, ModelAdmin):
-    """Admin of the word list; a blocked word is removed from all names at once."""
+    """Admin of the word list; a blocked word leaves all names at once, except those that staff chose."""
 
     list_display = ("word", "allowed")
     list_filter = ("allowed",)

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from recommender.engine.data import Catalogue
 from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import genre_words, split_genres, words_of_genre
-from recommender.engine.identity.name_words import NameWords
+from recommender.engine.identity.name_words import BUILT_IN_WORDS
 from recommender.engine.identity.text import fold_key
 from recommender.engine.svd import truncated_svd, unit_rows
 
@@ -29,8 +29,6 @@ TOKEN_KEYS: Final[Mapping[str, Callable[[str], str]]] = {
     "artist": artist_key, "genre": fold_key, "word": fold_key,
 }  # fmt: skip
 NON_AUDIO_COLUMNS: Final = {"year", "duration"}  # sound columns that are no audio features
-# Staff's changes of the list decide what people read, not which songs are similar.
-BUILT_IN_WORDS: Final = NameWords()
 SPACE_PREFIX: Final = "space_"
 SPACE_NUMERIC_ARRAYS: Final = ("idf", "centres", "scales", "axes")
 

@@ -11,7 +11,7 @@ from ingestion.models import Listener
 from recommender import listener_profiles
 from recommender.engine.identity.credits import artist_key, name_lead, shared_artist
 from recommender.engine.identity.genres import genre_keys, shared_genre, split_genres
-from recommender.engine.identity.name_words import NameWords
+from recommender.engine.identity.name_words import BUILT_IN_WORDS
 from recommender.engine.identity.text import fold_key
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.listener_profiles import ListenerProfile, find_columns
@@ -38,7 +38,6 @@ from recommender.serving.reasons.reasons import (
 )
 
 # Additional keys of an interleaved list's item.
-BUILT_IN_WORDS: Final = NameWords()
 INTERLEAVED_FIELDS: Final = ("by_challenger", "p_champion", "p_challenger")
 # A favourite that was played within a month is not one that was "not heard since" that month.
 RECENT_SECONDS: Final = 31 * 86_400.0
