@@ -52,17 +52,27 @@ def _is_due(experiment: Experiment, now: datetime) -> bool:
 def _try_listeners(
     experiment: Experiment, model: ServingModel, champion: LoadedModel, now: datetime
 ) -> tuple[int, int]:
-    """Return how many listeners were tried, and how many got a list only from the champion."""
+    """Return how many listeners were tried, and how many got a list only from the champion.
+
+    New lists are stored for the listeners' next requests. Who has a list with all their events got it from
+    this model, and needs no other one.
+    """
     active = candidate_cache.active_listeners(now).values_list("pk", flat=True)
     sample = nsmallest(TRIAL_LISTENERS, active, key=lambda pk: hash_to_share(experiment.pk, "trial", pk))
-    sample = sorted({*sample, *candidate_cache.newest_listeners(TRIAL_NEWCOMERS)})
-    profiles = list(listener_profiles.read_profiles(sample, now).values())
+    newcomers = candidate_cache.newest_listeners(TRIAL_NEWCOMERS)
     challenger = LoadedModel(model, None)
-    failures = sum(
+    due = candidate_cache.listeners_due(challenger, now, among=sample)
+    profiles = listener_profiles.read_profiles(sorted({*due, *newcomers}), now)
+    made, failures = [], 0
+    for profile in profiles.values():
         # A second attempt, because this test is repeated every hour: what fails by chance does not count.
-        not candidate_cache.has_candidates(profile, challenger, now)
-        and not candidate_cache.has_candidates(profile, challenger, now)
-        and candidate_cache.has_candidates(profile, champion, now)
-        for profile in profiles
-    )
-    return len(profiles), failures
+        row = candidate_cache.make_list(profile, challenger, now) or candidate_cache.make_list(
+            profile, challenger, now
+        )
+        if row is not None:
+            made.append(row)
+        elif candidate_cache.make_list(profile, champion, now) is not None:
+            failures += 1
+    stored = set(due)
+    candidate_cache.replace_lists([row for row in made if row.listener_id in stored], now)
+    return len({*sample, *profiles}), failures

@@ -143,10 +143,10 @@ def load_for_challenger(
     return generated
 
 
-def has_candidates(profile: ListenerProfile, loaded: LoadedModel, now: datetime) -> bool:
-    """Whether the model makes a list for this listener. Nothing is stored."""
+def make_list(profile: ListenerProfile, loaded: LoadedModel, now: datetime) -> CandidateList | None:
+    """A new list, not stored; None if the model fails for this listener or finds no songs."""
     generated = _try_generate(profile, loaded, now, live=False)
-    return generated is not None and len(generated.candidates.songs) > 0
+    return generated.row if generated is not None and len(generated.candidates.songs) else None
 
 
 def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> ServingCandidates | None:
@@ -370,11 +370,21 @@ def store_batches(
     """Store the new candidate lists of each batch of listeners; otherwise as `prepare_lists`."""
     count = 0
     for batch, rows in batches:
-        count += _insert_lists(rows)
-        prune_lists(batch, now)
+        count += replace_lists(rows, now, among=batch)
         on_progress(len(batch))
         if not may_continue():
             break
+    return count
+
+
+def replace_lists(rows: list[CandidateList], now: datetime, *, among: Collection[int] | None = None) -> int:
+    """Store new lists, delete what they replace, and return how many were stored.
+
+    Args:
+        among: listeners whose replaced lists are deleted; None: those of the new lists.
+    """
+    count = _insert_lists(rows)
+    prune_lists([row.listener_id for row in rows] if among is None else among, now)
     return count
 
 

@@ -12,7 +12,7 @@ import pytest
 from ingestion.models import Incident, Listener, Song
 from recommender import retraining, services
 from recommender.experiments import assignment, lifecycle
-from recommender.models import Experiment, ModelVersion, Promotion, ServedList, ServingError
+from recommender.models import CandidateList, Experiment, ModelVersion, Promotion, ServedList, ServingError
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader, registry
 from recommender.registry.registry import NothingToRollBack
@@ -266,6 +266,34 @@ def test_a_trial_counts_no_failure_that_the_champion_shares_and_is_due_every_hou
     assert tried == [1, 0, 1]
     assert (test.status, test.failed_listeners) == ("running", 0)
     assert test.tried_listeners > 20
+
+
+def test_a_request_draws_from_the_challengers_list_of_the_trial(versions: Versions, storage: Path) -> None:
+    begin(versions[NEW])
+    health_checks.try_challengers(RECOMMENDED_AT)
+    by_trial = CandidateList.objects.get(version=versions[NEW], listener_id=LISTENER)
+
+    served = serve(storage)
+
+    drawn_from = served.challenger_candidate_list or served.candidate_list
+    assert drawn_from == by_trial
+    assert CandidateList.objects.filter(version=versions[NEW], listener_id=LISTENER).count() == 1
+
+
+def test_a_trial_makes_no_second_list_for_listeners_without_new_events(
+    versions: Versions, storage: Path
+) -> None:
+    test = begin(versions[NEW])
+    lists, tried = [], []
+    for hour in range(2):
+        health_checks.try_challengers(RECOMMENDED_AT + timedelta(hours=hour))
+        lists.append(set(CandidateList.objects.filter(version=versions[NEW]).values_list("pk", flat=True)))
+        test.refresh_from_db()
+        tried.append(test.tried_listeners)
+
+    assert len(lists[0]) > 20
+    assert lists[0] == lists[1]
+    assert tried[0] == tried[1] >= len(lists[0])
 
 
 def test_the_incident_of_a_failed_challenger_lasts_until_the_next_daily_review(
