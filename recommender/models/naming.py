@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from django.core.exceptions import ValidationError
@@ -118,7 +119,13 @@ class ClusterNameRule(models.Model):
 
 
 def read_genre_names() -> GenreNames:
-    return GenreNames(dict(GenreAlias.objects.values_list("alias", "genre")))
+    return _genre_names(tuple(GenreAlias.objects.order_by("pk").values_list("alias", "genre")))
+
+
+@lru_cache(maxsize=2)
+def _genre_names(aliases: tuple[tuple[str, str], ...]) -> GenreNames:
+    # One object as long as the aliases are the same, because it keeps the texts that it has normalised.
+    return GenreNames(dict(aliases))
 
 
 def read_name_words() -> NameWords:

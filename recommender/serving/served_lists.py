@@ -100,7 +100,7 @@ def draw_list(
         if source.lacks_events:
             page = page.excluding(sorted(songs & _excluded_since(source.row)))
     shown = options.impressions
-    shown_candidates = sorted(shown.keys() & set(all_songs(arrays)))
+    shown_candidates = sorted(shown.keys() & songs)
     options = replace(
         options, impressions={song: shown[song] for song in shown_candidates}, drawn_at=now.timestamp()
     )

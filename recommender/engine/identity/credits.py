@@ -8,7 +8,8 @@ of its own separates from anybody: "Sean Kingston and Justin Bieber".
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from recommender.engine.identity.text import INVISIBLE, fold_key, unescape_entities
@@ -27,6 +28,7 @@ INVERTED_ARTICLE: Final = re.compile(r"^(.+), the$", re.IGNORECASE)
 STRONG_SEPARATOR: Final = re.compile(r"\s/\s|;")
 # A longer credit that can be split is not the name of one artist or group.
 MAX_LEAD_LENGTH: Final = 40
+CACHED_CREDITS: Final = 4096  # lists of recommendations name the same artists again and again
 ARTICLE: Final = re.compile(r"(?:the|his|her|their|los|las|les|die)\s", re.IGNORECASE)
 # Groups whose parts are also names of other artists.
 WHOLE_NAMES: Final = frozenset(
@@ -159,7 +161,8 @@ def _split_others(section: str) -> list[str]:
     return [part for part in (part.strip() for part in OTHER_SEPARATORS.split(section)) if part]
 
 
-def possible_artists(credit: str) -> dict[str, str]:
+@lru_cache(maxsize=CACHED_CREDITS)
+def possible_artists(credit: str) -> Mapping[str, str]:
     """Key and text of everything that could be an artist, the most complete text first."""
     sections = _split_featuring(credit)
     texts = [
@@ -174,6 +177,7 @@ def possible_artists(credit: str) -> dict[str, str]:
     return found
 
 
+@lru_cache(maxsize=CACHED_CREDITS)
 def name_lead(credit: str) -> str:
     """The lead artist of a credit for a sentence, split without the catalogue; '' if it names none.
 

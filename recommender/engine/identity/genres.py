@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from recommender.engine.identity.text import INVISIBLE, fold_key, fold_words, unescape_entities
@@ -67,6 +68,8 @@ SHORT_WORDS: Final = _words(
 )
 # A word in capitals of at most this many letters is an abbreviation, such as "MPB".
 MAX_ABBREVIATION: Final = 4
+# Lists of recommendations compare the same few texts again and again.
+CACHED_TEXTS: Final = 4096
 
 
 def split_genres(text: str) -> list[str]:
@@ -86,6 +89,7 @@ class GenreNames:
         """Add `aliases` (other name to genre, in any spelling) to the built-in ones, which they override."""
         table = {**BUILT_IN_ALIASES, **(aliases or {})}
         self._genres = {fold_key(name): write_genre(genre) for name, genre in table.items() if genre.strip()}
+        self._cached_normalise = lru_cache(maxsize=CACHED_TEXTS)(self._normalise)
 
     def resolve(self, genre: str) -> str:
         """The genre that a name or alias means, in its usual spelling."""
@@ -99,6 +103,9 @@ class GenreNames:
 
     def normalise(self, text: str) -> str:
         """All genres of a text in their usual spelling, each once, separated by ", "."""
+        return self._cached_normalise(text)
+
+    def _normalise(self, text: str) -> str:
         genres = {fold_key(genre): genre for genre in map(self.resolve, reversed(split_genres(text)))}
         return ", ".join(reversed(genres.values()))
 
@@ -113,8 +120,9 @@ class GenreNames:
         return {wanted, *(name for name in self._genres if fold_key(self.resolve(name)) == wanted)}
 
 
-def genre_keys(text: str) -> list[str]:
-    return [fold_key(genre) for genre in split_genres(text)]
+@lru_cache(maxsize=CACHED_TEXTS)
+def genre_keys(text: str) -> tuple[str, ...]:
+    return tuple(fold_key(genre) for genre in split_genres(text))
 
 
 def shared_genre(genres: str, favorites: str) -> str:

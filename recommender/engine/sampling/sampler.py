@@ -176,38 +176,61 @@ def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: flo
     return stretched
 
 
+class _PoolTables:
+    """What the offers of every kind of songs read from a pool, as lists, which are faster to index."""
+
+    def __init__(self, pool: CandidatePool, temperature: float) -> None:
+        self.temperature = pool.formula.cool(temperature)
+        is_new = np.zeros(len(pool.songs), dtype=np.bool_) if pool.new_songs is None else pool.new_songs
+        stretched = _stretch_negatives(pool.values, self.temperature, pool.formula.lag)
+        values = np.where(is_new, pool.values, stretched)
+        self.values: list[float] = values.tolist()
+        self.is_new: list[bool] = is_new.tolist()
+        self.clusters: list[int] = pool.clusters.tolist()
+        self.codes = list(zip(pool.artists.tolist()))
+        for index, codes in pool.further_codes.items():
+            self.codes[index] += codes
+        self.songs_by_code: dict[int, list[int]] = {}
+        for index, codes in enumerate(self.codes):
+            for code in codes:
+                self.songs_by_code.setdefault(code, []).append(index)
+        n_clusters = len(np.unique(pool.clusters[~is_new]))
+        even = pool.formula.even * math.exp(-self.temperature) / max(1, n_clusters)
+        self.affinities = [share + even for share in pool.affinities.tolist()]
+        self.top = float(values[~is_new].max()) if not is_new.all() else 0.0
+        best_first = np.argsort(-pool.values, kind="stable")
+        self.known_worst_first = best_first[~is_new[best_first]][::-1]
+        self.new_best_first = best_first[is_new[best_first]]
+
+
 class ClusterOffers:
     """Each cluster's best remaining song and its weight; a place for a new song offers the best new songs."""
 
     def __init__(
-        self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
+        self,
+        pool: CandidatePool,
+        temperature: float,
+        artist_cap: int | None,
+        placed: Sequence[Pick],
+        tables: _PoolTables | None = None,
     ) -> None:
-        temperature = pool.formula.cool(temperature)
-        is_new = np.zeros(len(pool.songs), dtype=np.bool_) if pool.new_songs is None else pool.new_songs
-        stretched = _stretch_negatives(pool.values, temperature, pool.formula.lag)
-        self._values: list[float] = np.where(is_new, pool.values, stretched).tolist()
-        self._is_new: list[bool] = is_new.tolist()
+        tables = tables or _PoolTables(pool, temperature)
+        self._values, self._is_new = tables.values, tables.is_new
+        self._clusters, self._codes = tables.clusters, tables.codes
+        self._songs_by_code = tables.songs_by_code
+        self._affinities, self._temperature, self._top = tables.affinities, tables.temperature, tables.top
         self._new_places, self._place, self._new_in_block = pool.new_places, 0, 0
-        self._clusters: list[int] = pool.clusters.tolist()
-        self._codes: list[tuple[int, ...]] = [
-            (artist, *pool.further_codes.get(index, ())) for index, artist in enumerate(pool.artists.tolist())
-        ]
-        known_clusters = {
-            cluster for cluster, new in zip(self._clusters, self._is_new, strict=True) if not new
-        }
-        even = pool.formula.even * math.exp(-temperature) / max(1, len(known_clusters))
-        self._affinities = [share + even for share in pool.affinities.tolist()]
-        self._temperature = temperature
         self._cap = math.inf if artist_cap is None else artist_cap
         self._placed = {pick.index for pick in placed}
         self._per_code: Counter[int] = Counter()
+        self._codes_at_cap: set[int] = (
+            set() if self._cap > 0 else {code for one in self._codes for code in one}
+        )
         for pick in placed:
-            self._per_code.update(self._codes[pick.index])
+            self._count_up(self._codes[pick.index])
             self._end_place(is_new=self._is_new[pick.index])
-        self._queues = self._build_queues(pool)
-        self._new_queue = self._build_new_queue(pool)
-        known = (value for value, is_new in zip(self._values, self._is_new, strict=True) if not is_new)
-        self._top = max(known, default=0.0)
+        self._queues = self._build_queues(tables.known_worst_first, pool.eligible)
+        self._new_queue = self._build_new_queue(tables.new_best_first, pool)
         self._weights: dict[int, float] = {}
         for cluster in list(self._queues):
             self._refresh_offer(cluster)
@@ -338,36 +361,45 @@ class ClusterOffers:
         return [(1 - floor) * weight / total + share for weight in weights]
 
     def _count_codes(self, codes: tuple[int, ...]) -> None:
-        self._per_code.update(codes)
-        if any(map(self._is_at_cap, codes)):
-            stale = [cluster for cluster, queue in self._queues.items() if self._is_capped(queue[-1])]
-            for cluster in stale:
+        stale = {
+            self._clusters[index]
+            for code in self._count_up(codes)
+            for index in self._songs_by_code.get(code, ())
+        }
+        for cluster in stale:
+            if cluster in self._queues and self._is_capped(self._queues[cluster][-1]):
                 self._refresh_offer(cluster)
 
+    def _count_up(self, codes: tuple[int, ...]) -> list[int]:
+        """Count the codes of a picked song; returns those that have just reached their cap."""
+        reached = []
+        for code in codes:
+            self._per_code[code] += 1
+            if self._per_code[code] >= (1 if code < RECORDINGS_BELOW else self._cap):
+                if code not in self._codes_at_cap:
+                    reached.append(code)
+                self._codes_at_cap.add(code)
+        return reached
+
     def _is_capped(self, index: int) -> bool:
-        return any(map(self._is_at_cap, self._codes[index]))
+        return not self._codes_at_cap.isdisjoint(self._codes[index])
 
-    def _is_at_cap(self, code: int) -> bool:
-        return self._per_code[code] >= (1 if code < RECORDINGS_BELOW else self._cap)
-
-    def _build_queues(self, pool: CandidatePool) -> dict[int, list[int]]:
-        worst_first = np.argsort(-pool.values, kind="stable")[::-1]
-        if pool.eligible is not None:
-            worst_first = worst_first[pool.eligible[worst_first]]
-        if pool.new_songs is not None:
-            worst_first = worst_first[~pool.new_songs[worst_first]]
+    def _build_queues(
+        self, worst_first: NDArray[np.intp], eligible: NDArray[np.bool_] | None
+    ) -> dict[int, list[int]]:
+        if eligible is not None:
+            worst_first = worst_first[eligible[worst_first]]
         queues: list[list[int]] = [[] for _ in self._affinities]
         clusters = self._clusters
         for index in worst_first.tolist():
             queues[clusters[index]].append(index)
         return {cluster: queue for cluster, queue in enumerate(queues) if queue}
 
-    def _build_new_queue(self, pool: CandidatePool) -> list[int]:
-        if pool.new_songs is None or not pool.new_places:
+    def _build_new_queue(self, best_first: NDArray[np.intp], pool: CandidatePool) -> list[int]:
+        if not pool.new_places:
             return []
-        eligible = pool.new_songs if pool.eligible is None else pool.new_songs & pool.eligible
-        songs = np.flatnonzero(eligible)
-        return [int(index) for index in songs[np.argsort(-pool.values[songs], kind="stable")]]
+        eligible = best_first if pool.eligible is None else best_first[pool.eligible[best_first]]
+        return [int(index) for index in eligible]
 
     def _refresh_offer(self, cluster: int) -> None:
         queue = self._queues[cluster]
@@ -405,8 +437,10 @@ class ListOffers:
         self._kinds: list[int] = quotas.kinds.tolist()
         self._every_kind = frozenset(range(len(quotas.shares)))
         self._counts = list(quotas.counts)
+        self._allowed_kinds: frozenset[int] | None = None  # None: not known since the last count
         for pick in placed:
             self.count_kind(self.kind_of(pick.index))
+        self._tables = _PoolTables(pool, temperature)
         # One set of offers for each set of kinds that was needed so far.
         self._offers: dict[frozenset[int], ClusterOffers] = {}
         self._changes: list[Callable[[ClusterOffers], None]] = []
@@ -429,6 +463,7 @@ class ListOffers:
 
     def count_kind(self, kind: int) -> None:
         self._counts[kind] += 1
+        self._allowed_kinds = None
 
     def is_new_song(self, index: int) -> bool:
         return self._offers_of(self._every_kind).is_new_song(index)
@@ -448,7 +483,9 @@ class ListOffers:
             change(offers)
 
     def _current(self) -> ClusterOffers:
-        offers = self._offers_of(allowed_kinds(self._counts, self._quotas.shares))
+        if self._allowed_kinds is None:
+            self._allowed_kinds = allowed_kinds(self._counts, self._quotas.shares)
+        offers = self._offers_of(self._allowed_kinds)
         # If no song of these kinds is left, songs of the other kinds fill the list.
         return offers if offers.has_known_offers else self._offers_of(self._every_kind)
 
@@ -458,7 +495,7 @@ class ListOffers:
             if kinds != self._every_kind:
                 allowed = np.isin(self._quotas.kinds, sorted(kinds))
                 pool = replace(pool, eligible=allowed if pool.eligible is None else allowed & pool.eligible)
-            self._offers[kinds] = ClusterOffers(pool, *self._rules)
+            self._offers[kinds] = ClusterOffers(pool, *self._rules, self._tables)
             for change in self._changes:
                 change(self._offers[kinds])
         return self._offers[kinds]

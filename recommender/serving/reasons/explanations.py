@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
+from django.utils.translation import override
 
 from ingestion.models import Listener
 from recommender import listener_profiles
@@ -51,19 +53,24 @@ def build_items(
     context: "ReasonContext",
 ) -> list[dict[str, Any]]:
     """The items of a list as `ServedList.items` stores them; `names` has cluster names by number."""
-    items = []
-    for pick in picks:
-        name = "" if pick.cluster is None else names.get(pick.cluster, f"Cluster {pick.cluster}")
-        reason = context.reason_for(pick, cards[pick.song], name)
-        items.append({
-            "song": pick.song, "cluster": pick.cluster, "cluster_name": name, "affinity": pick.affinity,
-            "propensity": pick.propensity, "familiar": pick.familiar, "heard": pick.rerecommended,
-            "reason": reason.english, "reason_code": str(reason.code),
-            "reason_parameters": dict(reason.parameters),
-            **({"relaxed": [str(limit) for limit in pick.relaxed]} if pick.relaxed else {}),
-            **(dict(zip(INTERLEAVED_FIELDS, pick.interleaved, strict=True)) if pick.interleaved else {}),
-        })  # fmt: skip
-    return items
+    # One override for the list: each costs as much as the sentence itself.
+    with override("en"):
+        return [_build_item(pick, cards[pick.song], names, context) for pick in picks]
+
+
+def _build_item(
+    pick: PickedSong, card: SongCard, names: Mapping[int, str], context: "ReasonContext"
+) -> dict[str, Any]:
+    name = "" if pick.cluster is None else names.get(pick.cluster, f"Cluster {pick.cluster}")
+    reason = context.reason_for(pick, card, name)
+    return {
+        "song": pick.song, "cluster": pick.cluster, "cluster_name": name, "affinity": pick.affinity,
+        "propensity": pick.propensity, "familiar": pick.familiar, "heard": pick.rerecommended,
+        "reason": reason.sentence, "reason_code": str(reason.code),
+        "reason_parameters": dict(reason.parameters),
+        **({"relaxed": [str(limit) for limit in pick.relaxed]} if pick.relaxed else {}),
+        **(dict(zip(INTERLEAVED_FIELDS, pick.interleaved, strict=True)) if pick.interleaved else {}),
+    }  # fmt: skip
 
 
 class ReasonContext:
@@ -186,8 +193,13 @@ def _differ_in_genres(one: SongCard, other: SongCard) -> bool:
 
 def _share_genre(one: SongCard, other: SongCard) -> bool:
     normalise = known_names().genres.normalise
+    return _texts_share_genre(normalise(one.genres), normalise(other.genres))
+
+
+@lru_cache(maxsize=16_384)
+def _texts_share_genre(one: str, other: str) -> bool:
     # Without the words of staff, which decide what people read, and not which songs are alike.
-    return BUILT_IN_WORDS.share_genre(normalise(one.genres), normalise(other.genres))
+    return BUILT_IN_WORDS.share_genre(one, other)
 
 
 def name_keys(cluster_name: str) -> set[str]:
