@@ -148,7 +148,10 @@ class ListenerProfile:
 
 
 def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Each song's column in `song_ids` (ascending), and whether it is there; if not, ignore the column."""
+    """Each song's index in `song_ids` (sorted), and a mask of the songs that `song_ids` contains.
+
+    Where the mask is False, the index has no meaning.
+    """
     if not len(song_ids):
         return np.zeros(len(songs), dtype=np.int64), np.zeros(len(songs), dtype=np.bool_)
     columns = np.minimum(np.searchsorted(song_ids, songs), len(song_ids) - 1)

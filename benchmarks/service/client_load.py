@@ -2,7 +2,9 @@
 
 Usage: python -m benchmarks.service.client_load PORT KEY SECONDS CLIENTS LISTENER...
 
-Prints JSON: answers, statuses, errors, and for each minute the number of answers and the 99th percentile.
+Prints JSON: the number of answers, of answers by status, and of errors with examples; for each minute (each
+fifth of a load below five minutes) the number of answers and the 99th percentile of the response time in
+seconds.
 """
 
 import random

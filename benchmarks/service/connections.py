@@ -1,6 +1,7 @@
-"""Database connections of web processes: kept by each thread, or shared in a pool of psycopg.
+"""Compares database connections that each thread of a web process keeps with a pool of psycopg.
 
-Needs PostgreSQL (a wheel) and the package psycopg-pool, which the product does not install.
+Needs psycopg-pool, which the product's requirements don't install. The PostgreSQL server is the one that the
+tests use.
 """
 
 import subprocess

@@ -155,7 +155,7 @@ def _load(
 
 
 def memory_growth(memory: list[tuple[float, float]]) -> float:
-    """Growth of memory in MB a minute, by least squares over the second half."""
+    """Growth of memory in MB a minute: the least-squares slope, without the warm-up."""
     rows = memory[int(WARM_SHARE * len(memory)) :]
     mean_at = sum(at for at, _ in rows) / len(rows)
     mean_mb = sum(mb for _, mb in rows) / len(rows)

@@ -105,7 +105,7 @@ class IngestionRun(JobRun):
 
     @property
     def may_be_repeated(self) -> bool:
-        """Whether a scheduled run is retried the same day: the source could not be read."""
+        """Whether a scheduled run with this result is retried: it failed, or a list could not be read."""
         is_incomplete = self.status == self.Status.PARTIAL and self.error_kind == SOURCE_INCOMPLETE
         return self.status == self.Status.FAILED or is_incomplete
 

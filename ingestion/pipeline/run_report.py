@@ -19,7 +19,10 @@ from ingestion.source.schemas import Record, Resource
 
 
 class Latency(NamedTuple):
-    """Seconds from a row's newest time at the source until its commit here."""
+    """Data latency of a run's written rows: seconds from a row's last change at the source to its commit.
+
+    All None if no row was written.
+    """
 
     p50: float | None
     p95: float | None

@@ -152,14 +152,14 @@ def _confirm(request: HttpRequest, pending: TOTPDevice) -> str:
     TOTPDevice.objects.filter(pk=pending.pk).update(confirmed=True)
     remember_device(request, pending)
     record_audit(Action.ACCOUNT_CHANGED, request.user.get_username(), "set up two-factor logins")
-    return _("Your next login asks for a code of the app.")
+    return _("Your next login will ask for a code from your authenticator app.")
 
 
 def _remove(request: HttpRequest) -> str:
     if isinstance(request.user, AbstractBaseUser):
         remove_app(request.user)
     record_audit(Action.ACCOUNT_CHANGED, request.user.get_username(), "removed two-factor logins")
-    return _("The app is removed. Your next login needs the password alone.")
+    return _("Your authenticator app was removed. Your next login needs only the password.")
 
 
 def _secret_of(pending: TOTPDevice) -> dict[str, str]:

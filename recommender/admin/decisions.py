@@ -121,7 +121,9 @@ def decision_facts(decision: Decision) -> list[DecisionFact]:
         ),
         DecisionFact(_("Offline gates"), _gate_text(evidence), _("decide if there are too few rounds")),
         DecisionFact(
-            _("Listening history"), evidence.feed or _("imported"), _("no decision until this is “imported”")
+            _("Listening history"),
+            evidence.feed or _("imported"),
+            _("no decision while the listening history is incomplete or looks abnormal"),
         ),
         DecisionFact(
             _("Serving failure"), evidence.hard_failure or _("none"), _("rolled back at any failure")
@@ -196,7 +198,7 @@ def _deciding_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> list[
         DecisionFact(
             _("Rounds won {when}").format(when=describe_late_days(rules)),
             late,
-            _("promoted only if the challenger is not behind"),
+            _("promoted only if the challenger won at least as many of these rounds as the champion"),
         ),
         *_listener_facts(evidence, rules),
     ]
@@ -222,7 +224,7 @@ def _preference_facts(evidence: ExperimentEvidence, rules: DecisionRules) -> lis
         DecisionFact(
             _("Rounds won in the last {days} closed days").format(days=rules.recent_days),
             f"{format_count(evidence.recent_wins)} : {format_count(evidence.recent_losses)}",
-            _("promoted only if the challenger is not behind"),
+            _("promoted only if the challenger won at least as many of these rounds as the champion"),
         ),
         DecisionFact(
             _("Listeners who prefer the challenger : the champion"),

@@ -332,17 +332,19 @@ def song_evidence_for(song: int) -> list[SongEvidence]:
 
 
 def explain_assignment(evidence: SongEvidence) -> str:
-    """A sentence such as "moved: 14 listeners, evidence 9.0 : 1 for the new cluster"."""
+    """A sentence such as "moved because of the feedback of 14 listeners: evidence 9.0 : 1 for ..."."""
     people = _count_listeners(evidence.listeners)
     ratio = format_evidence(abs(evidence.log_odds))
     if evidence.before != evidence.after:
-        return _("moved: {people}, evidence {ratio} for the new cluster").format(people=people, ratio=ratio)
-    # The song stayed: too few listeners, too small a margin, or the held-out votes disagree.
-    if evidence.log_odds > 0:
-        return _("not moved: {people}, evidence {ratio} for another cluster, not enough to move it").format(
+        return _("moved because of the feedback of {people}: evidence {ratio} for the new cluster").format(
             people=people, ratio=ratio
         )
-    return _("not moved: {people}, not enough to move it").format(people=people)
+    # The song stayed: too few listeners, too small a margin, or the held-out votes disagree.
+    if evidence.log_odds > 0:
+        return _(
+            "not moved: the feedback of {people} is evidence {ratio} for another cluster, which is not enough"
+        ).format(people=people, ratio=ratio)
+    return _("not moved: the feedback of {people} is no evidence for another cluster").format(people=people)
 
 
 def _with_cluster_names(rows: QuerySet[SongEvidence]) -> QuerySet[SongEvidence]:

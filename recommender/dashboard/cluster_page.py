@@ -62,7 +62,7 @@ def _listeners(version: int, number: int) -> list[tuple[str, str]]:
     share = affinities.main_share_of(number)
     if share is None:
         return []
-    text = _("{share} of {n} listeners listen most in it").format(
+    text = _("the main cluster of {share} of {n} listeners").format(
         share=share_text(share), n=format_count(len(affinities.listeners))
     )
     return [(_("Listeners"), text)]

@@ -214,7 +214,10 @@ def _plain_numbers(
     if closed:
         won, lost = (sum(day[name] for day in days) / closed for name in ("won", "lost"))
         found.append(
-            _("Rounds won per mixed list: {tested} {won}, {other} {lost} ({lists} closed lists).").format(
+            _(
+                "Rounds won per interleaved list: {tested} {won}, {other} {lost} "
+                "({lists} lists with final results)."
+            ).format(
                 tested=sides[0], won=format_decimal(won, 2), other=sides[1], lost=format_decimal(lost, 2),
                 lists=format_count(closed),
             )
@@ -467,7 +470,7 @@ def _rounds_plot(days: list[dict[str, Any]], sides: tuple[str, str]) -> Plot:
         window=_("The last {days} days with lists of the experiment, in UTC.").format(days=len(days))
         if len(days) > 1
         else _("One day, in UTC."),
-        sample=_("{closed} of {lists} lists are closed.").format(
+        sample=_("{closed} of {lists} lists have final results.").format(
             closed=format_count(sum(day["closed"] for day in days)),
             lists=format_count(sum(day["lists"] for day in days)),
         ),

@@ -95,14 +95,16 @@ RECOMMENDER_MESSAGES: Final = {
         what_to_do=(_("Find the cause on the experiment's page, then start the experiment again."),),
     ),
     "experiment_waits": MessageTemplate(
-        subject=(_("An experiment waits for the listening history"),),
+        subject=(_("An experiment waits for a reliable listening history"),),
         what=(
-            _("Nothing can be decided, because the listening after the lists is not imported."),
+            _("No decision is possible, because the listening history is late, incomplete or looks "
+              "abnormal."),
             _("Experiment: {experiment}."),
             _("Reason: {reason}"),
         ),
         how_bad=(
-            _("The champion keeps serving. A new version is neither promoted nor rejected until then."),
+            _("The champion keeps serving. The new version is neither promoted nor rejected until the "
+              "history is complete and normal."),
         ),
         what_to_do=(
             _("Look at the latest import runs, and ask the source's operator if the history arrives late."),
@@ -124,10 +126,13 @@ RECOMMENDER_MESSAGES: Final = {
         subject=(_("New versions lost their lead over a simple recommender"),),
         what=(
             _("Each version is compared with RP3beta, a simple recommender that is trained anew each time."),
-            _("The last four trained versions lead it by NDCG@20 {value}."),
-            _("Four versions from {version} on led it by {best}."),
+            _("Mean NDCG@20 of the last four versions minus RP3beta's: {value}."),
+            _("The same difference for the four versions from {version} on: {best}."),
         ),
-        how_bad=(_("Small losses of many refreshes may have added up. Refreshes are frozen."),),
+        how_bad=(
+            _("Small losses of many refreshes may have added up. No refresh is tested until a full retrain "
+              "succeeds or a person decides."),
+        ),
         what_to_do=(
             _("Look for what changed since then: songs, features, listeners or the listening history."),
             _("To start anew: python manage.py retrain --full"),
@@ -174,7 +179,7 @@ RECOMMENDER_MESSAGES: Final = {
     "drift_found": MessageTemplate(
         subject=(
             _("Drift detected: {part1}"),
-            _("Drift detected: the model no longer fits the data"),
+            _("Drift detected in the data"),
         ),
         what=(
             _("Songs, listeners or their taste have changed more than chance explains."),
@@ -182,7 +187,8 @@ RECOMMENDER_MESSAGES: Final = {
             _("Largest changes: {causes}"),
         ),
         how_bad=(_("The model fits the data less well."),
-            _("If the drift calls for it, the next training starts from scratch."),),
-        what_to_do=(_("Read the drift report: python manage.py checkdrift"),),
+            _("Drift of the listening or of new songs makes a full retrain due, at most once in 28 days; "
+              "drift of the feedback does not."),),
+        what_to_do=(_("Open the drift report. To check again: python manage.py checkdrift"),),
     ),
 }  # fmt: skip

@@ -16,8 +16,8 @@ from recommender.engine.sampling import sampler
 LIST_LENGTH: Final = metrics.LIST_LENGTH
 # At this value the draw neither favours nor avoids artists that are new to the listener.
 DISCOVERY: Final = sampler.NEUTRAL_DISCOVERY
-# Songs by one artist in a list.
-ARTIST_CAP: Final = 2
+# Songs by one artist in a list; also of the lists that trainings draw to compare numbers of clusters.
+ARTIST_CAP: Final = sampler.ARTIST_CAP
 # Songs that one request can ask for.
 MAX_LIST_LENGTH: Final = 100
 # Songs that are cached for a listener, so a list with all its pages has at most as many.

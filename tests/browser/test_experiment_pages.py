@@ -174,4 +174,6 @@ def test_drift_reports_lead_to_their_songs(
     staff.get_by_role("link", name="Song 10 by Artist 10").click()
 
     expect(staff.get_by_role("heading", name="Feedback on this song's cluster")).to_be_visible()
-    expect(staff.get_by_text("2026w44.1: moved: 14 listeners, evidence 9.0 : 1")).to_be_visible()
+    expect(
+        staff.get_by_text("2026w44.1: moved because of the feedback of 14 listeners: evidence 9.0 : 1")
+    ).to_be_visible()

@@ -21,7 +21,7 @@ FRIDAY, SATURDAY = 4, 5
 
 @dataclass(frozen=True)
 class MachineNoise:
-    """The reasons why the same work takes longer on some days."""
+    """Random variation of simulated daily runs: durations, missed days, extra runs and failed requests."""
 
     noise: float = 0.1  # standard deviation of the logarithm of a day's duration
     # Share of days on which machine or source is busy and a run takes 1.2 to 1.8 times as long.

@@ -185,7 +185,10 @@ def _left_of(name: str, row: Row) -> Any:
 
 
 def draw_form(rng: random.Random, name: str, rows: list[Row], resolution: str, wildness: float) -> ListForm:
-    """A form for a list; with a `wildness` of 0 nothing is unusual."""
+    """Choose at random how the source writes a list: formats, damaged rows, a renamed or an unknown field.
+
+    `wildness` scales the probabilities; at 0 the list is written as usual.
+    """
     form = ListForm(name)
     if rng.random() < wildness:
         _draw_writers(rng, form, resolution)

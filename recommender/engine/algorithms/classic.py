@@ -54,7 +54,11 @@ class ClassicModel:
         return shares
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
-        """Draw n songs for each listener; a draw changes only with the listener's own plays and skips."""
+        """Draw n songs at random for each listener.
+
+        The random numbers depend on `seed`, the listener and their plays and skips, so the lists stay the
+        same until the listener plays or skips a song.
+        """
         shares = self.affinities(profiles)
         lists = np.full((profiles.n, n), -1, dtype=np.int32)
         for row in range(profiles.n):

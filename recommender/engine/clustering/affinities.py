@@ -20,7 +20,8 @@ def cluster_affinities(
     Rows sum to 1, and are uniform without engagement.
 
     Args:
-        skips: skips and dislikes, weighted like `plays`; plays count times plays / (plays + skips).
+        skips: skips and dislikes, weighted like `plays`. The plays of a cluster are multiplied by
+            plays / (plays + SKIP_WEIGHT * skips).
     """
     engaged = sum_by_cluster(plays, labels, n_clusters)
     if skips is not None:

@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 
 from recommender.engine.algorithms.base import exclusion_mask, top_n
 from recommender.engine.data import Profiles
-from recommender.engine.sampling.sampler import CandidatePool, draw_picks, scale_scores
+from recommender.engine.sampling.sampler import ARTIST_CAP, CandidatePool, draw_picks, scale_scores
 
 TEMPERATURE: Final = 0.1  # of the default discovery
-ARTIST_CAP: Final = 2
 CANDIDATES: Final = 400  # songs per listener that a list is drawn from
 
 

@@ -1,4 +1,4 @@
-"""The played songs nearest to recommended songs, which reasons name."""
+"""Finds the played songs that are most similar to each recommended song; its reason names them."""
 
 from typing import Final
 

@@ -185,10 +185,10 @@ def build_pool(
     holdout: csr_array,
     rows: NDArray[np.int64],
 ) -> TuningPool:
-    """Compute the terms of each listener's best songs, for the listeners `rows`.
+    """Compute the terms of the score (see terms.py) of a pool of songs for each listener in `rows`.
 
-    The best songs are the SONGS_PER_RANKING with the highest scores by `weights`, and as many with the
-    highest value of each term of POOLED_TERMS.
+    A listener's pool has the SONGS_PER_RANKING songs with the highest scores by `weights` and, for each term
+    in POOLED_TERMS, the SONGS_PER_RANKING songs with its highest values.
     """
     profiles = _training_profiles(training, rows)
     score_rows = _batch_rows if components.n_songs <= MOST_BATCH_SONGS else _online_rows

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from recommender.engine.sampling.quotas import Quotas, allowed_kinds
 
 RECORDINGS_BELOW: Final = -(2**32)  # codes below it are recordings, all others artists
+ARTIST_CAP: Final = 2  # songs by one artist in a list
 SCALED_SONGS: Final = 20  # values run from 1 for the second best song to 0 for the twentieth
 PROPENSITY_FLOOR: Final = 0.02
 MOST_TEMPERATURE: Final = 5.0  # here values no longer matter

@@ -174,9 +174,9 @@ def new_song_reason(*, familiar: bool) -> Reason:
 
 
 def last_played_reason(played_at: float, now: datetime) -> Reason:
-    """The reason that the song was last played at `played_at`, in seconds since 1970.
+    """The reason that says when the listener last played the song, at `played_at` (seconds since 1970).
 
-    The current year is not named.
+    It names the day, or the month if that is long ago, with the year unless it is the current one.
     """
     at = datetime.fromtimestamp(played_at, UTC)
     if now - at < HEARD_LATELY:

@@ -127,7 +127,8 @@ def test_groups_of_listeners_and_the_arms_of_the_split_have_plain_numbers(
     ]  # fmt: skip
     assert [group.name.split()[0] for group in report.groups] == ["Heavy:", "New:", "Old:"]
     assert report.plain_numbers[1] == (
-        "Rounds won per mixed list: the challenger 1.50, the champion 1.50 (6 closed lists)."
+        "Rounds won per interleaved list: the challenger 1.50, the champion 1.50 "
+        "(6 lists with final results)."
     )
     assert report.plain_numbers[2] == (
         "Engaged songs a list, for listeners in the A/B split: the challenger 3.00, the champion 1.00, "
@@ -293,7 +294,8 @@ def test_every_list_opens_empty_and_filled(staff: Client, running: Experiment, m
 
     expected = {
         "experiment": "2026w45.1", "decision": "Day 4 of 31", "driftreport": "likes: -20.0 points",
-        "engagementday": "2026w44.1", "songevidence": "moved: 14 listeners, evidence 9.0 : 1",
+        "engagementday": "2026w44.1",
+        "songevidence": "moved because of the feedback of 14 listeners: evidence 9.0 : 1",
     }  # fmt: skip
     assert expected[model] in filled
     Experiment.objects.all().delete()

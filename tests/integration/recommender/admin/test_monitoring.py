@@ -96,7 +96,7 @@ def decided(kind: str, **evidence: Any) -> Decision:
         ("change", {"wins": 471, "losses": 226, "late_wins": 289, "late_losses": 142},
          ("Rounds won, challenger : champion 471 : 226 - Evidence that the models differ (e-value) "
          "over 1,000,000 : 1 decided from 20 : 1 Rounds won from day 14 on 289 : 142 promoted "
-         "only if the challenger is not behind")),
+         "only if the challenger won at least as many of these rounds as the champion")),
         ("refresh", {"listeners": 41, "z": -8.38, "wins": 5, "losses": 98},
          ("Listeners with a decisive round 41 at least 20 z: lead of the challenger, in standard "
          "errors -8.38 rejected below -0.75")),
@@ -142,12 +142,16 @@ def test_a_songs_page_says_why_the_song_moved_newest_version_first(staff: Client
     text = read(staff, "ingestion_song_change", 10)
 
     newer = (
-        "2026w45.1: moved: 14 listeners, evidence 9.0 : 1 for the new cluster. "
+        "2026w45.1: moved because of the feedback of 14 listeners: evidence 9.0 : 1 for the new cluster. "
         "Rock of 2026w45.1 → Metal of 2026w45.1"
     )
-    older = "2026w44.1: not moved: 1 listener, not enough to move it. Rock of 2026w44.1"
+    older = (
+        "2026w44.1: not moved: the feedback of 1 listener is no evidence for another cluster. "
+        "Rock of 2026w44.1"
+    )
     oldest = (
-        "2026w43.1: not moved: 14 listeners, evidence 9.0 : 1 for another cluster, not enough to move it."
+        "2026w43.1: not moved: the feedback of 14 listeners is evidence 9.0 : 1 for another cluster, "
+        "which is not enough."
     )
     assert f"{newer} {older} {oldest}" in text
     assert "No model version was trained on feedback on this song" in read(staff, "ingestion_song_change", 11)
