@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from django.utils.translation import get_language, gettext_noop, override
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop, override
 
 from recommender.serving.list_limits import Limit
 from recommender.serving.reasons.cluster_name_translation import join_names, translate_name
@@ -131,7 +131,8 @@ def reason_of(item: Mapping[str, Any]) -> Reason | None:
 
 def reason_sentence(item: Mapping[str, Any]) -> str:
     """The reason of a stored list's item in the active language; in English without a code."""
-    reason = reason_of(item)
+    # The stored sentence is in English.
+    reason = None if get_language() == "en" else reason_of(item)
     return reason.sentence if reason else str(item["reason"])
 
 
