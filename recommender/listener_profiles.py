@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,7 @@ from recommender.engine.feedback_state import (
     heard_threshold,
     reported_twice,
 )
+from recommender.engine.song_columns import are_among, find_columns
 from recommender.models import Feedback, ServedList, sql
 from recommender.models.naming import read_genre_names
 from recommender.models.served import FeedbackQuerySet
@@ -117,18 +119,23 @@ class ListenerProfile:
     history_fingerprint: str = EMPTY_HISTORY  # see `fingerprint_history`
     run_id: int = 0  # newest ingestion run that finished before the sessions were read; 0 for none
 
+    @cached_property
+    def excluded_ids(self) -> Ids:
+        """The excluded songs, ascending."""
+        return np.array(sorted(self.excluded), dtype=np.int64)
+
     @property
     def has_likes(self) -> bool:
         return bool((self.plays > self.play_counts).any())
 
     def without_songs(self, songs: Ids) -> "ListenerProfile":
-        kept = ~np.isin(self.songs, songs)
+        kept = ~are_among(self.songs, songs)
         columns = {name: getattr(self, name)[kept] for name in PLAY_COLUMNS}
         return replace(self, **columns)
 
     def last_plays_of(self, songs: Ids) -> dict[int, float]:
         """When each song was last played, in seconds since 1970, without unplayed songs."""
-        places = np.flatnonzero(np.isin(self.songs, songs))
+        places = np.flatnonzero(are_among(self.songs, songs))
         return dict(zip(self.songs[places].tolist(), self.last_played_at[places].tolist(), strict=True))
 
     def model_profile(self, song_ids: Ids) -> Profiles:
@@ -136,7 +143,7 @@ class ListenerProfile:
 
         Songs that the model does not know are left out.
         """
-        excluded = np.array(sorted(self.excluded), dtype=np.int64)
+        excluded = self.excluded_ids
         return Profiles(
             plays=build_sparse_row(song_ids, self.songs, self.plays),
             recent=build_sparse_row(song_ids, self.songs, self.recent),
@@ -145,17 +152,6 @@ class ListenerProfile:
             keys=np.array([self.listener_id], dtype=np.int64),
             excluded=build_sparse_row(song_ids, excluded, np.ones(len(excluded), dtype=np.float32)),
         )
-
-
-def find_columns(song_ids: Ids, songs: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Each song's index in `song_ids` (sorted), and a mask of the songs that `song_ids` contains.
-
-    Where the mask is False, the index has no meaning.
-    """
-    if not len(song_ids):
-        return np.zeros(len(songs), dtype=np.int64), np.zeros(len(songs), dtype=np.bool_)
-    columns = np.minimum(np.searchsorted(song_ids, songs), len(song_ids) - 1)
-    return columns, song_ids[columns] == songs
 
 
 def build_sparse_row(song_ids: Ids, songs: Ids, values: Values) -> csr_array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Final, Self
 
@@ -35,8 +36,23 @@ class SongIdentity:
 
     def have_artist(self, songs: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
         found, places = self.flat_artists(songs)
-        counts = np.bincount(places, weights=np.isin(found, codes), minlength=len(songs))
-        return np.asarray(counts > 0)
+        have = np.zeros(len(songs), dtype=np.bool_)
+        have[places[np.isin(found, codes)]] = True
+        return have
+
+    def share_artist(self, songs: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Whether each of `songs` has an artist of any of the other songs."""
+        is_wanted = np.zeros(self._artist_numbers.max(initial=-1) + 1, dtype=np.bool_)
+        is_wanted[self._artist_numbers[self._flat_entries(others)[0]]] = True
+        entries, places = self._flat_entries(songs)
+        share = np.zeros(len(songs), dtype=np.bool_)
+        share[places[is_wanted[self._artist_numbers[entries]]]] = True
+        return share
+
+    @cached_property
+    def _artist_numbers(self) -> NDArray[np.int32]:
+        """`artists` numbered from 0, for lookup tables."""
+        return np.unique(self.artists, return_inverse=True)[1].astype(np.int32)
 
     def all_artists_of(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
         return np.unique(self.flat_artists(songs)[0])
@@ -48,11 +64,15 @@ class SongIdentity:
 
     def flat_artists(self, songs: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
         """Artist codes of song 0, lead first, then of song 1, ...; and each code's index in `songs`."""
+        entries, places = self._flat_entries(songs)
+        return np.asarray(self.artists[entries]), places
+
+    def _flat_entries(self, songs: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
         starts = self.artist_starts[songs]
         widths = self.artist_starts[np.asarray(songs) + 1] - starts
         places = np.repeat(np.arange(len(songs)), widths)
         within = np.arange(len(places)) - np.repeat(np.cumsum(widths) - widths, widths)
-        return np.asarray(self.artists[starts[places] + within]), places
+        return starts[places] + within, places
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         return {f"{PREFIX}{name}": getattr(self, name) for name in ARRAY_NAMES}

@@ -25,7 +25,7 @@ from recommender.engine.drift import (
     select_compared_weeks,
     stronger_change,
 )
-from recommender.listener_profiles import find_columns
+from recommender.engine.song_columns import find_columns
 from recommender.models import AttributedListen, DriftReport, Feedback, ModelVersion, TrainingRun
 from recommender.monitoring.drift_reports import (
     WEEK,

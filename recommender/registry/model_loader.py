@@ -19,8 +19,8 @@ from recommender.engine.clustering.labeling import is_acceptable_name
 from recommender.engine.data import Profiles, ServableModel
 from recommender.engine.identity.name_words import NameWords
 from recommender.engine.mix.model import OnlineMixModel
+from recommender.engine.song_columns import find_columns
 from recommender.engine.song_identity import SongIdentity
-from recommender.listener_profiles import find_columns
 from recommender.models import Cluster, ModelVersion
 from recommender.models.naming import read_name_words
 from recommender.registry import registry
@@ -96,8 +96,12 @@ class ServingModel:
     @cached_property
     def has_copies(self) -> NDArray[np.bool_]:
         """Whether each song has another copy in the catalogue, shape (n_songs,)."""
-        counts = np.unique(self.identity.recordings, return_inverse=True, return_counts=True)
-        return np.asarray(counts[2][counts[1]] > 1)
+        return np.asarray(np.bincount(self.recording_numbers)[self.recording_numbers] > 1)
+
+    @cached_property
+    def recording_numbers(self) -> NDArray[np.int32]:
+        """Each song's recording, numbered from 0 for lookup tables, shape (n_songs,)."""
+        return np.unique(self.identity.recordings, return_inverse=True)[1].astype(np.int32)
 
     @cached_property
     def cluster_names(self) -> dict[int, str]:
@@ -258,7 +262,9 @@ def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
     clusters = _read_clusters(version, arrays["cluster_ids"].tolist())
     scorer = SERVING_CLASSES[version.method].from_parts(arrays, facts)
     identity = SongIdentity.from_arrays(arrays, scorer.artists)
-    return ServingModel(version, scorer, arrays["song_ids"], clusters, folder, signature, identity, state)
+    # A plain view: indexing a memory map makes another memory map, at ten times the cost.
+    song_ids = np.asarray(arrays["song_ids"])
+    return ServingModel(version, scorer, song_ids, clusters, folder, signature, identity, state)
 
 
 def _read_clusters(version: ModelVersion, numbers: Sequence[int]) -> tuple[NamedCluster, ...]:

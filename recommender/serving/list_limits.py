@@ -89,10 +89,9 @@ def _with_both_kinds(places: NDArray[np.intp], is_familiar: NDArray[np.bool_]) -
 
 def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:
     """Mask that is True for the first `limit` entries of each group."""
-    order = np.argsort(groups, kind="stable")
+    order = groups.argsort(kind="stable")
     ordered = groups[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(groups) else order
-    sizes = np.diff(np.r_[starts, len(groups)])
-    within = np.empty(len(groups), dtype=np.bool_)
-    within[order] = np.arange(len(groups)) - np.repeat(starts, sizes) < limit
+    within = np.ones(len(groups), dtype=np.bool_)
+    # An entry is too many if the entry `limit` places before it, in this order, is of the same group.
+    within[order[limit:]] = ordered[limit:] != ordered[:-limit]
     return within

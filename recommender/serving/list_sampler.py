@@ -14,6 +14,7 @@ from recommender.engine.sampling.impressions import lower_shown
 from recommender.engine.sampling.interleaving import InterleavedPick, interleave
 from recommender.engine.sampling.quotas import Quotas
 from recommender.engine.sampling.sampler import Pick
+from recommender.engine.song_columns import are_among
 from recommender.serving.list_limits import Limit, Mode
 
 # Bits of `CandidateArrays.flags`.
@@ -180,7 +181,7 @@ class ListSampler:
         self._values = candidates.values.astype(np.float64)
         self._is_favourite = np.zeros(len(self._values), dtype=np.bool_)
         if options.share_of_favourites:
-            self._is_favourite = np.isin(candidates.songs, list(candidates.favourites))
+            self._is_favourite = _is_in(candidates.songs, tuple(candidates.favourites))
             self._kinds[self._is_favourite] = FAVOURITE
             self._values[self._is_favourite] = self._favourite_values()
         # New songs and favourites have values of other scales.
@@ -345,7 +346,7 @@ def _relaxed_limits(flags: int, step: DrawStep) -> tuple[Limit, ...]:
 
 
 def _is_in(songs: NDArray[np.int64], wanted: tuple[int, ...]) -> NDArray[np.bool_]:
-    return np.isin(songs, np.array(wanted, dtype=np.int64)) if wanted else np.zeros(len(songs), np.bool_)
+    return are_among(songs, np.array(wanted, dtype=np.int64))
 
 
 def new_song_places(discovery: float) -> int:

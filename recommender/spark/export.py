@@ -25,7 +25,7 @@ from ingestion.models import ListeningHistory
 from recommender.engine.algorithms.base import expand_ranges
 from recommender.engine.algorithms.engines import EngineUnavailable, WantedPlays
 from recommender.engine.data import Interactions
-from recommender.listener_profiles import find_columns
+from recommender.engine.song_columns import find_columns
 from recommender.models import sql
 from recommender.spark.exported_files import MANIFEST, SESSIONS
 from recommender.training.dataset import build_interactions

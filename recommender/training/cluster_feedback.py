@@ -17,7 +17,7 @@ from recommender.engine.clustering.nearest_centers import cluster_means
 from recommender.engine.feedback_state import EventKind
 from recommender.engine.mix.fit import with_clusters
 from recommender.engine.mix.model import MixModel
-from recommender.listener_profiles import find_columns
+from recommender.engine.song_columns import find_columns
 from recommender.models import ModelVersion, SongEvidence
 from recommender.training.clusters import ClusterSummary, cluster_points
 from recommender.training.dataset import TrainingData, read_events

@@ -18,7 +18,8 @@ from recommender.engine.clustering.nearest_centers import cluster_means, squared
 from recommender.engine.data import Interactions
 from recommender.engine.mix import fit_components
 from recommender.engine.mix.model import MixModel
-from recommender.listener_profiles import LIKE_WEIGHT, find_columns
+from recommender.engine.song_columns import find_columns
+from recommender.listener_profiles import LIKE_WEIGHT
 from recommender.models import Cluster, ModelVersion
 from recommender.registry.cluster_name_rules import read_name_rules
 from recommender.training.dataset import TrainingData

@@ -20,12 +20,12 @@ from recommender.engine.evaluation.splitting import split_at, split_latest
 from recommender.engine.feedback_state import EventKind, FeedbackState, heard_threshold, reported_twice
 from recommender.engine.identity.text import has_text
 from recommender.engine.song_activity import measure_song_activity
+from recommender.engine.song_columns import find_columns
 from recommender.listener_profiles import (
     DISLIKE_WEIGHT,
     EVENT_CODES,
     LIKE_WEIGHT,
     PLAY_HALF_LIFE,
-    find_columns,
 )
 from recommender.models import AttributedListen, Feedback, sql
 from recommender.models.naming import read_genre_names

@@ -34,7 +34,7 @@ from recommender.engine.mix.fit import (
 from recommender.engine.mix.fit_components import ContentFeatures
 from recommender.engine.mix.model import MixModel
 from recommender.engine.parallel import two_workers
-from recommender.listener_profiles import find_columns
+from recommender.engine.song_columns import find_columns
 from recommender.models import ModelVersion
 from recommender.training.dataset import TrainingData, weight_by_recency
 from recommender.training.stored_version import StoredVersion

@@ -14,7 +14,7 @@ from recommender.engine.data import Catalogue, RecommenderModel, WarmStartCluste
 from recommender.engine.features import FeatureSpace, space_from_arrays, space_to_arrays
 from recommender.engine.mix.fit import ContentBuilder, no_builder
 from recommender.engine.mix.fit_components import ContentFeatures, build_content_features
-from recommender.listener_profiles import find_columns
+from recommender.engine.song_columns import find_columns
 from recommender.models import Cluster, ModelVersion
 from recommender.training.clusters import ClusterSummary
 from recommender.training.dataset import TrainingData

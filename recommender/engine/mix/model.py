@@ -30,7 +30,6 @@ from recommender.engine.mix.terms import (
     ListenerFeatures,
     blend_scores,
     build_listener_features,
-    build_profile_weights,
     one_song_profile,
 )
 
@@ -168,7 +167,7 @@ class OnlineMixModel:
         return self.candidates(one_song_profile(song, self.mix.n_songs), n=n)
 
     def nearest_plays(self, profile: Profiles, songs: NDArray[np.int32]) -> NearestPlays:
-        return find_nearest_plays(self.mix.components, build_profile_weights(profile), songs)
+        return find_nearest_plays(self.mix.components, self._features(profile).profile_weights, songs)
 
     @cached_property
     def new_song_ranker(self) -> MixNewSongRanker:

@@ -1,6 +1,6 @@
 """Computes the terms of `mix`: batch for all songs, online for the preselected songs of a request."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from recommender.engine.mix.terms import (
     VOTE_TERMS,
     ListenerFeatures,
     TermMoments,
+    VoteTerm,
     linear_terms,
     standardise_term,
     term_moments,
@@ -101,8 +102,13 @@ class NeighbourVotes:
     """Summed similarities to the songs that one listener played."""
 
     songs: NDArray[np.int64]  # shape (m,), ascending
-    sums: dict[str, NDArray[np.float64]]  # by term, shape (m,)
-    moments: dict[str, TermMoments]  # by term, over all unplayed songs
+    names: tuple[str, ...]  # the terms
+    sums: NDArray[np.float64]  # shape (len(names), m)
+    moments: TermMoments  # of each term over all unplayed songs, shape (len(names),)
+
+    def sums_of(self, name: str) -> NDArray[np.float64] | None:
+        """The term's sums, shape (m,); None if the model does not have the term."""
+        return self.sums[self.names.index(name)] if name in self.names else None
 
 
 def sum_neighbour_votes(
@@ -123,29 +129,34 @@ def sum_neighbour_votes(
     mask[profile.plays.indices] = False
     songs = np.flatnonzero(mask)
     # Uninitialised: only the entries of reached and played songs are written and read.
-    place = np.empty(components.n_songs, dtype=np.int32)
-    place[songs] = np.arange(len(songs), dtype=np.int32)
+    place = np.empty(components.n_songs, dtype=np.intp)
+    place[songs] = np.arange(len(songs))
     place[profile.plays.indices] = len(songs)
-    sums: dict[str, NDArray[np.float64]] = {}
-    for name, vote in VOTE_TERMS.items():
-        if vote.matrix in reached:
-            entries = reached[vote.matrix]
-            play_weights = np.repeat((weighted if vote.weighted else plain).data, entries.widths)
-            raw = _sum_by_place(place[entries.columns], entries.values * play_weights, len(songs))
-            sums[name] = np.sqrt(np.maximum(raw, 0)) if vote.root else raw
+    raw: dict[tuple[str, bool], NDArray[np.float64]] = {}
+    for name, entries in reached.items():
+        places = place[entries.columns]
+        # All weights of `plain` are 1.
+        raw[name, False] = _sum_by_place(places, entries.values, len(songs))
+        if VoteTerm(name, weighted=True, root=False) in VOTE_TERMS.values():
+            by_play = entries.values * np.repeat(weighted.data, entries.widths)
+            raw[name, True] = _sum_by_place(places, by_play, len(songs))
+    sums = {
+        name: np.sqrt(np.maximum(raw[vote.matrix, vote.weighted], 0))
+        if vote.root
+        else raw[vote.matrix, vote.weighted]
+        for name, vote in VOTE_TERMS.items()
+        if vote.matrix in reached
+    }
     if by_listeners is not None:
         sums["user_knn"] = _sum_by_place(place[by_listeners[0]], by_listeners[1], len(songs))
+    rows = np.array(list(sums.values())).reshape(len(sums), len(songs))
     n_unplayed = np.array([components.n_songs - profile.plays.nnz])
-    moments = {
-        name: term_moments(np.array([raw.sum()]), np.array([(raw**2).sum()]), n_unplayed)
-        for name, raw in sums.items()
-    }
-    return NeighbourVotes(songs, sums, moments)
+    return NeighbourVotes(
+        songs, tuple(sums), rows, term_moments(rows.sum(axis=1), (rows**2).sum(axis=1), n_unplayed)
+    )
 
 
-def _sum_by_place(
-    places: NDArray[np.int32], values: NDArray[np.float32], n_songs: int
-) -> NDArray[np.float64]:
+def _sum_by_place(places: NDArray[np.intp], values: NDArray[np.float32], n_songs: int) -> NDArray[np.float64]:
     # Played songs share the last array element, which is cut off.
     sums: NDArray[Any] = np.bincount(places, weights=values, minlength=n_songs + 1)
     return sums[:n_songs]
@@ -200,10 +211,9 @@ def _top_voted_songs(weights: NDArray[np.float64], votes: NeighbourVotes, most: 
     if len(votes.songs) <= most:
         return votes.songs
     total = np.zeros(len(votes.songs))
-    for name, moments in votes.moments.items():
-        deviation = float(moments.deviation[0])
+    for name, sums, deviation in zip(votes.names, votes.sums, votes.moments.deviation.tolist(), strict=True):
         if deviation > 0:
-            total += votes.sums[name] * (weights[TERM_NAMES.index(name)] / deviation)
+            total += sums * (weights[TERM_NAMES.index(name)] / deviation)
     return votes.songs[np.argpartition(-total, most)[:most]]
 
 
@@ -211,8 +221,9 @@ def _best_clusters(
     components: MixComponents, features: ListenerFeatures, votes: NeighbourVotes, songs: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     shares = features.affinities[0].astype(np.float64)
-    if "rp3" in votes.sums and votes.sums["rp3"].any():
-        sums, labels = votes.sums["rp3"], components.labels[votes.songs]
+    sums = votes.sums_of("rp3")
+    if sums is not None and sums.any():
+        labels = components.labels[votes.songs]
         shares += np.bincount(labels, weights=sums, minlength=components.n_clusters) / sums.sum()
     clusters = top_places(shares, PRESELECTED_CLUSTERS)
     # Half of the songs is spread evenly, for new music; half by share, for coverage of the favourites.
@@ -244,11 +255,13 @@ def online_terms(
     songs: NDArray[np.integer[Any]],
 ) -> NDArray[np.float32]:
     terms = np.zeros((len(TERM_NAMES), len(songs)), dtype=np.float32)
-    for name, raw, moments in [
-        *_online_vote_terms(votes, songs),
-        *_online_linear_terms(components, features, profile, songs),
-    ]:
-        terms[TERM_NAMES.index(name)] = standardise_term(raw, moments)[0]
+    if len(votes.songs):
+        places = np.minimum(np.searchsorted(votes.songs, songs), len(votes.songs) - 1)
+        is_reached = votes.songs[places] == songs
+        raw = np.where(is_reached, votes.sums[:, places], 0).astype(np.float32)
+        terms[_term_rows(votes.names)] = standardise_term(raw, votes.moments)
+    names, raw, moments = _online_linear_terms(components, features, profile, songs)
+    terms[_term_rows(names)] = standardise_term(raw, moments)
     for name, values in _online_share_terms(components, features, songs).items():
         terms[TERM_NAMES.index(name)] = values
     for name, values in time_terms(components, songs).items():
@@ -256,26 +269,17 @@ def online_terms(
     return terms
 
 
-def _online_vote_terms(
-    votes: NeighbourVotes, songs: NDArray[np.integer[Any]]
-) -> list[tuple[str, NDArray[np.float32], TermMoments]]:
-    if not len(votes.songs):
-        return []
-    places = np.minimum(np.searchsorted(votes.songs, songs), len(votes.songs) - 1)
-    is_reached = votes.songs[places] == songs
-    return [
-        (name, np.where(is_reached, sums[places], 0).astype(np.float32)[np.newaxis], votes.moments[name])
-        for name, sums in votes.sums.items()
-    ]
+def _term_rows(names: Sequence[str]) -> list[int]:
+    return [TERM_NAMES.index(name) for name in names]
 
 
 def _online_linear_terms(
     components: MixComponents, features: ListenerFeatures, profile: Profiles, songs: NDArray[np.integer[Any]]
-) -> list[tuple[str, NDArray[np.float32], TermMoments]]:
+) -> tuple[Sequence[str], NDArray[np.float32], TermMoments]:
+    """The linear terms' names, their values, shape (n_terms, len(songs)), and their moments."""
     asked = linear_terms(components, features.directions, songs)
     played = linear_terms(components, features.directions, profile.plays.indices)
-    n_unplayed = np.array([components.n_songs - profile.plays.nnz])
-    terms = []
+    totals, squares = [], []
     for name, vector in features.directions.vectors().items():
         space, width = name.removesuffix("_short"), vector.shape[1]
         direction, of_played = vector[0], played[name][0].astype(np.float64)
@@ -283,10 +287,11 @@ def _online_linear_terms(
         # need no scores of all songs.
         mean = components.centres[space][:width] @ direction
         mean_square = direction @ components.products[space][:width, :width] @ direction
-        total = np.array([components.n_songs * mean - of_played.sum()])
-        squares = np.array([components.n_songs * mean_square - (of_played**2).sum()])
-        terms.append((name, asked[name], term_moments(total, squares, n_unplayed)))
-    return terms
+        totals.append(components.n_songs * mean - of_played.sum())
+        squares.append(components.n_songs * mean_square - (of_played**2).sum())
+    n_unplayed = np.array([components.n_songs - profile.plays.nnz])
+    moments = term_moments(np.array(totals), np.array(squares), n_unplayed)
+    return DIRECTION_TERMS, np.concatenate([asked[name] for name in DIRECTION_TERMS]), moments
 
 
 def _genre_matches(

@@ -118,19 +118,27 @@ class ProfileWeights:
 
 
 def build_profile_weights(profiles: Profiles) -> ProfileWeights:
-    n_played = np.diff(binary_plays(profiles.plays).indptr).astype(np.int64)
+    n_played = _count_played(profiles.plays)
     base = profiles.plays if profiles.recent is None else profiles.recent
     weighted = csr_array(limit_songs(csr_array(base, dtype=np.float32), MOST_PROFILE_SONGS), copy=True)
     weighted.sum_duplicates()
     weighted.eliminate_zeros()
     weighted.data = np.log1p(np.maximum(weighted.data, 0))
-    plain = binary_plays(weighted)
+    ones = np.ones(len(weighted.data), dtype=np.float32)
+    plain = csr_array((ones, weighted.indices, weighted.indptr), shape=weighted.shape)
     widths = np.diff(weighted.indptr)
     rows = np.repeat(np.arange(profiles.n), widths)
     sums = np.bincount(rows, weights=weighted.data, minlength=profiles.n)
     # In place: a product with a diagonal matrix would leave the songs in another order than `plain`.
     weighted.data *= (widths / np.where(sums > 0, sums, 1))[rows].astype(np.float32)
     return ProfileWeights(plain, weighted, n_played)
+
+
+def _count_played(plays: csr_array) -> NDArray[np.int64]:
+    if not plays.has_canonical_format:
+        plays = binary_plays(plays)
+    n_before = np.concatenate([[0], np.cumsum(plays.data != 0)])
+    return np.asarray(np.diff(n_before[plays.indptr]), dtype=np.int64)
 
 
 class ListenerDirections(NamedTuple):

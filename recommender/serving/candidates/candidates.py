@@ -11,7 +11,8 @@ from recommender.engine.data import Profiles
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.engine.sampling.favourites import favourite_scores
-from recommender.listener_profiles import ListenerProfile, find_columns
+from recommender.engine.song_columns import are_among, find_columns
+from recommender.listener_profiles import ListenerProfile
 from recommender.registry.model_loader import ServingModel
 from recommender.serving.candidates.cold_start import cold_start_candidates
 from recommender.serving.candidates.new_songs import new_songs_of, rank_new_songs
@@ -62,7 +63,7 @@ def _with_unknown_songs(
     """Insert songs that are newer than the model before the played ones."""
     first_heard = np.count_nonzero(by_model.flags & HEARD == 0)
     # A new song that suits the listener is a candidate already.
-    is_known = find_columns(model.song_ids, popular.songs)[1] | np.isin(popular.songs, by_model.songs)
+    is_known = find_columns(model.song_ids, popular.songs)[1] | are_among(popular.songs, by_model.songs)
     added = np.flatnonzero(~is_known & (popular.flags & HEARD == 0))[: MAX_CANDIDATES - first_heard]
     new = popular.songs[added].tolist()
     last_value = by_model.values[first_heard - 1 : first_heard] if first_heard else by_model.values[:1]
@@ -93,11 +94,14 @@ def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetim
     if not len(found.songs) and not row.plays.nnz:
         return None
     allowed = ~_in_excluded_cluster(profile, model, found.songs)
-    allowed &= ~np.isin(model.identity.recordings[found.songs], _closed_recordings(profile, model))
-    allowed &= first_per_group(model.identity.recordings[found.songs], 1)
+    recordings = model.recording_numbers
+    is_closed = np.zeros(len(model.song_ids), dtype=np.bool_)  # there are at most as many recordings
+    is_closed[recordings[_closed_songs(profile, model)]] = True
+    allowed &= ~is_closed[recordings[found.songs]]
+    allowed &= first_per_group(recordings[found.songs], 1)
     songs, scores = found.songs[allowed], found.scores[allowed].astype(np.float64)
     identity = model.identity
-    is_familiar = identity.have_artist(songs, identity.all_artists_of(row.plays.indices))
+    is_familiar = identity.share_artist(songs, row.plays.indices)
     best = choose_candidates(identity.leads(songs), is_familiar)
     known = _with_rerecommended(profile, row, model, songs[best], scores[best], now)
     return _with_new_songs(known, profile, row, model)
@@ -112,13 +116,14 @@ def _with_new_songs(
         return candidates
     columns, there = find_columns(model.song_ids, candidates.songs)
     listed = model.identity.recordings[columns[there]]
-    closed = np.isin(catalogue.identity.recordings, _closed_recordings(profile, model))
-    closed |= catalogue.has_arrived & np.isin(catalogue.identity.recordings, listed)
+    recordings = catalogue.identity.recordings
+    closed = are_among(recordings, model.identity.recordings[_closed_songs(profile, model)])
+    closed |= catalogue.has_arrived & are_among(recordings, listed)
     ranked = rank_new_songs(catalogue, row, profile, ~closed, MAX_NEW_SONGS)
-    added = ~np.isin(catalogue.ids[ranked.places], candidates.songs[:RANKED_ON_THEIR_OWN])
+    added = ~are_among(catalogue.ids[ranked.places], candidates.songs[:RANKED_ON_THEIR_OWN])
     places, values = ranked.places[added], ranked.values[added]
     songs = catalogue.ids[places]
-    left = ~np.isin(candidates.songs, songs)
+    left = ~are_among(candidates.songs, songs)
     familiar = catalogue.identity.have_artist(places, model.identity.all_artists_of(row.plays.indices))
     new = {
         "songs": songs, "values": values, "clusters": model.cluster_numbers[catalogue.songs.labels[places]],
@@ -157,7 +162,7 @@ def _with_rerecommended(
     columns, is_old, values = columns[order], is_old[order], values[order]
     heard = _heard_songs(profile, model, columns)
     loved, love_scores = favourite_songs(profile, model)
-    heard = np.concatenate([heard, loved[~np.isin(loved, [*columns.tolist(), *heard.tolist()])]])
+    heard = np.concatenate([heard, loved[~are_among(loved, np.concatenate([columns, heard]))]])
     columns, is_old = (
         np.concatenate([columns, heard]),
         np.concatenate([is_old, np.zeros(len(heard), np.bool_)]),
@@ -166,8 +171,7 @@ def _with_rerecommended(
     values = np.concatenate([values, np.full(len(heard), values[-1] if len(values) else 0.0)])
     is_heard = np.arange(len(columns)) >= len(order)
     scorer, identity = model.scorer, model.identity
-    played_artists = identity.all_artists_of(row.plays.indices)
-    is_familiar = identity.have_artist(columns, played_artists)
+    is_familiar = identity.share_artist(columns, row.plays.indices)
     flags = np.where(is_familiar, FAMILIAR, 0) | (RERECOMMENDED * is_old) | (HEARD * is_heard)
     if profile.has_likes:
         flags |= LIKES
@@ -202,11 +206,10 @@ def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[in
     return found
 
 
-def _closed_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.int64]:
-    """Recordings with a copy that the listener has played, disliked or skipped."""
-    songs = np.concatenate([profile.songs, np.array(sorted(profile.excluded), dtype=np.int64)])
-    columns, there = find_columns(model.song_ids, songs)
-    return np.asarray(model.identity.recordings[columns[there]])
+def _closed_songs(profile: ListenerProfile, model: ServingModel) -> NDArray[np.int64]:
+    """Columns of played, disliked and skipped songs, of which no copy is a candidate."""
+    columns, there = find_columns(model.song_ids, np.concatenate([profile.songs, profile.excluded_ids]))
+    return columns[there]
 
 
 def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns) -> Columns:
@@ -217,25 +220,26 @@ def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns
     order = np.lexsort((profile.songs, profile.last_played_at))
     found, there = find_columns(model.song_ids, profile.songs[order])
     heard: Columns = found[there].astype(np.int32)
-    unwanted = np.isin(model.song_ids[heard], sorted(profile.excluded)) | np.isin(heard, columns)
+    unwanted = are_among(model.song_ids[heard], profile.excluded_ids) | are_among(heard, columns)
     allowed = model.scorer.available[heard] & ~unwanted & ~_in_excluded_cluster(profile, model, heard)
     heard = heard[allowed]
-    return heard[first_per_group(model.identity.recordings[heard], 1)][:wanted]
+    return heard[first_per_group(model.recording_numbers[heard], 1)][:wanted]
 
 
 def favourite_songs(profile: ListenerProfile, model: ServingModel) -> tuple[Columns, Scores]:
     """The songs most likely to be played again, best first, and their scores."""
-    skips = dict(zip(profile.skipped.tolist(), profile.skips.tolist(), strict=True))
-    skipped = np.array([skips.get(song, 0.0) for song in profile.songs.tolist()])
+    skipped = np.zeros(len(profile.songs))
+    places, is_played = find_columns(profile.songs, profile.skipped)
+    skipped[places[is_played]] = profile.skips[is_played]
     scores = favourite_scores(profile.habits, skipped)
     order = np.lexsort((profile.songs, -scores))
     order = order[profile.play_counts[order] > 0]
     found, there = find_columns(model.song_ids, profile.songs[order])
     columns, scores = found[there].astype(np.int32), scores[order][there]
     allowed = model.scorer.available[columns] & ~_in_excluded_cluster(profile, model, columns)
-    allowed &= ~np.isin(model.song_ids[columns], sorted(profile.excluded))
+    allowed &= ~are_among(model.song_ids[columns], profile.excluded_ids)
     columns, scores = columns[allowed], scores[allowed]
-    best = first_per_group(model.identity.recordings[columns], 1)
+    best = first_per_group(model.recording_numbers[columns], 1)
     best &= first_per_group(model.identity.leads(columns), MAX_PER_ARTIST)
     return columns[best][:MAX_FAVOURITES], scores[best][:MAX_FAVOURITES]
 
@@ -248,12 +252,12 @@ def rerecommended_songs(
     Skipped and excluded songs are left out; the others are scored as if never played.
     """
     is_long_ago = _last_plays_of_recordings(profile, model) < (now - RERECOMMEND_AFTER).timestamp()
-    unwanted = np.isin(profile.songs, [*profile.excluded, *profile.skipped.tolist()])
+    unwanted = are_among(profile.songs, np.concatenate([profile.excluded_ids, profile.skipped]))
     places = np.flatnonzero(is_long_ago & ~unwanted)
     places = places[np.lexsort((places, -profile.plays[places]))][:MAX_RERECOMMENDED]
     found, there = find_columns(model.song_ids, profile.songs[places])
     found = found[there]
-    columns: Columns = np.sort(found[first_per_group(model.identity.recordings[found], 1)]).astype(np.int32)
+    columns: Columns = np.sort(found[first_per_group(model.recording_numbers[found], 1)]).astype(np.int32)
     columns = columns[model.scorer.available[columns] & ~_in_excluded_cluster(profile, model, columns)]
     if not len(columns):
         return columns, np.empty(0)
@@ -264,7 +268,7 @@ def rerecommended_songs(
 def _last_plays_of_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.float64]:
     columns, there = find_columns(model.song_ids, profile.songs)
     latest = profile.last_played_at.copy()
-    recordings, places = np.unique(model.identity.recordings[columns[there]], return_inverse=True)
+    recordings, places = np.unique(model.recording_numbers[columns[there]], return_inverse=True)
     by_recording = np.zeros(len(recordings))
     np.maximum.at(by_recording, places, latest[there])
     latest[there] = by_recording[places]

@@ -15,8 +15,9 @@ from ingestion.models import Song, numeric_features
 from recommender.engine.data import NOT_IN_MODEL, Catalogue, NewSongRanker, NewSongs, Profiles
 from recommender.engine.identity.credits import ArtistCredits, artist_key
 from recommender.engine.identity.text import has_text
+from recommender.engine.song_columns import are_among, find_columns
 from recommender.engine.song_identity import SongIdentity, identify_songs, join_identities
-from recommender.listener_profiles import ListenerProfile, find_columns
+from recommender.listener_profiles import ListenerProfile
 from recommender.models import sql
 from recommender.models.naming import read_genre_names
 from recommender.registry.model_loader import FileSignature, ServingModel
@@ -100,11 +101,9 @@ def songs_by_played_artists(
 
 def _open_songs(catalogue: NewSongCatalogue, profile: ListenerProfile) -> NDArray[np.bool_]:
     """Mask that is True for songs that the listener has neither played, skipped nor excluded."""
-    closed = np.array(
-        [*profile.songs.tolist(), *profile.excluded, *profile.excluded_clusters, *profile.skipped.tolist()],
-        dtype=np.int64,
-    )
-    return ~np.isin(catalogue.ids, closed)
+    wrong_style = np.array(list(profile.excluded_clusters), dtype=np.int64)
+    closed = np.concatenate([profile.songs, profile.excluded_ids, wrong_style, profile.skipped])
+    return ~are_among(catalogue.ids, closed)
 
 
 def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalogue:

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recommender.engine.data import Profiles
+from recommender.engine.song_columns import are_among, find_columns
 from recommender.engine.song_identity import code_without_artist
-from recommender.listener_profiles import ListenerProfile, find_columns
+from recommender.listener_profiles import ListenerProfile
 from recommender.registry.model_loader import ServingModel
 from recommender.serving.list_limits import first_per_group
 from recommender.serving.reasons.reasons import MAX_ARTISTS
@@ -55,16 +56,20 @@ class PlayedSongs:
         """Map candidates' song ids to at most two played songs near them, each by another lead artist."""
         identity, song_ids = self._model.identity, self._model.song_ids
         near = self._model.scorer.nearest_plays(row, columns)
-        kept = np.isin(near.played, self._columns)
+        kept = are_among(near.played, self._columns)
         songs, played, nearness = near.songs[kept], near.played[kept], near.nearness[kept]
         # An artist is as near as all of their played songs together. The artist is named by the song with
         # the fewest credits.
         pairs = songs.astype(np.int64) << 32 | identity.leads(played)
-        groups, group_of = np.unique(pairs, return_inverse=True)
+        n_credits = identity.artist_starts[played + 1] - identity.artist_starts[played]
+        order = np.lexsort((-nearness, n_credits, pairs))
+        ordered = pairs[order]
+        is_first = np.ones(len(pairs), dtype=np.bool_)
+        is_first[1:] = ordered[1:] != ordered[:-1]
+        groups, named = ordered[is_first], played[order[is_first]]
+        group_of = np.empty(len(pairs), dtype=np.intp)
+        group_of[order] = np.cumsum(is_first) - 1
         sums = np.bincount(group_of, nearness, len(groups))
-        n_credits = np.diff(identity.artist_starts)[played]
-        order = np.lexsort((-nearness, n_credits, group_of))
-        named = played[order[np.unique(group_of[order], return_index=True)[1]]]
         ranked = np.lexsort((-sums, groups >> 32))
         ranked = ranked[first_per_group(groups[ranked] >> 32, MAX_ARTISTS)]
         best = (song_ids[groups[ranked] >> 32], named[ranked], sums[ranked])

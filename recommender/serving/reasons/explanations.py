@@ -16,7 +16,8 @@ from recommender.engine.identity.genres import genre_keys, shared_genre, split_g
 from recommender.engine.identity.name_words import BUILT_IN_WORDS
 from recommender.engine.identity.text import fold_key
 from recommender.engine.sampling.candidate_codec import CandidateArrays
-from recommender.listener_profiles import ListenerProfile, find_columns
+from recommender.engine.song_columns import find_columns
+from recommender.listener_profiles import ListenerProfile
 from recommender.models import Cluster, ServedList
 from recommender.models.naming import known_names
 from recommender.models.served import SongCard
