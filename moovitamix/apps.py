@@ -10,6 +10,8 @@ from moovitamix.checks import (
     check_cache_database,
     check_dotenv,
     check_misspelled_settings,
+    check_model_storage,
+    check_model_storage_access,
     check_original_database,
     check_public_exposure,
 )
@@ -31,3 +33,6 @@ class MoovitaMixConfig(AppConfig):
         checks.register(check_alert_channels, SETTINGS_TAG)
         checks.register(check_original_database, SETTINGS_TAG)
         checks.register(check_cache_database, SETTINGS_TAG)
+        checks.register(check_model_storage, SETTINGS_TAG)
+        # Only with --deploy: it needs the network.
+        checks.register(check_model_storage_access, SETTINGS_TAG, deploy=True)

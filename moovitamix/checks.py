@@ -15,6 +15,8 @@ from django.core.validators import validate_email
 
 from ingestion.alerts.channels import is_apprise_url
 from moovitamix.environment import LOOPBACK_HOSTS, next_redis_database
+from recommender.engine.artifact import ArtifactUnavailable
+from recommender.registry import shared_storage
 
 
 def check_alert_channels(app_configs: Any, **_: Any) -> list[CheckMessage]:
@@ -172,6 +174,41 @@ def check_cache_database(app_configs: Any, **_: Any) -> list[CheckMessage]:
             id="moovitamix.W009",
         )
     ]
+
+
+def check_model_storage(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """A warning if `MODEL_STORAGE` is on S3 without the packages for it: imports go on without models."""
+    try:
+        shared_storage.shared_storage()
+    except ArtifactUnavailable as error:
+        return [
+            CheckWarning(
+                f"MODEL_STORAGE is on S3, which can't be used: {error}",
+                hint="Install the extra: pip install '.[s3]', or requirements-s3.lock. Or set MODEL_STORAGE "
+                "to a folder.",
+                id="moovitamix.W010",
+            )
+        ]
+    return []
+
+
+def check_model_storage_access(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """An error if this machine can't write models to S3; reads and writes there."""
+    if check_model_storage(None):
+        return []  # reported by that check
+    try:
+        shared_storage.require_writable()
+    except ArtifactUnavailable as error:
+        return [
+            Error(
+                f"Models can't be written: {error}",
+                hint="Check the bucket in MODEL_STORAGE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+                "AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL for a server that is not Amazon's. Rights: list "
+                "the bucket; get, put and delete objects.",
+                id="moovitamix.E005",
+            )
+        ]
+    return []
 
 
 def check_original_database(app_configs: Any, **_: Any) -> list[CheckMessage]:

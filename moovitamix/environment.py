@@ -176,6 +176,18 @@ class Environment:
             raise malformed_value_error(name, value, "a path")
         return (self.home / Path(value).expanduser()).resolve()
 
+    def s3_location(self, name: str) -> tuple[str, str] | None:
+        """The bucket and prefix of an address such as s3://bucket/prefix; None for a path."""
+        value = self.text(name)
+        if not value.lower().startswith("s3:"):
+            return None
+        match = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/[\w.=-]+)*/?", value)
+        if match is None or any(part in {".", ".."} for part in value.split("/")):
+            raise malformed_value_error(
+                name, _masked(value), "a folder, or s3://bucket/prefix without credentials and options"
+            )
+        return match[1], value.removeprefix(f"s3://{match[1]}").strip("/")
+
     def ca_certificates(self) -> str:
         """The path in `REQUESTS_CA_BUNDLE`, else in `SSL_CERT_FILE`; empty for the default authorities."""
         for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):

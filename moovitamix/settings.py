@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from django.conf import global_settings
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 from kombu import Queue
@@ -253,7 +254,19 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 os.umask(env.octal("UMASK", "077"))
 VAR_DIR = env.path("VAR_DIR", "var")
 STAGING_DIR = env.path("STAGING_DIR", str(VAR_DIR / "staging"))
-MODEL_STORAGE = env.path("MODEL_STORAGE", str(VAR_DIR / "models"))
+# On S3: its bucket and prefix. MODEL_STORAGE is then the folder of this machine's copies, which are mapped.
+MODEL_BUCKET = env.s3_location("MODEL_STORAGE")
+if MODEL_BUCKET is None:
+    MODEL_STORAGE = env.path("MODEL_STORAGE", str(VAR_DIR / "models"))
+else:
+    MODEL_STORAGE = VAR_DIR / "model-copies"
+    STORAGES = {
+        **global_settings.STORAGES,
+        "models": {
+            "BACKEND": "moovitamix.backends.s3_models.S3ModelStorage",
+            "OPTIONS": {"bucket_name": MODEL_BUCKET[0], "location": MODEL_BUCKET[1]},
+        },
+    }
 
 # --- Time and language -----------------------------------------------------------------------------
 USE_TZ = True
@@ -428,6 +441,7 @@ WATCHDOG_CHECKS = [
     "moovitamix.security.login_protection.locked_logins",
     "moovitamix.tasks.backup_fresh",
     "recommender.monitoring.health_checks.model_stale",
+    "recommender.monitoring.health_checks.model_storage_away",
     "recommender.monitoring.health_checks.model_degraded",
     "recommender.monitoring.health_checks.training_failed",
     "recommender.monitoring.health_checks.tests_failing",

@@ -15,12 +15,11 @@ from kombu.exceptions import OperationalError
 
 from ingestion.audit import Action, record_audit
 from recommender import retention, validation
-from recommender.engine import artifact
 from recommender.experiments import eligibility, interleaving_scores, lifecycle
 from recommender.experiments.lifecycle import JudgedExperiment
 from recommender.feedback import events
 from recommender.models import ApiKey, Experiment, ModelVersion, Promotion
-from recommender.registry import artifact_folders, model_loader, registry
+from recommender.registry import artifact_folders, artifact_storage, model_loader, registry
 from recommender.serving.candidates.candidate_cache import RENEWED_WITHIN
 from recommender.serving.list_limits import ServingOptions
 
@@ -91,7 +90,7 @@ def roll_back_champion(*, reason: str, by: str) -> Promotion:
 
 
 def verify_artifact(version: ModelVersion) -> None:
-    artifact.verify_files(settings.MODEL_STORAGE / version.label, version.artifact_sha256)
+    artifact_storage.verify(version, settings.MODEL_STORAGE)
 
 
 def judge_experiments() -> list[JudgedExperiment]:

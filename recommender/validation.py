@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from recommender import listener_profiles
-from recommender.engine.artifact import ArtifactError
+from recommender.engine.artifact import ArtifactError, ArtifactUnavailable
 from recommender.engine.evaluation.metrics import FEWEST_LISTENERS
 from recommender.engine.evaluation.off_policy import estimate_off_policy
 from recommender.engine.sampling.sampler import PROPENSITY_FLOOR, ListOffers, discovery_to_temperature
@@ -69,6 +69,8 @@ def failure_reasons(gates: dict[str, Any]) -> str:
 def _artifact_gate(version: ModelVersion, verify: Verify) -> GateResult:
     try:
         verify(version)
+    except ArtifactUnavailable as error:
+        return GateResult("artifact", False, f"Its files can't be read now: {error}")
     except ArtifactError as error:
         return GateResult("artifact", False, f"Its files have changed since the training: {error}")
     return GateResult("artifact", True, "All files are unchanged since the training.")

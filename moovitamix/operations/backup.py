@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +26,9 @@ from psycopg import IsolationLevel
 
 from ingestion.english import english_plural
 from ingestion.models import IngestionRun, Listener, Song
+from recommender.engine import artifact
 from recommender.models import ModelVersion
+from recommender.registry import artifact_storage, shared_storage
 
 logger = logging.getLogger(__name__)
 
@@ -145,8 +147,14 @@ def restore_backup(folder: Path, storage: Path, progress: Progress = _ignore) ->
         for name in manifest["files"]:
             (storage / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / MODELS / name, storage / name)
+        for label in sorted({PurePosixPath(name).parts[0] for name in manifest["files"]}):
+            if (storage / label / artifact.MANIFEST).is_file():
+                artifact_storage.upload(storage / label)
         _restore_tables(folder, manifest, progress)
     except BaseException:
+        with suppress(artifact.ArtifactUnavailable):
+            for label in artifact_storage.labels(storage):
+                artifact_storage.delete(label, storage)
         _remove_content(storage)
         raise
     rows = sum(table["rows"] for table in manifest["tables"].values())
@@ -332,6 +340,8 @@ def _require_empty(storage: Path) -> None:
         raise NotEmpty(f"The database has {', '.join(used)}. Restore into a new, migrated one.")
     if storage.is_dir() and any(storage.iterdir()):
         raise NotEmpty(f"{storage} has models. Restore into an empty folder.")
+    if artifact_storage.labels(storage):
+        raise NotEmpty("MODEL_STORAGE has models. Restore into an empty prefix.")
 
 
 def _compare(manifest: dict[str, Any], on_rows: OnRows) -> None:
@@ -355,6 +365,11 @@ def _reset_sequences() -> None:
 def _copy_models(storage: Path, target: Path) -> dict[str, str]:
     """Copy the models' files; returns their hashes by relative name."""
     files = {}
+    if shared_storage.shared_storage() is not None:
+        for label in sorted(artifact_storage.labels(storage)):
+            for name in artifact_storage.copy_files(label, storage, target / label):
+                files[f"{label}/{name}"] = _hash(target / label / name)
+        return files
     for file in sorted(path for path in storage.rglob("*") if path.is_file()):
         name = file.relative_to(storage).as_posix()
         if name.startswith("."):

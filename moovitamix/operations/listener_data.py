@@ -12,6 +12,7 @@ from ingestion.english import english_plural
 from ingestion.models import Listener
 from ingestion.personal_data import rejections_of_listener
 from recommender.models import CandidateList, ModelVersion
+from recommender.registry import artifact_storage
 
 # Scores of songs, which follow from the rest and are made again at any time.
 DERIVED: Final = (CandidateList,)
@@ -31,13 +32,18 @@ def export_listener(listener: Listener) -> dict[str, Any]:
 
 
 def versions_with_plays(listener_id: int, storage: Path) -> list[str]:
-    """Labels of the stored model versions that were trained on the listener's sessions, oldest first."""
+    """Labels of the stored model versions that were trained on the listener's sessions, oldest first.
+
+    Raises:
+        ArtifactUnavailable: the shared storage of models is away.
+    """
     sessions = Listener.objects.get(pk=listener_id).histories.order_by("created_at")
     first: datetime | None = sessions.values_list("created_at", flat=True).first()
     if first is None:
         return []
     labels = ModelVersion.objects.filter(cut_off__gt=first).order_by("pk").values_list("label", flat=True)
-    return [label for label in labels if (storage / label).is_dir()]
+    stored = artifact_storage.labels(storage)
+    return [label for label in labels if label in stored]
 
 
 def _references() -> Iterator[tuple[type[Model], Any]]:

@@ -17,7 +17,7 @@ from recommender import tasks, validation
 from recommender.engine import artifact
 from recommender.experiments import assignment, lifecycle
 from recommender.models import Cluster, Experiment, ModelVersion
-from recommender.registry import artifact_folders, model_loader, registry
+from recommender.registry import artifact_folders, artifact_storage, model_loader, registry
 from recommender.retraining import retrain_now
 from recommender.serving.candidates import candidate_cache
 from recommender.serving.candidates.candidates import generate_candidates
@@ -153,7 +153,7 @@ def _create_spoiled_version(storage: Path, now: datetime, strength: float) -> Mo
     parent = registry.current_champion()
     if parent is None:
         raise registry.UnknownVersion(registry.NO_CHAMPION)
-    arrays, facts = artifact.read_arrays(storage / parent.label, parent.artifact_sha256)
+    arrays, facts = artifact_storage.read(parent, storage)
     label = artifact_folders.next_free_label(storage, now)
     spoiled: dict[str, NDArray[Any]] = {name: np.asarray(array) for name, array in arrays.items()}
     # The classic method stores only the clusters of songs.
@@ -161,7 +161,7 @@ def _create_spoiled_version(storage: Path, now: datetime, strength: float) -> Mo
     spoiled |= {name: _spoil(spoiled[name], strength) for name in names}
     if "weights" in spoiled and strength == 1:
         spoiled["weights"] = -spoiled["weights"]
-    sha256 = artifact.write_arrays(storage / label, spoiled, {**facts, "label": label})
+    sha256 = artifact_storage.write(storage / label, spoiled, {**facts, "label": label})
     version = ModelVersion.objects.create(
         label=label,
         method=parent.method,

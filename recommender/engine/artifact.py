@@ -32,6 +32,10 @@ class ArtifactDamaged(ArtifactError):
     """A file is missing, truncated, changed or unexpected."""
 
 
+class ArtifactUnavailable(ArtifactError, OSError):
+    """The storage that machines share can't be used now; a later attempt may succeed."""
+
+
 class ArtifactExists(ArtifactError):
     """The artifact exists already; artifacts are never overwritten."""
 

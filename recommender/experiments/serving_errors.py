@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from recommender.engine.artifact import ArtifactError
+from recommender.engine.artifact import ArtifactError, ArtifactUnavailable
 from recommender.engine.experiments.sequential import log_e_value_of_failures
 from recommender.models import Experiment, ModelVersion, ServedList, ServingError
 from recommender.registry.registry import Verify
@@ -63,6 +63,8 @@ def _why_damaged(experiment: Experiment, verify: Verify) -> str:
         return ""
     try:
         verify(experiment.challenger)
+    except ArtifactUnavailable:
+        return ""  # it could not be verified
     except ArtifactError as error:
         return f"{experiment.challenger} can't be loaded: {error}"
     return ""

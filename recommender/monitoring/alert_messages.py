@@ -32,6 +32,20 @@ RECOMMENDER_MESSAGES: Final = {
             _("If the model's files are lost: python manage.py retrain --full"),
         ),
     ),
+    "model_storage_away": MessageTemplate(
+        subject=(_("The models on S3 can't be reached"),),
+        what=(
+            _("The storage in MODEL_STORAGE does not answer, or refuses."),
+            _("Reason: {reason}"),
+        ),
+        how_bad=(
+            _("Lists come from the models that each machine has copied. Trainings fail, and new versions "
+"reach no machine."),
+        ),
+        what_to_do=(
+            _("Check the bucket, its credentials and the network: python manage.py check --deploy"),
+        ),
+    ),
     "training_failed": MessageTemplate(
         subject=(_("The model training failed"),),
         what=(

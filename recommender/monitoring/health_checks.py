@@ -17,18 +17,19 @@ from django_celery_beat.models import PeriodicTask
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
 from ingestion.jobs import lock
-from recommender.engine.artifact import ArtifactDamaged, ArtifactError
+from recommender.engine.artifact import ArtifactDamaged, ArtifactError, ArtifactUnavailable
 from recommender.experiments import lifecycle, serving_errors
 from recommender.experiments.eligibility import AUTOMATIC_ACTOR
 from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
 from recommender.monitoring import alerts
-from recommender.registry import registry
+from recommender.registry import registry, shared_storage
 from recommender.services import current_model, roll_back_champion, verify_artifact
 from recommender.serving import challenger_trial
 
 logger = logging.getLogger(__name__)
 
 STALE, DEGRADED, FAILED, ROLLED_BACK = "model_stale", "model_degraded", "training_failed", "rolled_back"
+STORAGE_AWAY = "model_storage_away"
 TRAINING_TASK: Final = "recommender.tasks.learn_weekly"
 # Without a schedule, this many versions count as regular training, whose absence is worth an alert.
 MIN_REGULAR_VERSIONS: Final = 3
@@ -84,6 +85,17 @@ def model_degraded(now: datetime) -> None:
     ):
         return
     incidents.resolve(DEGRADED, now)
+
+
+def model_storage_away(now: datetime) -> None:
+    """Open an incident if this host can't reach the storage that machines share; a folder is never away."""
+    try:
+        shared_storage.require_reachable()
+    except ArtifactUnavailable as error:
+        facts = {"reason": str(error), "host": socket.gethostname()}
+        incidents.open_or_update(Condition(STORAGE_AWAY, STORAGE_AWAY, Severity.WARNING, facts), now)
+    else:
+        incidents.resolve(STORAGE_AWAY, now)
 
 
 def _roll_back_damaged(reason: str, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Folders of model artifacts: the next free label, and clean-up."""
+"""Labels of model artifacts: the next free one, and clean-up."""
 
 import json
 import logging
@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from recommender.engine import artifact
 from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
+from recommender.registry import artifact_storage, shared_storage
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +21,11 @@ LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
 
 
 def next_free_label(storage: Path, now: datetime) -> str:
-    """The next label from year, ISO week and number: 2026w47.1; unused by any version and folder."""
+    """The next label from year, ISO week and number: 2026w47.1; unused by any version and artifact."""
     year, week, _ = now.isocalendar()
     prefix = f"{year}w{week:02}"
     taken = set(ModelVersion.objects.filter(label__startswith=f"{prefix}.").values_list("label", flat=True))
+    taken |= artifact_storage.labels(storage)
     number = 1
     while f"{prefix}.{number}" in taken or (storage / f"{prefix}.{number}").exists():
         number += 1
@@ -36,31 +38,33 @@ def training_signature(run: TrainingRun) -> str:
 
 
 def prepare_storage(storage: Path) -> None:
-    """Create the storage folder, and remove artifacts of trainings that stored no version.
+    """Create the folder of artifacts, and remove those of trainings that stored no version.
 
     Those of other databases stay. The caller must hold the training lock.
 
     Raises:
-        OSError: the storage is not writable; better noticed here than after minutes of training.
+        OSError: artifacts can't be written; better noticed here than after minutes of training.
     """
+    shared_storage.require_writable()
     storage.mkdir(parents=True, exist_ok=True)
     artifact.clear_unfinished(storage)
     kept = set(ModelVersion.objects.values_list("label", flat=True))
-    orphans = [one for one in storage.iterdir() if LABEL_PATTERN.fullmatch(one.name) and one.name not in kept]
+    found = artifact_storage.labels(storage) | {one.name for one in storage.iterdir()}
+    orphans = sorted(label for label in found - kept if LABEL_PATTERN.fullmatch(label))
     if not orphans:
         return
     ours = {training_signature(run) for run in TrainingRun.objects.exclude(status=TrainingRun.Status.RUNNING)}
-    for folder in orphans:
-        if _read_training_signature(folder) in ours:
-            shutil.rmtree(folder, ignore_errors=True)
-            logger.warning("orphan_removed version=%s", folder.name)
+    for label in orphans:
+        if (_read_training_signature(storage / label) or artifact_storage.training_signature(label)) in ours:
+            artifact_storage.delete(label, storage)
+            logger.warning("orphan_removed version=%s", label)
 
 
 def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
     """Delete the files of versions that never became champion; return the number of these versions.
 
     The versions' rows stay. Files of withdrawn versions, of the newest `keep` versions and of versions in
-    unfinished experiments stay, too.
+    unfinished experiments stay, too. A shared storage that is away keeps the files until the next call.
     """
     promoted = Promotion.objects.filter(promoted=OuterRef("pk"))
     unfinished = Experiment.objects.exclude(status=Experiment.Status.ENDED).filter(
@@ -74,11 +78,15 @@ def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
     for label in labels:
         # The mark comes first: nobody may load files that are half deleted.
         ModelVersion.objects.filter(label=label).update(files_deleted_at=now)
-        shutil.rmtree(storage / label, ignore_errors=True)
         logger.info("artifact_deleted version=%s", label)
-    # What a process left that ended in between.
-    marked = ModelVersion.objects.exclude(files_deleted_at=None).exclude(label__in=labels)
-    for label in marked.values_list("label", flat=True):
+    # Also what an earlier call left that ended in between.
+    marked = set(ModelVersion.objects.exclude(files_deleted_at=None).values_list("label", flat=True))
+    try:
+        for label in sorted(marked & artifact_storage.labels(storage)):
+            artifact_storage.delete(label, storage)
+    except artifact.ArtifactUnavailable as error:
+        logger.warning("artifacts_not_deleted reason=%r", str(error))
+    for label in marked:
         shutil.rmtree(storage / label, ignore_errors=True)
     return len(labels)
 

@@ -1,6 +1,7 @@
 """Loads and verifies the serving model once per process, and replaces it after a promotion."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from recommender.engine.song_columns import find_columns
 from recommender.engine.song_identity import SongIdentity
 from recommender.models import Cluster, ModelVersion
 from recommender.models.naming import read_name_words
-from recommender.registry import registry
+from recommender.registry import artifact_storage, registry, shared_storage
 from recommender.registry.cluster_name_rules import naming_state
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 CHECK_EVERY: Final = 3.0  # seconds
 # A damaged artifact is tried again at every check, then with doubling pauses: hashing takes a second.
 MAX_RETRY_PAUSE: Final = 300.0  # seconds
+RETRY_DOWNLOAD_AFTER: Final = 60.0  # seconds
 
 # The class that serves a version, by its method.
 SERVING_CLASSES: Final[Mapping[str, type[OnlineMixModel | ClassicModel]]] = {
@@ -151,7 +153,7 @@ class ModelLoader:
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
         self._challengers: dict[int, ServingModel] = {}
-        self._broken_files: dict[int, tuple[FileSignature, str]] = {}
+        self._broken_files: dict[int, tuple[FileSignature, artifact.ArtifactError, float]] = {}
         self._last_tried: tuple[int, str] | None = None  # id and hash of the champion that was tried last
         self._next_check_at = 0.0
         self._next_retry_at = 0.0
@@ -186,16 +188,23 @@ class ModelLoader:
             try:
                 opened = self._challengers[version.pk] = open_serving_model(version, self._storage)
             except artifact.ArtifactError as error:
-                self._broken_files[version.pk] = (signature, str(error))
+                is_here = signature or shared_storage.shared_storage() is None
+                retry_at = math.inf if is_here else self._clock() + RETRY_DOWNLOAD_AFTER
+                self._broken_files[version.pk] = (signature, error, retry_at)
                 raise
             logger.info("model_loaded version=%s for=test", version.label)
             return opened
 
     def _require_changed_files(self, version: ModelVersion) -> None:
-        """Fail at once for unchanged files that failed verification, because hashing takes a second."""
-        signature, why = self._broken_files.get(version.pk, ((), ""))
-        if why and signature == file_signature(self._storage / version.label):
-            raise artifact.ArtifactDamaged(why)
+        """Fail at once for unchanged files that failed verification, because hashing takes a second.
+
+        The same for a download that failed, for `RETRY_DOWNLOAD_AFTER`.
+        """
+        if version.pk not in self._broken_files:
+            return
+        signature, error, retry_at = self._broken_files[version.pk]
+        if signature == file_signature(self._storage / version.label) and self._clock() < retry_at:
+            raise type(error)(str(error))
 
     def reload(self) -> LoadedModel:
         with self._lock:
@@ -254,10 +263,10 @@ def open_serving_model(version: ModelVersion, storage: Path) -> ServingModel:
     Raises:
         ArtifactError: the files are missing or damaged.
     """
-    folder = storage / version.label
+    folder = artifact_storage.fetch(version, storage)
     # Taken before the files are read, so that a change in between is noticed later.
     signature = file_signature(folder)
-    arrays, facts = artifact.read_arrays(folder, version.artifact_sha256)
+    arrays, facts = artifact_storage.read(version, storage)
     state = naming_state()
     clusters = _read_clusters(version, arrays["cluster_ids"].tolist())
     scorer = SERVING_CLASSES[version.method].from_parts(arrays, facts)

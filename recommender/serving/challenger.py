@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.db import DatabaseError
 
-from recommender.engine.artifact import ArtifactError
+from recommender.engine.artifact import ArtifactError, ArtifactUnavailable
 from recommender.experiments import assignment, interleaving_scores, serving_errors
 from recommender.models import Experiment, Exposure, ServedList, ServingError
 from recommender.registry import model_loader
@@ -42,6 +42,9 @@ def challenger_for(champion: ServingCandidates, storage: Path, now: datetime) ->
         return replace(part, seconds=time.perf_counter() - begun) if part else None
     except DatabaseError:
         raise
+    except ArtifactUnavailable as error:
+        # Not the challenger's fault: it must not end the experiment.
+        logger.warning("challenger_unavailable experiment=%s reason=%r", experiment.pk, str(error))
     except ArtifactError as error:
         serving_errors.record_error(experiment, ServingError.Kind.ARTIFACT, str(error), now)
     except Exception as error:

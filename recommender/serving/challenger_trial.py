@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from recommender import listener_profiles
-from recommender.engine.artifact import ArtifactError
+from recommender.engine.artifact import ArtifactError, ArtifactUnavailable
 from recommender.experiments import serving_errors
 from recommender.experiments.assignment import hash_to_share
 from recommender.models import Experiment, ServingError
@@ -34,6 +34,8 @@ def try_challengers(champion: LoadedModel, storage: Path, now: datetime) -> list
     for experiment in due:
         try:
             model = model_loader.loader_for(storage).load_challenger(experiment.challenger)
+        except ArtifactUnavailable:
+            continue
         except ArtifactError as error:
             serving_errors.record_error(experiment, ServingError.Kind.ARTIFACT, str(error), now)
             continue

@@ -12,7 +12,7 @@ from recommender.engine import artifact
 from recommender.engine.algorithms.classic import ClassicModel
 from recommender.engine.mix.model import MixModel
 from recommender.models import ModelVersion
-from recommender.registry import registry
+from recommender.registry import artifact_storage, registry
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class StoredVersion:
 
 def read_version(version: ModelVersion, storage: Path) -> StoredVersion:
     """Read a version's artifact; raises `ArtifactError` if the files are missing or damaged."""
-    return StoredVersion(version, *artifact.read_arrays(storage / version.label, version.artifact_sha256))
+    return StoredVersion(version, *artifact_storage.read(version, storage))
 
 
 def read_champion(storage: Path) -> StoredVersion | None:

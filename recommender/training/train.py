@@ -39,7 +39,7 @@ from recommender.engine.data import EngineError, InvalidNumberOfClusters, TooFew
 from recommender.engine.mix.model import MixModel
 from recommender.engine.song_identity import identify_songs
 from recommender.models import Cluster, ModelVersion, SongEvidence, TrainingRun
-from recommender.registry import artifact_folders, registry
+from recommender.registry import artifact_folders, artifact_storage, registry
 from recommender.training.cluster_feedback import AppliedVotes, apply_votes
 from recommender.training.clusters import (
     ClusterSummary,
@@ -312,7 +312,7 @@ class _TrainingJob:
         facts = {**trained.model.facts(), "label": label, "seed": self.options.seed,
                  "clusters": manifest_entries(trained.clusters),
                  "training": artifact_folders.training_signature(self.run)}  # fmt: skip
-        sha256 = artifact.write_arrays(self.options.storage / label, trained.arrays(), facts)
+        sha256 = artifact_storage.write(self.options.storage / label, trained.arrays(), facts)
         self.monitor.sample()
         with_patience(lambda: self._store_rows(trained, label, sha256))
 

@@ -18,6 +18,7 @@ from ingestion.pipeline.ingest import LOCKED_EXIT_CODE
 from ingestion.pipeline.run_lifecycle import AlreadyRunning, require_idle
 from moovitamix.operations.backup import MANIFEST
 from moovitamix.operations.listener_data import versions_with_plays
+from recommender.engine.artifact import ArtifactUnavailable
 from recommender.models import TrainingRun
 from recommender.spark.exported_files import delete_exported_sessions, has_exported_sessions
 
@@ -63,6 +64,8 @@ class Command(GuidedCommand):
                 self._require_no_spark_training()
                 for listener in found.values():
                     self._forget(listener)
+        except ArtifactUnavailable as error:
+            raise CommandError(f"Nothing was deleted: {error}") from None
         except AlreadyRunning as busy:
             raise CommandError(str(busy), returncode=LOCKED_EXIT_CODE) from busy
 

@@ -44,7 +44,8 @@ def test_the_image_runs_without_root_from_the_locked_packages() -> None:
     copied = re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE)
 
     assert len(stages) == 3
-    assert "--require-hashes -r /build/requirements.lock" in stages[1]
+    assert "ARG LOCK=requirements.lock" in stages[1]
+    assert "--require-hashes -r /build/$LOCK" in stages[1]
     assert re.search(r"^USER 10001$", stages[2], re.MULTILINE)
     assert "HEALTHCHECK" in stages[2]
     assert all((ROOT / name).exists() for name in copied)

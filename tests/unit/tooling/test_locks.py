@@ -21,6 +21,15 @@ def test_the_spark_lock_changes_no_package_of_the_tests() -> None:
     }.items() <= development.items()
 
 
+def test_the_s3_lock_is_the_runtime_with_packages_of_the_tests() -> None:
+    runtime, development, s3 = (
+        pins(name) for name in ("requirements.lock", "requirements-dev.lock", "requirements-s3.lock")
+    )
+
+    assert runtime.items() <= s3.items() <= development.items()
+    assert {"django-storages", "boto3", "s3transfer"} <= s3.keys()
+
+
 def test_the_development_lock_contains_every_package_of_the_runtime_lock() -> None:
     runtime, development = pins("requirements.lock"), pins("requirements-dev.lock")
 

@@ -1,0 +1,333 @@
+"""Reads, writes and deletes versions' artifacts: in a folder, or also in a storage that machines share.
+
+The shared one is Django's storage "models", such as a bucket on S3. Then the folder holds
+copies of this machine, because a model is memory-mapped. Without it, the folder is everything there is.
+An artifact is complete in the shared storage if its manifest is there, which is uploaded last.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from django.core.files import File
+from django.core.files.base import ContentFile
+from django.core.files.storage import Storage
+from django.db.models import Q
+from numpy.typing import NDArray
+
+from recommender.engine import artifact
+from recommender.engine.artifact import (
+    MANIFEST,
+    ArtifactDamaged,
+    ArtifactError,
+    ArtifactExists,
+    ArtifactMissing,
+    ArtifactUnavailable,
+)
+from recommender.models import Experiment, ModelVersion
+from recommender.registry import registry
+from recommender.registry.shared_storage import read_chunks, save, shared_storage, translated_errors
+
+logger = logging.getLogger(__name__)
+
+# Names the training that uploads an artifact. It is uploaded first and deleted last, so that the next
+# training can remove what a killed one left.
+SIGNATURE: Final = "training"
+DOWNLOAD_PREFIX: Final = ".download-"
+# Below it, another process may be about to open a copy.
+MIN_UNUSED_SECONDS: Final = 86_400
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def fetch(version: ModelVersion, folder: Path) -> Path:
+    """The path of the version's artifact in `folder`, which is downloaded if it is not there.
+
+    Files that are there are not verified, and without a shared storage may be missing.
+
+    Raises:
+        ArtifactError: the shared artifact is missing, damaged or unavailable.
+    """
+    shared, path = shared_storage(), folder / version.label
+    if shared is None:
+        return path
+    if version.files_deleted_at is not None:
+        raise ArtifactMissing(f"The files of {version.label} were deleted.")
+    if not (path / MANIFEST).is_file():
+        _download(shared, version, path)
+    else:
+        with suppress(OSError):
+            os.utime(path)  # see `delete_unused_copies`
+    return path
+
+
+def read(version: ModelVersion, folder: Path) -> tuple[Arrays, dict[str, Any]]:
+    """The verified arrays as read-only memory maps, and the facts; raises as `fetch`.
+
+    A damaged copy of a shared artifact is downloaded again.
+    """
+    path = fetch(version, folder)
+    try:
+        return artifact.read_arrays(path, version.artifact_sha256)
+    except ArtifactError as error:
+        _replace_damaged_copy(version, path, error)
+    return artifact.read_arrays(path, version.artifact_sha256)
+
+
+def verify(version: ModelVersion, folder: Path) -> None:
+    """Verify the files here, and that other machines can download them; raises as `fetch`.
+
+    While the shared storage is away, files that are here are enough, because a rollback must be possible.
+    """
+    path = fetch(version, folder)
+    try:
+        manifest = artifact.verify_files(path, version.artifact_sha256)
+    except ArtifactError as error:
+        _replace_damaged_copy(version, path, error)
+        return
+    shared = shared_storage()
+    if shared is None:
+        return
+    try:
+        _require_complete(shared, version, manifest)
+    except ArtifactUnavailable as error:
+        logger.warning("shared_artifact_not_verified version=%s reason=%r", version.label, str(error))
+
+
+def write(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, object]) -> str:
+    """Write and upload an artifact; return its manifest's SHA-256.
+
+    Raises:
+        ArtifactExists: another process has written an artifact with this label.
+        OSError: the disk is full, or the shared storage is away.
+    """
+    digest = artifact.write_arrays(path, arrays, facts)
+    upload(path)
+    return digest
+
+
+def upload(path: Path) -> None:
+    """Upload an artifact to the shared storage, if there is one; raises `ArtifactError`."""
+    shared = shared_storage()
+    if shared is None:
+        return
+    manifest = json.loads((path / MANIFEST).read_bytes())
+    signature = str(manifest["facts"].get("training", "")).encode()
+    with translated_errors(shared):
+        if shared.exists(f"{path.name}/{SIGNATURE}"):
+            raise ArtifactExists(f"There is a model in {shared}/{path.name} already.")
+        save(shared, f"{path.name}/{SIGNATURE}", ContentFile(signature))
+        for name in (*manifest["files"], MANIFEST):
+            with (path / name).open("rb") as file:
+                save(shared, f"{path.name}/{name}", File(file))
+    logger.info("artifact_uploaded version=%s files=%s", path.name, len(manifest["files"]))
+
+
+def labels(folder: Path) -> set[str]:
+    """Names of the artifacts in the shared storage, or in the folder without one; also of incomplete ones.
+
+    Raises:
+        ArtifactUnavailable: the shared storage is away.
+    """
+    shared = shared_storage()
+    if shared is None:
+        return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    with translated_errors(shared):
+        return set(shared.listdir("")[0])
+
+
+def training_signature(label: str) -> str | None:
+    """Which training uploaded a shared artifact; None if that is unknown."""
+    shared = shared_storage()
+    if shared is None:
+        return None
+    try:
+        return b"".join(read_chunks(shared, f"{label}/{SIGNATURE}")).decode()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+
+
+def delete(label: str, folder: Path) -> None:
+    """Delete an artifact here and in the shared storage; may be repeated.
+
+    Raises:
+        ArtifactUnavailable: the shared storage is away; the copy here is deleted.
+    """
+    shutil.rmtree(folder / label, ignore_errors=True)
+    shared = shared_storage()
+    if shared is None:
+        return
+    with translated_errors(shared):
+        files = shared.listdir(label)[1]
+        # Without its manifest an artifact is incomplete; the signature says whose the rest is.
+        order = {MANIFEST: 0, SIGNATURE: 2}
+        for name in sorted(files, key=lambda name: (order.get(name, 1), name)):
+            shared.delete(f"{label}/{name}")
+
+
+def delete_unused_copies(folder: Path) -> list[str]:
+    """Delete copies of shared artifacts that this machine no longer needs; return their labels.
+
+    It keeps those of the champion, its predecessor, challengers, versions in unfinished experiments and the
+    newest version, and those that a process has opened in the last day.
+    """
+    if shared_storage() is None:
+        return []
+    role, unfinished = ModelVersion.Role, Experiment.objects.exclude(status=Experiment.Status.ENDED)
+    needed = ModelVersion.objects.filter(
+        Q(role__in=(role.CHAMPION, role.CHALLENGER))
+        | Q(pk__in=unfinished.values("challenger"))
+        | Q(pk__in=unfinished.values("champion"))
+    )
+    kept = set(needed.values_list("label", flat=True))
+    kept |= {version.label for version in registry.former_champions()[:1]}
+    kept |= set(ModelVersion.objects.order_by("-pk").values_list("label", flat=True)[:1])
+    known = set(ModelVersion.objects.values_list("label", flat=True))
+    oldest = time.time() - MIN_UNUSED_SECONDS
+    # A folder that no version names may belong to another database, or to a training that is uploading it.
+    unused = sorted(
+        path.name for path in folder.iterdir()
+        if path.name in known - kept and path.is_dir() and path.stat().st_mtime < oldest
+    )  # fmt: skip
+    for label in unused:
+        # Processes that map its files keep them until they close them.
+        shutil.rmtree(folder / label, ignore_errors=True)
+        logger.info("unused_copy_deleted version=%s", label)
+    return unused
+
+
+def copy_files(label: str, folder: Path, target: Path) -> list[str]:
+    """Copy a shared artifact into `target`, from the copy in `folder` if there is one; return file names.
+
+    Returns no names if the artifact is incomplete, or was deleted meanwhile.
+
+    Raises:
+        ArtifactUnavailable: the shared storage is away.
+    """
+    shared = shared_storage()
+    if shared is None:
+        raise ValueError("There is no shared storage.")
+    with translated_errors(shared):
+        names = sorted(set(shared.listdir(label)[1]) - {SIGNATURE})
+    if MANIFEST not in names:
+        return []
+    target.mkdir(parents=True)
+    try:
+        for name in names:
+            if (folder / label / MANIFEST).is_file():
+                shutil.copyfile(folder / label / name, target / name)
+            else:
+                _write_chunks(target / name, read_chunks(shared, f"{label}/{name}"))
+    except FileNotFoundError:
+        shutil.rmtree(target)
+        return []
+    return names
+
+
+def _replace_damaged_copy(version: ModelVersion, path: Path, error: ArtifactError) -> None:
+    """Download a damaged copy again; raises `error` without a shared storage, else as `fetch`."""
+    shared = shared_storage()
+    if shared is None:
+        raise error
+    logger.warning("copy_damaged version=%s reason=%r", version.label, str(error))
+    _download(shared, version, path)
+
+
+def _download(shared: Storage, version: ModelVersion, path: Path) -> None:
+    folder = path.parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _one_at_a_time(folder):
+        for left in folder.glob(f"{DOWNLOAD_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        if _is_intact(path, version.artifact_sha256):
+            return  # another process has downloaded it meanwhile
+        begun = time.perf_counter()
+        new = Path(tempfile.mkdtemp(prefix=f"{DOWNLOAD_PREFIX}{version.label}-", dir=folder))
+        try:
+            _download_files(shared, version, new)
+            # mkdtemp makes a private folder, but the web process may run as another user.
+            new.chmod(0o755)
+            if path.exists():
+                path.rename(folder / f"{DOWNLOAD_PREFIX}damaged-{version.label}")
+            new.rename(path)
+        finally:
+            for left in folder.glob(f"{DOWNLOAD_PREFIX}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        delete_unused_copies(folder)
+    logger.info("artifact_downloaded version=%s seconds=%.1f", version.label, time.perf_counter() - begun)
+
+
+def _download_files(shared: Storage, version: ModelVersion, target: Path) -> None:
+    text = _read_manifest(shared, version)
+    for name, expected in json.loads(text)["files"].items():
+        try:
+            found = _write_chunks(target / name, read_chunks(shared, f"{version.label}/{name}"))
+        except FileNotFoundError:
+            raise ArtifactDamaged(f"{shared}/{version.label}/{name} is missing.") from None
+        if found != expected:
+            raise ArtifactDamaged(
+                f"{shared}/{version.label}/{name} has changed since it was written: its checksum differs."
+            )
+    (target / MANIFEST).write_bytes(text)
+
+
+def _read_manifest(shared: Storage, version: ModelVersion) -> bytes:
+    try:
+        text = b"".join(read_chunks(shared, f"{version.label}/{MANIFEST}"))
+    except FileNotFoundError:
+        raise ArtifactMissing(f"There is no model in {shared}/{version.label}.") from None
+    if sha256(text).hexdigest() != version.artifact_sha256:
+        raise ArtifactDamaged(
+            f"{shared}/{version.label}/{MANIFEST} has changed since it was written: its checksum differs."
+        )
+    return text
+
+
+def _require_complete(shared: Storage, version: ModelVersion, manifest: dict[str, Any]) -> None:
+    """Compare the shared artifact's manifest and the sizes of its files; raises `ArtifactError`."""
+    _read_manifest(shared, version)
+    for name, expected in manifest["files"].items():
+        full = f"{version.label}/{name}"
+        with translated_errors(shared):
+            size = shared.size(full) if shared.exists(full) else None
+        if size != expected["bytes"]:
+            state = "is missing" if size is None else f"has {size} bytes instead of {expected['bytes']}"
+            raise ArtifactDamaged(f"{shared}/{full} {state}.")
+
+
+def _is_intact(path: Path, digest: str) -> bool:
+    try:
+        artifact.verify_files(path, digest)
+    except ArtifactError:
+        return False
+    return True
+
+
+def _write_chunks(path: Path, chunks: Iterator[bytes]) -> dict[str, Any]:
+    digest, size = sha256(), 0
+    with path.open("wb") as file:
+        for chunk in chunks:
+            digest.update(chunk)
+            size += len(chunk)
+            file.write(chunk)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process or thread of this machine downloads into the folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,473 @@
+"""Models in a bucket that machines share, against a real server with S3's protocol."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from django.core import checks
+from django.core.management import CommandError, call_command
+from django.db import connections
+from pytest_django import Settings
+
+from ingestion.models import Incident
+from moovitamix.operations import backup
+from moovitamix.operations.listener_data import versions_with_plays
+from recommender import services
+from recommender.engine import artifact
+from recommender.models import ModelVersion, TrainingRun
+from recommender.monitoring import health_checks
+from recommender.registry import artifact_folders, artifact_storage, registry
+from recommender.registry.model_loader import RETRY_DOWNLOAD_AFTER, ModelLoader
+from recommender.training.train import TrainingOptions, retrain
+from tests.support.servers.ports import free_port
+from tests.support.servers.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, run_s3
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+BACKEND = "moovitamix.backends.s3_models.S3ModelStorage"
+
+
+class Bucket:
+    """A prefix of the bucket that one test has for itself."""
+
+    def __init__(self, server: S3Server, prefix: str, settings: Settings, patch: pytest.MonkeyPatch) -> None:
+        self.server, self.prefix = server, prefix
+        self._settings, self._patch, self._client = settings, patch, server.client()
+        self._connect(server.url)
+
+    def _connect(self, url: str) -> None:
+        for name, value in {**self.server.environment, "AWS_ENDPOINT_URL": url}.items():
+            self._patch.setenv(name, value)
+        options = {"bucket_name": BUCKET, "location": self.prefix}
+        # Also closes the connections that were open.
+        self._settings.STORAGES = {
+            **self._settings.STORAGES, "models": {"BACKEND": BACKEND, "OPTIONS": options},
+        }  # fmt: skip
+
+    def names(self, label: str = "") -> list[str]:
+        found = self._client.list_objects_v2(Bucket=BUCKET, Prefix=f"{self.prefix}/{label}")
+        return [one["Key"].removeprefix(f"{self.prefix}/") for one in found.get("Contents", [])]
+
+    def put(self, name: str, content: bytes) -> None:
+        self._client.put_object(Bucket=BUCKET, Key=f"{self.prefix}/{name}", Body=content)
+
+    def get(self, name: str) -> bytes:
+        body: bytes = self._client.get_object(Bucket=BUCKET, Key=f"{self.prefix}/{name}")["Body"].read()
+        return body
+
+    def remove(self, name: str) -> None:
+        self._client.delete_object(Bucket=BUCKET, Key=f"{self.prefix}/{name}")
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Nobody listens at the server's address."""
+        self._connect(f"http://127.0.0.1:{free_port()}")
+        yield
+        self._connect(self.server.url)
+
+    @contextmanager
+    def refusing(self, status: int, code: str) -> Iterator[None]:
+        self.server.set_faults(status=status, code=code)
+        yield
+        self.server.set_faults()
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with run_s3() as started:
+        yield started
+
+
+@pytest.fixture
+def bucket(server: S3Server, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    yield Bucket(server, f"{uuid4().hex}/models", settings, monkeypatch)
+    server.set_faults()
+
+
+@pytest.fixture
+def champion(trained: Path, db: None, bucket: Bucket) -> ModelVersion:
+    """The champion, whose files are in the bucket and on no machine."""
+    version = ModelVersion.objects.get(role="champion")
+    artifact_storage.upload(trained / version.label)
+    return version
+
+
+def small_version(version: ModelVersion, label: str, storage: Path, **fields: Any) -> ModelVersion:
+    """Another version, whose few arrays serve nobody, made on the machine with this folder."""
+    arrays = {name: np.arange(9) for name in ("labels", "song_ids")}
+    sha256 = artifact_storage.write(storage / label, arrays, {"training": "another"})
+    values = {field.attname: getattr(version, field.attname) for field in ModelVersion._meta.concrete_fields}
+    values |= {"id": None, "label": label, "artifact_sha256": sha256, "role": ModelVersion.Role.CANDIDATE}
+    return ModelVersion.objects.create(**values | fields)
+
+
+def serving_label(loader: ModelLoader) -> str:
+    model = loader.reload().model
+    assert model is not None
+    return model.version.label
+
+
+def no_verification(version: ModelVersion) -> None:
+    """For promotions of versions whose files the test has damaged."""
+
+
+def test_two_machines_share_their_models_and_serve_when_the_bucket_is_away(
+    trained: Path, bucket: Bucket, tmp_path: Path, settings: Settings
+) -> None:
+    one, two, three = tmp_path / "one", tmp_path / "two", tmp_path / "three"
+    ModelVersion.objects.update(role="retired")
+
+    # Train on one machine, serve on the other.
+    first = retrain(TrainingOptions(storage=one, promote=True)).version
+    assert first is not None
+    there = ModelLoader(two)
+    served = there.current_model()
+    assert served.degraded is None
+    assert served.model is not None
+    np.testing.assert_array_equal(served.model.scorer.labels, artifact_storage.read(first, one)[0]["labels"])
+    assert isinstance(served.model.song_ids, np.memmap)
+    assert two.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in two.iterdir()] == [first.label]
+    assert len(bucket.names(first.label)) == len(list((one / first.label).iterdir())) + 1
+
+    # Train on the other machine, which starts from the champion, and promote a newer version there.
+    second = retrain(TrainingOptions(storage=two, full=True, seed=8)).version
+    assert second is not None
+    assert second.label != first.label
+    here = ModelLoader(one)
+    assert serving_label(here) == first.label
+    settings.MODEL_STORAGE = two
+    services.promote_version(second.label, reason="better", by="a test")
+    assert (serving_label(here), serving_label(there)) == (second.label, second.label)
+
+    # Delete an old one.
+    old = small_version(second, "2026w01.1", one, role=ModelVersion.Role.RETIRED)
+    settings.MODEL_STORAGE, settings.KEEP_MODELS = two, 0
+    assert artifact_storage.labels(two) == {first.label, second.label, old.label}
+    services.delete_old_artifacts()
+    assert artifact_storage.labels(two) == {first.label, second.label}
+    with pytest.raises(artifact.ArtifactMissing, match="were deleted"):
+        artifact_storage.read(ModelVersion.objects.get(pk=old.pk), one)
+
+    # Restart with the bucket away.
+    with bucket.away():
+        assert serving_label(here) == second.label
+        assert serving_label(ModelLoader(one)) == second.label
+        new = ModelLoader(three).current_model()
+        assert new.model is None
+        assert new.degraded is not None
+        assert f"{second.label}: s3://{BUCKET}/{bucket.prefix} can't be used" in new.degraded
+    assert serving_label(ModelLoader(three)) == second.label
+
+
+def truncate(bucket: Bucket, name: str) -> None:
+    bucket.put(name, bucket.get(name)[:-1])
+
+
+def flip_a_bit(bucket: Bucket, name: str) -> None:
+    content = bucket.get(name)
+    bucket.put(name, content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("damage", "file"),
+    [(Bucket.remove, "labels.npy"), (truncate, "labels.npy"), (flip_a_bit, "labels.npy"),
+     (Bucket.remove, "manifest.json"), (truncate, "manifest.json")],
+)  # fmt: skip
+def test_a_damaged_object_is_found_and_the_previous_version_serves(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, damage: Callable[[Bucket, str], None], file: str
+) -> None:
+    newer = small_version(champion, "2026w01.1", tmp_path / "one")
+    registry.promote(newer, reason="better", by="a test", verify=no_verification)
+    damage(bucket, f"{newer.label}/{file}")
+
+    loaded = ModelLoader(tmp_path / "two").current_model()
+
+    assert loaded.model is not None
+    assert loaded.model.version == champion
+    assert loaded.degraded is not None
+    assert f"s3://{BUCKET}/{bucket.prefix}/{newer.label}" in loaded.degraded
+    kind = artifact.ArtifactDamaged
+    if (damage, file) == (Bucket.remove, "manifest.json"):
+        kind = artifact.ArtifactMissing  # type: ignore[assignment]
+    with pytest.raises(kind):
+        artifact_storage.verify(newer, tmp_path / "two")
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [champion.label]
+
+
+@pytest.mark.parametrize("damage", [Bucket.remove, truncate])
+def test_a_promotion_is_refused_if_other_machines_could_not_download_the_version(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, damage: Callable[[Bucket, str], None]
+) -> None:
+    newer = small_version(champion, "2026w01.1", tmp_path / "one")
+    damage(bucket, f"{newer.label}/labels.npy")
+
+    artifact.verify_files(tmp_path / "one" / newer.label, newer.artifact_sha256)
+    with pytest.raises(artifact.ArtifactDamaged, match=r"labels\.npy"):
+        artifact_storage.verify(newer, tmp_path / "one")
+
+
+def test_a_rollback_is_possible_while_the_bucket_is_away(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, settings: Settings
+) -> None:
+    settings.MODEL_STORAGE = tmp_path / "one"
+    artifact_storage.fetch(champion, tmp_path / "one")
+    newer = small_version(champion, "2026w01.1", tmp_path / "one")
+    services.promote_version(newer.label, reason="better", by="a test")
+
+    with bucket.away():
+        services.roll_back_champion(reason="worse", by="a test")
+
+    assert registry.current_champion() == champion
+
+
+def test_a_damaged_copy_is_downloaded_again(champion: ModelVersion, bucket: Bucket, tmp_path: Path) -> None:
+    path = artifact_storage.fetch(champion, tmp_path)
+    file = path / "labels.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+
+    with bucket.away(), pytest.raises(artifact.ArtifactUnavailable):
+        artifact_storage.read(champion, tmp_path)
+    artifact_storage.read(champion, tmp_path)
+
+    artifact.verify_files(path, champion.artifact_sha256)
+    assert [one.name for one in tmp_path.iterdir()] == [champion.label]
+
+
+def test_processes_that_download_at_once_get_one_copy(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="recommender")
+
+    def open_version(_: int) -> int:
+        try:
+            return len(artifact_storage.read(champion, tmp_path)[0])
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        counts = set(pool.map(open_version, range(4)))
+
+    assert len(counts) == 1
+    assert caplog.text.count("artifact_downloaded") == 1
+    assert [one.name for one in tmp_path.iterdir()] == [champion.label]
+
+
+UPLOAD = """
+import sys, django
+from pathlib import Path
+django.setup()
+from django.core.files.storage import storages
+from recommender.registry import artifact_storage
+print("ready", flush=True)
+sys.stdin.readline()
+artifact_storage.upload(Path(sys.argv[1]))
+"""
+
+
+def test_what_a_killed_upload_left_is_removed_by_the_next_training_of_any_machine(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    run = TrainingRun.objects.get()
+    facts = {"training": artifact_folders.training_signature(run)}
+    arrays = {f"array{number}": np.arange(9) for number in range(9)}
+    artifact.write_arrays(tmp_path / "one" / "2026w01.1", arrays, facts)
+    bucket.put("2026w01.2/training", b"1 2026-01-01T00:00:00+00:00 elsewhere 1")
+    location = f"s3://{BUCKET}/{bucket.prefix}"
+    environment = {**os.environ, **bucket.server.environment, "MODEL_STORAGE": location}
+    with subprocess.Popen(
+        [sys.executable, "-c", UPLOAD, str(tmp_path / "one" / "2026w01.1")],
+        env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        bucket.server.set_faults(client=process.pid, kill_after_files=5)
+        process.communicate("go\n", timeout=120)
+    bucket.server.set_faults()
+    left = bucket.names("2026w01.1")
+
+    artifact_folders.prepare_storage(tmp_path / "two")
+
+    assert process.returncode == -9
+    # The request that was answered by the kill may be complete.
+    assert 5 <= len(left) <= 6
+    assert "2026w01.1/manifest.json" not in left
+    assert bucket.names("2026w01.1") == []
+    # Another database's.
+    assert bucket.names("2026w01.2") == ["2026w01.2/training"]
+
+
+def test_a_label_that_another_machine_uploads_is_taken(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.put("2026w49.1/training", b"")
+    artifact.write_arrays(tmp_path / "2026w49.1", {}, {})
+
+    assert artifact_folders.next_free_label(tmp_path, NOW) == "2026w49.2"
+    with pytest.raises(artifact.ArtifactExists, match=r"2026w49\.1 already"):
+        artifact_storage.upload(tmp_path / "2026w49.1")
+
+
+def test_a_training_fails_before_it_reads_anything_if_the_bucket_can_t_be_written(
+    trained: Path, bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="recommender")
+
+    with bucket.refusing(403, "AccessDenied"), pytest.raises(OSError, match="AccessDenied") as refused:
+        retrain(TrainingOptions(storage=tmp_path))
+
+    run = TrainingRun.objects.order_by("-pk")[0]
+    assert (run.status, run.stage) == ("failed", "")
+    assert run.error.startswith(f"ArtifactUnavailable: s3://{BUCKET}/{bucket.prefix} can't be used")
+    said = caplog.text + run.error + repr(refused.value) + repr(refused.value.__cause__)
+    assert SECRET_KEY not in said
+    assert ACCESS_KEY not in said
+    assert refused.value.__suppress_context__
+
+
+def test_copies_that_nobody_serves_are_deleted_a_day_after_their_last_use(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    role, old = ModelVersion.Role, time.time() - 90_000
+    labels = {
+        name: small_version(champion, f"2026w01.{number}", tmp_path, role=wanted).label
+        for number, (name, wanted) in enumerate(
+            {"challenger": role.CHALLENGER, "withdrawn": role.WITHDRAWN, "used": role.RETIRED,
+             "retired": role.RETIRED, "newest": role.CANDIDATE}.items()
+        )
+    }  # fmt: skip
+    artifact_storage.fetch(champion, tmp_path)
+    (tmp_path / "2026w02.1").mkdir()
+    for path in tmp_path.iterdir():
+        if path.name != labels["used"]:
+            os.utime(path, (old, old))
+
+    deleted = artifact_storage.delete_unused_copies(tmp_path)
+
+    assert deleted == [labels["withdrawn"], labels["retired"]]
+    left = {labels["challenger"], labels["used"], labels["newest"], champion.label, "2026w02.1"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    assert artifact_storage.labels(tmp_path) == {*labels.values(), champion.label}
+
+
+def test_what_a_bucket_that_was_away_kept_is_deleted_by_the_next_run(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    old = small_version(champion, "2026w01.1", tmp_path)
+
+    with bucket.away():
+        assert artifact_folders.delete_old_artifacts(tmp_path, 0, NOW) == 1
+    assert bucket.names(old.label)
+    assert artifact_folders.delete_old_artifacts(tmp_path, 0, NOW) == 0
+
+    assert bucket.names(old.label) == []
+    assert not (tmp_path / old.label).exists()
+
+
+def test_a_challenger_is_downloaded_again_a_minute_after_the_bucket_was_away(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    clock = Clock()
+    loader = ModelLoader(tmp_path, clock)
+
+    with bucket.away(), pytest.raises(artifact.ArtifactUnavailable):
+        loader.load_challenger(champion)
+    with pytest.raises(artifact.ArtifactUnavailable):
+        loader.load_challenger(champion)
+    clock.seconds += RETRY_DOWNLOAD_AFTER
+
+    assert loader.load_challenger(champion).version == champion
+
+
+def test_a_backup_holds_models_that_this_machine_has_not_copied_and_a_restore_uploads_them(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_snapshot", lambda: nullcontext("default"))
+    small_version(champion, "2026w01.1", tmp_path / "one")
+    bucket.put("2026w02.1/training", b"an upload in progress")
+    before = set(bucket.names())
+
+    made = backup.make_backup(tmp_path / "backups", tmp_path / "one", NOW)
+
+    manifest = backup.verify_backup(made.folder)
+    expected = {name for name in before if not name.endswith("/training")}
+    assert set(manifest["files"]) == expected
+    with pytest.raises(backup.NotEmpty):
+        backup.restore_backup(made.folder, tmp_path / "three")
+    for name in before:
+        bucket.remove(name)
+    for model in reversed(backup._models()):
+        model._default_manager.all()._raw_delete("default")
+    backup.restore_backup(made.folder, tmp_path / "three")
+    assert {name for name in bucket.names() if not name.endswith("/training")} == expected
+    artifact_storage.verify(champion, tmp_path / "four")
+
+
+def test_the_versions_with_a_listeners_plays_are_found_in_the_bucket(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, settings: Settings
+) -> None:
+    settings.MODEL_STORAGE = tmp_path
+    listener = 470
+
+    assert versions_with_plays(listener, tmp_path) == [champion.label]
+    with bucket.away(), pytest.raises(CommandError, match=r"Nothing was deleted: s3://"):
+        call_command("forgetlistener", listener)
+
+
+def test_a_bucket_that_is_away_is_an_incident_until_it_is_back(bucket: Bucket) -> None:
+    with bucket.refusing(403, "InvalidAccessKeyId"):
+        health_checks.model_storage_away(NOW)
+    opened = Incident.objects.get(key="model_storage_away")
+    assert opened.resolved_at is None
+    assert "InvalidAccessKeyId" in opened.facts["reason"]
+
+    health_checks.model_storage_away(NOW + timedelta(minutes=1))
+
+    opened.refresh_from_db()
+    assert opened.resolved_at is not None
+
+
+def problems(*, deploy: bool) -> list[tuple[str | None, str]]:
+    found = checks.run_checks(include_deployment_checks=deploy, tags=["settings"])
+    return [
+        (one.id, f"{one.msg} {one.hint}") for one in found if one.id in {"moovitamix.W010", "moovitamix.E005"}
+    ]
+
+
+def test_check_names_what_is_missing(
+    bucket: Bucket, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert problems(deploy=True) == []
+    assert bucket.names() == []
+    with bucket.refusing(403, "SignatureDoesNotMatch"):
+        assert problems(deploy=False) == []
+        [(code, text)] = problems(deploy=True)
+    assert code == "moovitamix.E005"
+    assert "SignatureDoesNotMatch" in text
+    assert "AWS_SECRET_ACCESS_KEY" in text
+    assert SECRET_KEY not in text
+
+    monkeypatch.setitem(sys.modules, "storages.backends.s3", None)
+    monkeypatch.delitem(sys.modules, "moovitamix.backends.s3_models")
+    settings.STORAGES = dict(settings.STORAGES)
+    [(code, text)] = problems(deploy=True)
+    assert code == "moovitamix.W010"
+    assert "pip install '.[s3]'" in text

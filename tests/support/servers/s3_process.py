@@ -1,0 +1,50 @@
+"""The process of `run_s3`: moto's server for S3 on a free port, and the faults that a test asks for."""
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import orjson
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+FAULTS_PATH: Final = "/-/faults"
+REFUSAL: Final = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>refused</Message></Error>"
+StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class FaultyServer:
+    """Refuses requests with a code of S3, or kills a client when it has sent some files."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._faults: dict[str, Any] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == FAULTS_PATH:
+            self._faults = orjson.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            start_response("200 OK", [("Content-Length", "0")])
+            return []
+        if environ["REQUEST_METHOD"] == "PUT" and "kill_after_files" in self._faults:
+            self._faults["kill_after_files"] -= 1
+            if self._faults["kill_after_files"] < 0:
+                os.kill(self._faults["client"], signal.SIGKILL)
+        if "code" in self._faults:
+            body = REFUSAL.format(code=self._faults["code"]).encode()
+            headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
+            start_response(f"{self._faults['status']} Refused", headers)
+            return [body]
+        answer: Iterable[bytes] = self._application(environ, start_response)
+        return answer
+
+
+def main() -> None:
+    application = FaultyServer(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    print(f"listening on {server.server_port}", flush=True)  # noqa: T201
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
