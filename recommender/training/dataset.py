@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import numpy as np
@@ -173,6 +173,10 @@ def _as_numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array(values, dtype=np.float64)
 
 
+def _as_seconds(values: Sequence[datetime]) -> NDArray[np.float64]:
+    return np.fromiter((at.timestamp() for at in values), np.float64, len(values))
+
+
 def _as_kinds(values: Sequence[str]) -> NDArray[np.int8]:
     return np.fromiter((EVENT_CODES[kind] for kind in values), np.int8, len(values))
 
@@ -228,23 +232,50 @@ def _match_to_ids(
 
 
 def read_sessions(wanted: WantedPlays) -> Interactions:
-    """The wanted plays from the database; see `Engine.plays`."""
+    """The wanted plays from the database, in 20 bytes each; see `Engine.plays`."""
     until = {} if wanted.until is None else {"created_at__lte": wanted.until}
     rows = ListeningHistory.objects.filter(unavailable_at=None, **until).order_by("pk")
-    users, times, lengths, songs = [], [], [], []
-    for user, at, items in rows.values_list("user_id", "created_at", "items").iterator(chunk_size=FETCH_SIZE):
-        users.append(user)
-        times.append(at.timestamp())
-        lengths.append(len(items))
-        songs.append(np.array(items, dtype=np.int64))
-    repeats = np.array(lengths, dtype=np.int64)
-    return build_interactions(
-        wanted.listener_ids, wanted.song_ids,
-        np.repeat(np.array(users, dtype=np.int64), repeats),
-        np.concatenate(songs) if songs else np.empty(0, dtype=np.int64),
-        np.repeat(np.array(times, dtype=np.float64), repeats),
-        np.ones(int(repeats.sum()), dtype=np.float32),
-    )  # fmt: skip
+    sessions = rows.values_list("user_id", "created_at", "items").iterator(chunk_size=FETCH_SIZE)
+    plays = _GrowingInteractions()
+    while chunk := list(islice(sessions, FETCH_SIZE)):
+        users, times, items = zip(*chunk, strict=True)
+        lengths = [len(songs) for songs in items]
+        plays.append(
+            build_interactions(
+                wanted.listener_ids, wanted.song_ids,
+                np.repeat(_as_ids(users), lengths),
+                np.fromiter(chain.from_iterable(items), np.int64, sum(lengths)),
+                np.repeat(_as_seconds(times), lengths),
+                np.ones(sum(lengths), dtype=np.float32),
+            )
+        )  # fmt: skip
+    return plays.to_interactions(len(wanted.listener_ids), len(wanted.song_ids))
+
+
+class _GrowingInteractions:
+    """Columns that grow in place: joining parts would need twice the memory."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._listeners, self._songs = np.empty(0, np.int32), np.empty(0, np.int32)
+        self._at, self._count = np.empty(0, np.float64), np.empty(0, np.float32)
+
+    def append(self, part: Interactions) -> None:
+        start, end = self._length, self._length + len(part.at)
+        if end > len(self._at):
+            self._resize(end + end // 32)
+        self._listeners[start:end], self._songs[start:end] = part.listeners, part.songs
+        self._at[start:end], self._count[start:end] = part.at, part.count
+        self._length = end
+
+    def to_interactions(self, n_listeners: int, n_songs: int) -> Interactions:
+        self._resize(self._length)
+        return Interactions(n_listeners, n_songs, self._listeners, self._songs, self._at, self._count)
+
+    def _resize(self, length: int) -> None:
+        # In place: the C library moves the pages of a large array instead of copying them.
+        for column in (self._listeners, self._songs, self._at, self._count):
+            column.resize(length, refcheck=False)
 
 
 class _InteractionReader:
@@ -282,23 +313,10 @@ class _InteractionReader:
     def read_recommended_plays(self) -> Interactions:
         """Plays of songs that an earlier list had recommended to the listener."""
         known = AttributedListen.objects.with_listener().exclude(heard_by=None)
-        rows = known.values_list("heard_by", "song_id", "at")
-        return self._from_rows(
-            [
-                (listener, song, at.timestamp(), 1.0)
-                for listener, song, at in rows.iterator(chunk_size=FETCH_SIZE)
-            ]
-        )
-
-    def _from_rows(self, rows: Iterable[tuple[int, int, float, float]]) -> Interactions:
-        listeners, songs, times, counts = (
-            ([*column] for column in zip(*rows, strict=True)) if rows else ([],) * 4
-        )
-        return build_interactions(
-            self._listener_ids, self._song_ids,
-            np.array(listeners, dtype=np.int64), np.array(songs, dtype=np.int64),
-            np.array(times, dtype=np.float64), np.array(counts, dtype=np.float32),
-        )  # fmt: skip
+        rows = known.values_list("heard_by", "song_id", "at").iterator(chunk_size=FETCH_SIZE)
+        listeners, songs, at = _read_columns(rows, (_as_ids, _as_ids, _as_seconds))
+        ones = np.ones(len(at), dtype=np.float32)
+        return build_interactions(self._listener_ids, self._song_ids, listeners, songs, at, ones)
 
 
 def build_interactions(
@@ -333,12 +351,15 @@ def _concatenate(one: Interactions, other: Interactions) -> Interactions:
 
 def _exclude(plays: Interactions, others: Interactions) -> Interactions:
     ours, theirs = _pairs(plays), _pairs(others)
-    known = set(zip(theirs.tolist(), others.at.tolist(), strict=True))
     kept = np.ones(len(ours), dtype=np.bool_)
-    # Few plays share listener and song with one in `others`, so only these are looked up in the set.
-    for place in np.flatnonzero(np.isin(ours, theirs)).tolist():
-        kept[place] = (int(ours[place]), float(plays.at[place])) not in known
+    # Few plays share listener and song with one in `others`, so the times of these only are compared.
+    shared = np.flatnonzero(np.isin(ours, theirs))
+    kept[shared] = ~np.isin(_moments(ours[shared], plays.at[shared]), _moments(theirs, others.at))
     return _select(plays, kept)
+
+
+def _moments(pairs: NDArray[np.int64], at: NDArray[np.float64]) -> NDArray[Any]:
+    return np.rec.fromarrays([pairs, at])
 
 
 def _select(plays: Interactions, kept: NDArray[np.bool_]) -> Interactions:

@@ -1,5 +1,6 @@
 """The tables as arrays, also while a run writes into them."""
 
+import tracemalloc
 from collections.abc import Iterator
 from datetime import timedelta
 from random import Random
@@ -7,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender import listener_profiles
+from recommender.engine.algorithms.engines import WantedPlays
 from recommender.models import AttributedListen, CandidateList, Feedback, ServedList, sql
 from recommender.training.cluster_feedback import read_votes
-from recommender.training.dataset import read_training_data, weight_by_recency
+from recommender.training.dataset import read_sessions, read_training_data, weight_by_recency
 from recommender.training.evaluation import latest_week
-from tests.support.builders.experiments import make_version
+from tests.support.builders.experiments import make_listeners_and_songs, make_version
 
 pytestmark = pytest.mark.django_db
 
@@ -128,3 +131,31 @@ def test_training_and_serving_see_the_same_state_of_feedback() -> None:
     assert set(zip(votes.listeners.tolist(), votes.songs.tolist(), strict=True)) <= {
         (row, song) for row in (0, 1) for song in range(3)
     }
+
+
+@pytest.mark.slow
+def test_sessions_are_read_into_twenty_bytes_for_each_play() -> None:
+    listeners, songs, now = range(1, 51), range(1, 41), timezone.now()
+    make_listeners_and_songs(listeners, songs)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO listening_history (user_id, items, created_at, updated_at) "
+            "SELECT 1 + i %% 50, (SELECT jsonb_agg(1 + (i + j) %% 40) FROM generate_series(1, 10) j), "
+            "%s - i * interval '1 second', %s FROM generate_series(1, 60000) i",
+            [now, now],
+        )
+    wanted = WantedPlays(np.array(listeners), np.array(songs), None)
+
+    tracemalloc.start()
+    try:
+        plays = read_sessions(wanted)
+        needed = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(plays.at) == 600_000
+    # A thirty-second of room to grow, and one block of rows as Python objects.
+    assert needed < 600_000 * 20 * 33 / 32 + 8e6, needed
+    assert (plays.listeners[9], plays.songs[9], plays.count[9]) == (1, 11, 1)
+    assert plays.at[9] == pytest.approx(now.timestamp() - 1)
+    assert plays.at[-1] == pytest.approx(now.timestamp() - 60_000)
