@@ -225,6 +225,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "moovitamix.api.schema.add_error_responses",
+        "moovitamix.api.schema.close_bodies",
     ],
 }
 

@@ -58,19 +58,21 @@ def is_possible_id(number: int) -> bool:
     return SMALLEST_ID <= number <= LARGEST_ID
 
 
-def refuse_unknown(query: Iterable[str], known: Iterable[str]) -> None:
+def refuse_unknown(sent: Iterable[str], known: Iterable[str], *, noun: str = "parameter") -> None:
     """Raise `ValidationError` that names each unknown parameter, its nearest match and all known ones."""
     names = sorted(known)
-    unknown = sorted(set(query).difference(names, {FORMAT_PARAMETER}))
+    unknown = sorted(set(sent).difference(names))
     if unknown:
-        hint = f"Known parameters: {', '.join(names)}." if names else "This endpoint has no parameters."
+        hint = f"Known {noun}s: {', '.join(names)}." if names else f"This endpoint has no {noun}s."
         raise ValidationError(
-            {name: [f"Unknown parameter. {_did_you_mean(name, names)}{hint}"] for name in unknown}
+            {name: [f"Unknown {noun}. {_did_you_mean(name, names)}{hint}"] for name in unknown}
         )
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    nearest = get_close_matches(name.lower(), known, n=1)
+    # `occurred_at` has few letters in common with `at`, but a whole word.
+    words = name.lower().split("_")
+    nearest = get_close_matches(name.lower(), known, n=1) or [one for one in known if one in words]
     return f"Did you mean {nearest[0]}? " if nearest else ""
 
 

@@ -8,7 +8,7 @@ from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from ingestion.api.query_params import QueryParameter, is_possible_id, refuse_unknown
+from ingestion.api.query_params import FORMAT_PARAMETER, QueryParameter, is_possible_id, refuse_unknown
 
 
 class StrictView(APIView):
@@ -20,7 +20,8 @@ class StrictView(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # After authentication, so that any request without a key is answered with 401.
         super().initial(request, *args, **kwargs)
-        refuse_unknown(request.query_params, self._known_names())
+        sent = (name for name in request.query_params if name != FORMAT_PARAMETER)
+        refuse_unknown(sent, self._known_names())
         pk = kwargs.get("pk", 0)
         if not is_possible_id(pk):
             raise NotFound(f"There is no {self.noun} {pk}.")

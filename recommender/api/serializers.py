@@ -8,6 +8,7 @@ from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_fiel
 from rest_framework import serializers
 
 from ingestion.api.query_params import LARGEST_ID, SMALLEST_ID
+from ingestion.api.strict_serializer import StrictFloatField, StrictIntegerField, StrictSerializer
 from recommender.feedback.events import FeedbackEvent
 from recommender.models import Decision, Experiment, Feedback, ModelVersion, ServedList
 from recommender.serving.list_limits import Limit, Mode
@@ -315,7 +316,7 @@ class ModelSerializer(serializers.ModelSerializer):
         ]  # fmt: skip
 
 
-class EventSerializer(serializers.Serializer):
+class EventSerializer(StrictSerializer):
     """One feedback event of a user."""
 
     event_id = serializers.CharField(
@@ -323,14 +324,14 @@ class EventSerializer(serializers.Serializer):
         help_text="An id that your app chooses, unique among the events of its key; an event sent twice "
         "counts once.",
     )
-    user_id = serializers.IntegerField(min_value=SMALLEST_ID, max_value=LARGEST_ID)
-    song_id = serializers.IntegerField(min_value=SMALLEST_ID, max_value=LARGEST_ID)
+    user_id = StrictIntegerField(min_value=SMALLEST_ID, max_value=LARGEST_ID)
+    song_id = StrictIntegerField(min_value=SMALLEST_ID, max_value=LARGEST_ID)
     kind = serializers.ChoiceField(
         Feedback.Kind.choices,
         help_text="The latest event counts: a like cancels an earlier dislike or skip of the song, and "
         "`clear` cancels all likes, dislikes, skips and wrong styles.",
     )
-    seconds = serializers.FloatField(
+    seconds = StrictFloatField(
         min_value=0, max_value=MAX_LISTEN_SECONDS, required=False, allow_null=True,
         help_text="How long the user listened. Required for a listen, not allowed for other kinds.",
     )  # fmt: skip

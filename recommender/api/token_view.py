@@ -11,15 +11,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ingestion.api.query_params import LARGEST_ID
+from ingestion.api.strict_serializer import StrictIntegerField, StrictSerializer
 from ingestion.api.strict_view import StrictView
 from ingestion.models import Listener
 from recommender.api.tokens import DEFAULT_SECONDS, MAX_SECONDS, make_token
 from recommender.models import ApiKey
 
 
-class TokenRequestSerializer(serializers.Serializer[Any]):
-    user_id = serializers.IntegerField(min_value=0, max_value=LARGEST_ID, help_text="The listener.")
-    seconds = serializers.IntegerField(
+class TokenRequestSerializer(StrictSerializer):
+    user_id = StrictIntegerField(min_value=0, max_value=LARGEST_ID, help_text="The listener.")
+    seconds = StrictIntegerField(
         min_value=1, max_value=MAX_SECONDS, default=DEFAULT_SECONDS, help_text="How long the token is valid."
     )
 

@@ -91,6 +91,23 @@ def test_the_schema_says_304_where_an_answer_has_a_tag_and_nowhere_else(schema: 
     assert described == {f"/api/v1/{name}/" for name in ("songs", "songs/popular", "clusters", "models")}
 
 
+def components_in(part: Any, schema: dict[str, Any]) -> set[str]:
+    """The names of the components that the part refers to, and that these refer to."""
+    names = {one.rpartition("/")[2] for one in re.findall(r"'#/[^']+'", str(part))}
+    found = {name.rstrip("'") for name in names}
+    return found.union(*(components_in(schema["components"]["schemas"][name], schema) for name in found))
+
+
+def test_the_schema_says_that_bodies_have_no_other_fields(schema: dict[str, Any]) -> None:
+    bodies = [operation.get("requestBody") for _path, operation in operations(schema)]
+
+    described = {name: schema["components"]["schemas"][name] for name in components_in(bodies, schema)}
+    closed = {name for name, one in described.items() if one.get("additionalProperties") is False}
+
+    assert described.keys() == {"Events", "Event", "FeedbackKindEnum", "TokenRequest"}
+    assert closed == {name for name, one in described.items() if one.get("type") == "object"}
+
+
 # Their fields depend on the reason.
 VARYING: Final = {"ReasonParameters", "DiscoveryParameters"}
 

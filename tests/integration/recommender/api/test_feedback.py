@@ -193,6 +193,9 @@ def test_another_users_list_is_unknown(caller: ApiCaller) -> None:
         (event(event_id="a\0b"), ["event_id"]),
         (event(event_id={"a": 1}), ["event_id"]),
         (event(user_id="one"), ["user_id"]),
+        (event(user_id="1_0"), ["user_id"]),
+        (event(kind="listen", seconds="1_0"), ["seconds"]),
+        (event(kind="listen", seconds=True), ["seconds"]),
         (event(user_id=2**63), ["user_id"]),
         (event(user_id=-(2**63) - 1), ["user_id"]),
         (event(song_id=-1), ["song_id"]),
@@ -202,7 +205,9 @@ def test_another_users_list_is_unknown(caller: ApiCaller) -> None:
         (event(at="9999-01-01T00:00:00Z"), ["at"]),
         (event(at="0001-01-01T00:00:00+14:00"), ["at"]),
         (event(at="1970-01-01T00:00:00Z"), ["at"]),
+        (event(occurred_at="2026-11-01T10:00:00Z"), ["occurred_at"]),
         ([event(), event(kind="love")], ["1.kind"]),
+        ([event(), event(event_id="e2", format="json")], ["1.format"]),
         ([], ["body"]),
         ([[]], ["0"]),
         ("text", ["body"]),
@@ -216,6 +221,43 @@ def test_an_invalid_event_is_refused_with_the_field(caller: ApiCaller, body: Any
     assert answer.status_code == 400
     assert sorted(answer.json()["error"]["fields"]) == sorted(fields)
     assert Feedback.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("occurred_at", "Unknown field. Did you mean at? "),
+        ("recomendation_id", "Unknown field. Did you mean recommendation_id? "),
+        ("songId", "Unknown field. Did you mean song_id? "),
+        ("device", "Unknown field. "),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(
+    caller: ApiCaller, name: str, message: str
+) -> None:
+    answer = caller.post("/feedback/", event(**{name: "2026-11-01T10:00:00Z"}))
+
+    known = "Known fields: at, event_id, kind, recommendation_id, seconds, song_id, user_id."
+    assert answer.status_code == 400
+    assert answer.json()["error"]["fields"] == {name: [message + known]}
+    assert Feedback.objects.count() == 0
+
+
+def test_an_unknown_field_hides_the_missing_one_that_it_stands_for(caller: ApiCaller) -> None:
+    sent = event()
+    sent["song"] = sent.pop("song_id")
+
+    answer = caller.post("/feedback/", sent)
+
+    assert list(answer.json()["error"]["fields"]) == ["song"]
+    assert "Did you mean song_id?" in answer.json()["error"]["message"]
+
+
+def test_five_of_many_unknown_fields_are_named(caller: ApiCaller) -> None:
+    answer = caller.post("/feedback/", event(**{f"extra{number}": 1 for number in range(100_000)}))
+
+    assert answer.status_code == 400
+    assert len(answer.json()["error"]["fields"]) == 5
 
 
 @pytest.mark.parametrize(

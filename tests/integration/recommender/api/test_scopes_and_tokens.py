@@ -209,6 +209,15 @@ def test_a_token_for_an_unknown_listener_or_too_long_is_refused(user: User, body
     assert caller_with(user, "recommend").post("/tokens/", body).status_code in {400, 404}
 
 
+def test_a_request_for_a_token_has_no_unknown_field(user: User) -> None:
+    answer = caller_with(user, "recommend").post("/tokens/", {"user_id": 1, "second": 60})
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["fields"] == {
+        "second": ["Unknown field. Did you mean seconds? Known fields: seconds, user_id."]
+    }
+
+
 def test_a_staff_session_can_not_make_tokens(user: User) -> None:
     client = Client()
     client.force_login(User.objects.create_superuser("ada"))
