@@ -22,7 +22,7 @@ class GenreAliasAdmin(ListedLookups, ModelAdmin):
 
 @admin.register(NameWord)
 class NameWordAdmin(ListedLookups, ModelAdmin):
-    """Admin of the word list; a blocked word leaves all names at once, except those that staff chose."""
+    """Admin of the word list; a blocked word leaves automatic names at once, and reasons within a minute."""
 
     list_display = ("word", "allowed")
     list_filter = ("allowed",)

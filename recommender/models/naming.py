@@ -59,17 +59,23 @@ class GenreAlias(FoldedNameModel):
 
 
 class NameWord(FoldedNameModel):
-    """A word that cluster names and reasons must not contain, or may contain in spite of the built-in list.
+    """A word that names and reasons must not contain, or may contain in spite of the built-in list.
 
-    A blocked word is removed at once; an allowed one gets into names with the next full retrain.
+    A blocked word leaves automatic names of clusters and styles at once, and reasons within a minute; names
+    that staff chose keep it. An allowed word gets into names with the next full retrain.
     """
 
     folded_field = "word"
     word = models.CharField(
-        "word or genre", max_length=100, help_text="Such as “seen live”; in any spelling."
+        "word or genre",
+        max_length=100,
+        help_text="Such as “seen live”; in any spelling. It leaves automatic names at once and reasons "
+        "within a minute; names that staff chose keep it.",
     )
     allowed = models.BooleanField(
-        default=False, help_text="Allow it in names although the built-in list keeps it out."
+        default=False,
+        help_text="Allow it although the built-in list keeps it out: in reasons within a minute, in names "
+        "from the next full retrain on.",
     )
 
     class Meta:

@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Count, Max
 
 from recommender.engine.identity.name_words import NameWords, name_key
-from recommender.models import Cluster, ClusterNameRule, NameWord
+from recommender.models import Cluster, ClusterNameRule, ModelVersion, NameWord
 from recommender.models.naming import read_name_words
 
 
@@ -41,20 +42,36 @@ def read_name_rules() -> NameRules:
 
 
 @transaction.atomic
-def apply_name_rules(numbers: Collection[int] | None = None) -> None:
-    """Write the names of these clusters (None: all), as the rules give them, into all versions."""
+def apply_name_rules(numbers: Collection[int] | None = None, *, version: ModelVersion | None = None) -> None:
+    """Write the names that the rules give these clusters (None: all) into this version (None: all)."""
     rules = read_name_rules()
     rows = Cluster.objects.all() if numbers is None else Cluster.objects.filter(number__in=numbers)
     changed = []
-    for row in rows.iterator():
+    for row in (rows if version is None else rows.filter(version=version)).iterator():
         automatic = row.automatic_name
-        name = rules.shown_name(row.number, automatic)
+        name, facts = rules.shown_name(row.number, automatic), _name_family(row.facts, rules.words)
         # A name that staff chose is trusted because the automatic one is recorded beside it.
-        is_unrecorded = row.number in rules.chosen and "automatic_name" not in row.facts
-        if name != row.name or is_unrecorded:
-            row.name, row.facts = name, {**row.facts, "automatic_name": automatic}
+        if name != row.name or (row.number in rules.chosen and "automatic_name" not in facts):
+            facts = {**facts, "automatic_name": automatic}
+        if name != row.name or facts != row.facts:
+            row.name, row.facts = name, facts
             changed.append(row)
     Cluster.objects.bulk_update(changed, ["name", "facts"], batch_size=500)
+
+
+def _name_family(facts: dict[str, Any], words: NameWords) -> dict[str, Any]:
+    """The facts with the family's name from the training, or its id if the name has a blocked word."""
+    family = facts.get("family", {})
+    automatic = family.get("automatic_name", family.get("name", ""))
+    name = unnamed_family(family["id"]) if words.bars_name(automatic) else automatic
+    if name == family.get("name", ""):
+        return facts
+    return {**facts, "family": {**family, "name": name, "automatic_name": automatic}}
+
+
+def unnamed_family(number: int) -> str:
+    """The name of a family that nothing tells apart, or whose name has a blocked word."""
+    return f"Style {number}"
 
 
 def naming_state() -> str:

@@ -21,7 +21,7 @@ from recommender.engine.mix.model import MixModel
 from recommender.engine.song_columns import find_columns
 from recommender.listener_profiles import LIKE_WEIGHT
 from recommender.models import Cluster, ModelVersion
-from recommender.registry.cluster_name_rules import read_name_rules
+from recommender.registry.cluster_name_rules import read_name_rules, unnamed_family
 from recommender.training.dataset import TrainingData
 from recommender.training.stored_version import StoredVersion
 
@@ -100,7 +100,7 @@ def _describe_family(
     families: NDArray[np.int32], family: int, numbers: NDArray[np.int32], names: Sequence[ClusterName]
 ) -> tuple[int, str]:
     lowest = int(numbers[families == family].min())
-    return lowest, names[family].name or f"Style {lowest}"
+    return lowest, names[family].name or unnamed_family(lowest)
 
 
 def _heard_by(plays: Interactions) -> csr_array:

@@ -40,6 +40,7 @@ from recommender.engine.mix.model import MixModel
 from recommender.engine.song_identity import identify_songs
 from recommender.models import Cluster, ModelVersion, SongEvidence, TrainingRun
 from recommender.registry import artifact_folders, artifact_storage, registry
+from recommender.registry.cluster_name_rules import apply_name_rules
 from recommender.training.cluster_feedback import AppliedVotes, apply_votes
 from recommender.training.clusters import (
     ClusterSummary,
@@ -329,6 +330,8 @@ class _TrainingJob:
             catalogue_generation.require_no_reset(self.run.started_at)
             version = self._create_version(trained, label, sha256)
             Cluster.objects.bulk_create(cluster.to_row(version) for cluster in trained.clusters)
+            # Staff may have blocked a word or chosen a name since the training read the rules.
+            apply_name_rules(version=version)
             if trained.votes is not None:
                 SongEvidence.objects.bulk_create(
                     trained.votes.evidence_rows(version, trained.data.catalogue.ids, trained.clusters)

@@ -12,6 +12,7 @@ from recommender.models import Cluster, ClusterNameRule, GenreAlias, NameWord, n
 from recommender.models.naming import read_name_words
 from recommender.registry import model_loader
 from recommender.serving.list_limits import ServingOptions
+from recommender.training import clusters, train
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import make_api_caller
 from tests.support.builders.recommendations import LISTENER, make_new_listener, recommend_list
@@ -162,6 +163,44 @@ def test_a_blocked_word_is_in_no_reason_until_it_is_allowed(staff: Client, optio
         assert "from electronic" in listener
         assert "popular in electronic" in newcomer_reasons
     assert not any("electronic" in text for text in [*blocked, *names])
+
+
+def test_a_word_blocked_during_a_training_is_in_none_of_its_names(
+    options: ServingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_names = clusters.summarize_clusters
+
+    def block_after_reading(*args: Any) -> Any:
+        summaries = read_names(*args)
+        NameWord.objects.create(word="Electronic")
+        assert any("electronic" in one.name.casefold() for one in summaries)
+        return summaries
+
+    monkeypatch.setattr(train, "summarize_clusters", block_after_reading)
+
+    run = retrain(TrainingOptions(storage=options.storage, seed=9))
+
+    assert run.version is not None
+    names = [name.casefold() for name in run.version.clusters.values_list("name", flat=True)]
+    assert len(names) > 1
+    assert not any("electronic" in name for name in names)
+
+
+def test_a_blocked_word_leaves_the_names_of_style_families_too(
+    staff: Client, options: ServingOptions
+) -> None:
+    cluster = largest()
+    family = {"id": 3, "name": "Electronic, 1990s"}
+    Cluster.objects.filter(pk=cluster.pk).update(facts={**cluster.facts, "family": family})
+
+    add(staff, "nameword", word="electronic", allowed="")
+    blocked = Cluster.objects.get(pk=cluster.pk).facts["family"]["name"]
+    staff.post(
+        reverse("admin:recommender_nameword_delete", args=[NameWord.objects.get().pk]), {"post": "yes"}
+    )
+
+    assert blocked == "Style 3"
+    assert Cluster.objects.get(pk=cluster.pk).facts["family"]["name"] == "Electronic, 1990s"
 
 
 def test_an_opinion_is_in_no_reason_unless_staff_allow_it(staff: Client, options: ServingOptions) -> None:
