@@ -143,8 +143,13 @@ def _unquote(word: str) -> str:
     return unescape_string_literal(word) if is_quoted else word
 
 
+def may_see_personal_data(request: HttpRequest) -> bool:
+    return request.user.has_perm(PERSONAL_DATA_PERMISSION)
+
+
 def can_see_personal_data(request: HttpRequest) -> bool:
-    allowed = request.user.has_perm(PERSONAL_DATA_PERMISSION)
+    """Whether the page may show personal data; if so, this is recorded as a read of it."""
+    allowed = may_see_personal_data(request)
     if allowed:
         record_personal_data_read(request.user.get_username())
     return allowed

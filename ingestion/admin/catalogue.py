@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
-from ingestion.admin.base import can_see_personal_data, computed_once
+from ingestion.admin.base import can_see_personal_data, computed_once, may_see_personal_data
 from ingestion.admin.export import ExportAdmin
 from ingestion.admin.numbers import format_length
 from ingestion.api.serializers import (
@@ -90,7 +90,8 @@ class ListenerAdmin(ExportAdmin):
         return ["id", *personal, "favorite_genres", "updated_at", "is_available"]
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("=id", "last_name", "email") if can_see_personal_data(request) else ("=id",)
+        # Not recorded as a read: whatever page shows the listeners that are found records it.
+        return ("=id", "last_name", "email") if may_see_personal_data(request) else ("=id",)
 
     def can_save(self, query: QueryDict) -> bool:
         # Any other search is part of a name or of an e-mail address.

@@ -60,6 +60,8 @@ def search_page(request: HttpRequest) -> HttpResponse:
         "text": text,
         "groups": groups,
         "max_chars": MAX_CHARS,
+        # No text at all is no mistake.
+        "mistakes": form.errors.get("s", []) if request.GET.get("s", "").strip() else [],
     }
     return render(request, "operations/search.html", context)
 
@@ -67,13 +69,14 @@ def search_page(request: HttpRequest) -> HttpResponse:
 def _window(request: HttpRequest, text: str, groups: list[Found], began: float) -> HttpResponse:
     """The same results for Unfold's window, which shows them while a person types."""
     results = [result for group in groups for result in group.results]
+    links = []
     if any(group.more for group in groups):
         link = f"{reverse('search')}?{urlencode({'s': text})}"
-        results.append(SearchResult(_("More results"), _("Search"), link, "search"))
-    pages = Paginator(results, len(results) or 1)
+        links.append(SearchResult(_("More results"), _("Search"), link, "search"))
     context = {
-        "page_obj": pages,
-        "results": pages.page(1) if results else [],
+        # The template shows how many results the paginator has: the link is none of them.
+        "page_obj": Paginator(results, len(results) or 1),
+        "results": [*results, *links],
         "page_counter": 0,
         "execution_time": perf_counter() - began,
     }

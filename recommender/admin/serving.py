@@ -80,6 +80,7 @@ class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
         _lazy("Skips"): Count("pk", filter=Q(kind="skip")),
         _lazy("Dislikes"): Count("pk", filter=Q(kind="dislike")),
         _lazy("Reports of a wrong style"): Count("pk", filter=Q(kind="wrong_style")),
+        _lazy("Cleared"): Count("pk", filter=Q(kind="clear")),
         _lazy("Withdrawn events"): Count("pk", filter=Q(withdrawn_at__isnull=False)),
     }
     list_select_related = ("song",)

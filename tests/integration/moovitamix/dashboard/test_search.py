@@ -91,6 +91,13 @@ def test_whoever_may_see_personal_data_finds_listeners_by_name_and_it_is_recorde
     assert AuditEntry.objects.get(action=AuditEntry.Action.PERSONAL_DATA_READ).actor == "vera"
 
 
+def test_a_search_that_shows_no_listener_is_not_recorded(viewer: Client) -> None:
+    User.objects.get().user_permissions.add(Permission.objects.get(codename="view_personal_data"))
+
+    assert found(viewer, "clara") == {"Songs": ["Blue Train by Clara Blake"]}
+    assert not AuditEntry.objects.filter(action=AuditEntry.Action.PERSONAL_DATA_READ).exists()
+
+
 def test_staff_without_a_role_find_only_pages_for_everybody(viewer: Client) -> None:
     User.objects.get().groups.clear()
 
@@ -105,6 +112,7 @@ def test_the_window_shows_the_same_results_and_no_cache_keeps_them(viewer: Clien
 
     assert answer.count("by Counting") == 12  # each as text and as an attribute
     assert "/admin/search/?s=counting" in answer
+    assert "Found 6 results" in answer  # without the link to more
     assert "No results matching your query" in later
 
 
@@ -118,5 +126,11 @@ def test_a_search_needs_few_queries(
 
 
 def test_too_long_a_text_and_no_text_find_nothing(viewer: Client) -> None:
-    assert found(viewer, "7" * 201) == found(viewer, "") == found(viewer, " ") == {}
+    too_long = viewer.get("/admin/search/", {"s": "7" * 201}, headers={"accept-language": "fr"})
+    none = [viewer.get("/admin/search/", {"s": text}).content.decode() for text in ("", " ")]
+
+    assert too_long.context["groups"] == []
+    assert "au plus 200 caractères" in too_long.content.decode()
+    assert not any("This field is required" in page for page in none)
+    assert found(viewer, "") == found(viewer, " ") == {}
     assert viewer.get("/admin/search/", {"s": "9" * 40}).status_code == 200
