@@ -36,6 +36,7 @@ from recommender.models import (
     TrainingRun,
 )
 from recommender.registry.cohesion import COHESION_NAMES, compare_cohesion, far_less_cohesive
+from recommender.serving.reasons.cluster_name_translation import translate_name
 
 MAX_VERSIONS: Final = 26  # half a year of weeks
 MAX_CHART_DAYS: Final = 90
@@ -276,8 +277,8 @@ def map_plot(version: ModelVersion | None) -> Plot:
     )
     named = {cluster.pk for cluster in sorted(placed, key=lambda one: -one.size)[:MAX_MAP_LABELS]}
     bubbles = [
-        dict(zip("xy", cluster.facts["map"], strict=True), name=cluster.shown_name,
-             label=cluster.shown_name if cluster.pk in named else "",
+        dict(zip("xy", cluster.facts["map"], strict=True), name=translate_name(cluster.shown_name),
+             label=translate_name(cluster.shown_name) if cluster.pk in named else "",
              url=reverse("cluster", args=[cluster.number]), examples=_examples(cluster, songs),
              r=round(3 + 22 * (cluster.size / largest) ** 0.5, 1))
         for cluster in placed
@@ -310,12 +311,12 @@ def map_plot(version: ModelVersion | None) -> Plot:
                     format_html(
                         '<a class="mm-link" href="{}">{}</a>',
                         reverse("cluster", args=[cluster.number]),
-                        cluster.shown_name,
+                        translate_name(cluster.shown_name),
                     ),
                     format_count(cluster.size),
                     format_count(cluster.plays),
                     "; ".join(_examples(cluster, songs)),
-                    _family_name(cluster),
+                    translate_name(_family_name(cluster)),
                 ]
                 for cluster in clusters
             ),
@@ -359,7 +360,7 @@ def build_headline(
         parts.append(_("the last training failed"))
     if any(report.alarm and report.at >= now - timedelta(days=7) for report in drift):
         parts.append(_("a drift alarm was raised this week"))
-    return "; ".join(parts) + "."
+    return _("; ").join(parts) + "."
 
 
 def model_warnings(versions: VersionHistory) -> list[str]:

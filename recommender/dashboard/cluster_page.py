@@ -14,6 +14,7 @@ from recommender.dashboard.formatting import format_count
 from recommender.models import Cluster, Feedback, sql
 from recommender.services import current_model
 from recommender.serving.listener_similarity import read_affinities
+from recommender.serving.reasons.cluster_name_translation import translate_name, translate_word
 from recommender.serving.reasons.reasons import share_text
 
 MAX_SONGS: Final = 30
@@ -28,11 +29,11 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
         raise Http404
     songs = model.songs_of(number)
     feedback = Feedback.objects.not_withdrawn().filter(song_id__in=sql.ids_as_one_parameter(songs))
-    family = cluster.facts.get("family", {}).get("name", "")
+    family, name = cluster.facts.get("family", {}).get("name", ""), translate_name(cluster.shown_name)
     all_songs, all_plays = model.version.n_songs, model.version.n_plays
     context = {
         **admin.site.each_context(request),
-        "title": cluster.shown_name,
+        "title": name,
         "cluster": cluster,
         "version": model.version,
         "facts": [
@@ -43,16 +44,21 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
             ),
             *_listeners(model.version.pk, number),
             *_words(cluster.facts),
-            *([(_("Style family"), family)] if family else []),
+            *([(_("Style family"), translate_name(family))] if family else []),
+            # Rules of names are about it.
+            *([(_("Name in English"), cluster.shown_name)] if name != cluster.shown_name else []),
         ],
         "songs": _songs(cluster, songs),
         "feedback": [
             (_(str(Feedback.Kind(row["kind"]).label)), format_count(row["n"]))
             for row in feedback.order_by().values("kind").annotate(n=Count("pk")).order_by("-n")
         ],
-        "past": Cluster.objects.filter(number=number)
-        .select_related("version")
-        .order_by("-version_id")[:MAX_VERSIONS],
+        "past": [
+            (row, translate_name(row.shown_name))
+            for row in Cluster.objects.filter(number=number)
+            .select_related("version")
+            .order_by("-version_id")[:MAX_VERSIONS]
+        ],
     }
     return render(request, "recommender/cluster.html", context)
 
@@ -70,8 +76,9 @@ def _listeners(version: int, number: int) -> list[tuple[str, str]]:
 
 def _words(facts: dict[str, Any]) -> list[tuple[str, str]]:
     genres = ", ".join(f"{name} ({share_text(share)})" for name, share in facts.get("genres", {}).items())
-    moods = ", ".join(facts.get("moods", ()))
-    named = ((_("Genres"), genres), (_("Decade"), facts.get("decade", "")), (_("Mood"), moods))
+    moods = ", ".join(map(translate_word, facts.get("moods", ())))
+    decade = translate_word(facts.get("decade", ""))
+    named = ((_("Genres"), genres), (_("Decade"), decade), (_("Mood"), moods))
     return [(name, text) for name, text in named if text]
 
 

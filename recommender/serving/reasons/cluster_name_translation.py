@@ -27,8 +27,8 @@ def translate_name(name: str) -> str:
     head, *extras = name.split(", ")
     head = _(head.lower()).capitalize() if head.lower() in WORDS else head
     if DECADE.fullmatch(head):
-        head = _translate_word(head).capitalize()
-    return ", ".join([_translate_pair(head), *(_translate_pair(_translate_word(one)) for one in extras)])
+        head = translate_word(head).capitalize()
+    return ", ".join([_translate_pair(head), *(_translate_pair(translate_word(one)) for one in extras)])
 
 
 def describe_style(genre: str, extras: Sequence[str]) -> str:
@@ -38,7 +38,7 @@ def describe_style(genre: str, extras: Sequence[str]) -> str:
     if _is_english():
         return " ".join([*moods, *decades, genre])
     spoken = [_("of the {decade}").format(decade=decade.rstrip("s")) for decade in decades]
-    return " ".join([_translate_pair(genre), *(_translate_word(mood) for mood in moods), *spoken])
+    return " ".join([_translate_pair(genre), *(translate_word(mood) for mood in moods), *spoken])
 
 
 def join_names(names: Sequence[str]) -> str:
@@ -49,7 +49,10 @@ def _translate_pair(names: str) -> str:
     return join_names(names.split(" and ", 1))
 
 
-def _translate_word(word: str) -> str:
+def translate_word(word: str) -> str:
+    """Translate a mood or a decade of a cluster's name; any other word stays as it is."""
+    if _is_english():
+        return word
     if DECADE.fullmatch(word):
         return _("the {decade}").format(decade=word.rstrip("s"))
     return _(word) if word in WORDS else word
