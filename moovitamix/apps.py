@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core import checks
+from django.utils.translation import gettext_lazy
 
 from moovitamix.checks import (
     check_alert_channels,
@@ -25,6 +26,8 @@ class MoovitaMixConfig(AppConfig):
     verbose_name = "MoovitaMix"
 
     def ready(self) -> None:
+        # Its own name is "Otp_Totp".
+        apps.get_app_config("otp_totp").verbose_name = gettext_lazy("Two-factor logins")
         translate_model_labels()
         # Commands run only the checks with this tag: those of routes and admins would load every page.
         checks.register(check_public_exposure, checks.Tags.security, SETTINGS_TAG)

@@ -196,7 +196,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_THROTTLE_CLASSES": ["recommender.api.throttling.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": [
         "moovitamix.api.rendering.OrjsonRenderer",
-        "rest_framework.renderers.BrowsableAPIRenderer",
+        "moovitamix.api.rendering.PageRenderer",
     ],
     "DEFAULT_PARSER_CLASSES": ["moovitamix.api.rendering.OrjsonParser"],
     "DEFAULT_PAGINATION_CLASS": "moovitamix.api.pagination.OrderedCursorPagination",

@@ -36,9 +36,11 @@ class ResourceReportInline(TabularInline):
     model = ResourceReport
     extra = 0
     can_delete = False
+    hide_title = True
+    # As many as fit into 1280 pixels, in French too; the page of the run shows all.
     fields: ClassVar = [
-        "resource", "received", "new", "changed", "unchanged", "rejected", "missing", "duplicates",
-        "requests", "retries", "time_spent", "longest_latency",
+        "resource", "received", "new", "changed", "unchanged", "rejected", "missing", "time_spent",
+        "longest_latency",
     ]  # fmt: skip
     readonly_fields = fields
 
@@ -56,7 +58,7 @@ class ResourceReportInline(TabularInline):
 
 @admin.register(IngestionRun)
 class IngestionRunAdmin(ReadOnlyAdmin):
-    list_display = ("id", "state", "trigger", "started_at", "duration", "received", "new", "changed",
+    list_display = ("id", "state", "trigger", "started_at", "duration", "received", "new_rows", "changed",
                     "rejected", "missing", "short_error")  # fmt: skip
     list_filter = ("status", "trigger", "dry_run", "started_at")
     search_fields = ("=id", "slot", "error")
@@ -92,6 +94,11 @@ class IngestionRunAdmin(ReadOnlyAdmin):
         return format_amount(
             "seconds", ((run.finished_at or timezone.now()) - run.started_at).total_seconds()
         )
+
+    # "Nouveau", the French name of the field, is that of a song.
+    @display(description=_lazy("New"), ordering="new")
+    def new_rows(self, run: IngestionRun) -> int:
+        return run.new
 
     @display(description=_lazy("CPU time"))
     def cpu_time(self, run: IngestionRun) -> str:

@@ -11,9 +11,16 @@ from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from rest_framework import exceptions
 from rest_framework.parsers import JSONParser
-from rest_framework.renderers import JSONRenderer
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
 
 API_PREFIX: Final = "/api/"
+# No block of the templates holds these parts.
+READABLE_PAGE: Final = {
+    "<html>": '<html lang="en">',
+    '<button class="btn btn-primary dropdown-toggle': (
+        '<button aria-label="Formats" class="btn btn-primary dropdown-toggle'
+    ),
+}
 
 
 class OrjsonRenderer(JSONRenderer):
@@ -29,6 +36,16 @@ class OrjsonRenderer(JSONRenderer):
         except orjson.JSONEncodeError:
             # orjson refuses integers over 64 bits and lone surrogates, which a client may have sent.
             return json.dumps(data, default=_serialize_unknown).encode()
+
+
+class PageRenderer(BrowsableAPIRenderer):
+    """Django REST framework's pages, with what a screen reader needs and their templates lack."""
+
+    def render(self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None) -> str:
+        page: str = super().render(data, accepted_media_type, renderer_context)
+        for lacking, complete in READABLE_PAGE.items():
+            page = page.replace(lacking, complete)
+        return page
 
 
 class OrjsonParser(JSONParser):

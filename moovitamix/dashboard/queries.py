@@ -45,6 +45,7 @@ SCHEDULE_TITLES: Final = {
     DAILY_ENTRY: gettext_noop("Daily ingestion"),
     CATCH_UP_ENTRY: gettext_noop("Catch-up of a missed ingestion"),
     CLEANUP_ENTRY: gettext_noop("Deletion of old rows"),
+    "celery.backend_cleanup": gettext_noop("Deletion of old task results"),
     BACKUP_ENTRY: gettext_noop("Daily backup"),
     "Give a sign of life every minute": gettext_noop("Heartbeat"),
     "Look after the service every minute": gettext_noop("Watchdog checks"),
