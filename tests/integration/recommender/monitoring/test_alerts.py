@@ -1,10 +1,14 @@
 """Incidents about engagement, cohesion and the feed: opened by a problem, resolved when it ends."""
 
+import tracemalloc
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+from django.db import connection
+from numpy.typing import NDArray
 
 from ingestion.models import Incident, IngestionRun, Song
 from recommender.experiments.refresh_limits import why_frozen
@@ -33,6 +37,11 @@ def days(values: list[float], *, listeners: int = 60, of: ModelVersion | None = 
                       engaged=9.0, early=value, early_deviation=1.0)
         for place, value in enumerate(values)
     )  # fmt: skip
+
+
+def as_array(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """The values as a column; NaN for None."""
+    return np.array(values, dtype=np.float64)
 
 
 def crowned(label: str, role: str, at: datetime) -> ModelVersion:
@@ -221,7 +230,7 @@ class TestFeed:
     def test_constant_empty_and_absurd_values_are_faults(self, fresh: list[float | None], told: str) -> None:
         before: list[float | None] = [place / 100 for place in range(100)]
 
-        assert find_feature_fault(fresh, before) == told
+        assert find_feature_fault(as_array(fresh), as_array(before)) == told
 
     @pytest.mark.parametrize(
         "worn", [[50.0] * 20, [1e9]], ids=["a fault of last week", "one value of long ago"]
@@ -229,13 +238,13 @@ class TestFeed:
     def test_what_was_absurd_before_does_not_make_it_usual(self, worn: list[float | None]) -> None:
         before: list[float | None] = [place / 100 for place in range(100)]
 
-        assert find_feature_fault([50.0 + place for place in range(30)], before + worn).startswith(
-            "30 of 30 new values"
-        )
+        assert find_feature_fault(
+            as_array([50.0 + place for place in range(30)]), as_array(before + worn)
+        ).startswith("30 of 30 new values")
 
     def test_what_was_always_so_is_no_fault(self) -> None:
-        assert find_feature_fault([0.5] * 30, [0.5] * 100) == ""
-        assert find_feature_fault([None] * 30, [None] * 50 + [0.1] * 50) == ""
+        assert find_feature_fault(as_array([0.5] * 30), as_array([0.5] * 100)) == ""
+        assert find_feature_fault(as_array([None] * 30), as_array([None] * 50 + [0.1] * 50)) == ""
 
     def test_zeros_in_the_few_new_songs_of_a_small_catalogue_are_seen_within_a_week(self) -> None:
         def song(pk: int, at: Any, energy: float) -> Song:
@@ -264,6 +273,28 @@ class TestFeed:
             row.save()
         assert check_feed(START) == []
         assert not Incident.objects.filter(resolved_at=None).exists()
+
+    @pytest.mark.slow
+    def test_all_songs_are_watched_in_eight_bytes_for_each_feature(self) -> None:
+        names = ", ".join(f"'f{number}', i * {number} %% 97 / 97.0" for number in range(12))
+        columns = "name, artist, songwriters, album, genres, duration, created_at, updated_at"
+        statement = (
+            f"INSERT INTO songs (id, {columns}, audio_features) "  # noqa: S608
+            "SELECT i, 'S', 'A', '', '', '', interval '3 minutes', %s, %s, "
+            f"jsonb_build_object({names}) FROM generate_series(1, 20000) i"
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [START - 60 * DAY] * 2)
+
+        tracemalloc.start()
+        try:
+            assert check_feed(START) == []
+            needed = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+        # One feature's values are copied at a time. 5 000 songs are Python objects: 10 MB.
+        assert needed < 20_000 * 200 + 12e6, needed
 
 
 class TestExperiments:
