@@ -230,9 +230,23 @@ def genre_vocabulary(texts: Sequence[str]) -> list[str]:
 
 
 def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
+    return genre_rows(texts, word_columns(words), len(words))
+
+
+def word_columns(words: Sequence[str]) -> dict[str, int]:
+    """Each word's column; the first one of a repeated word."""
     columns: dict[str, int] = {}
     for column, word in enumerate(words):
         columns.setdefault(word, column)
+    return columns
+
+
+def genre_rows(texts: Sequence[str], columns: Mapping[str, int], n_words: int) -> csr_array:
+    """1 for each genre word of each text, shape (len(texts), n_words).
+
+    Args:
+        columns: see `word_columns`.
+    """
     of_text = {
         text: [columns[word] for word in genre_words(_without_opinions(text)) if word in columns]
         for text in set(texts)
@@ -241,7 +255,7 @@ def genre_matrix(texts: Sequence[str], words: Sequence[str]) -> csr_array:
     indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int32)
     indices = np.array([column for row in rows for column in row], dtype=np.int32)
     ones = np.ones(len(indices), dtype=np.float32)
-    return csr_array((ones, indices, indptr), shape=(len(texts), len(words)))
+    return csr_array((ones, indices, indptr), shape=(len(texts), n_words))
 
 
 def fold_stored_words(words: Sequence[str]) -> list[str]:

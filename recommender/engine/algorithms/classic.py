@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Final, Self
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from recommender.engine.algorithms.base import expand_ranges, slice_profiles
 from recommender.engine.clustering.affinities import cluster_affinities
 from recommender.engine.data import NearestPlays, Profiles, ScoredSongs
-from recommender.engine.features import fold_stored_words, genre_matrix
+from recommender.engine.features import fold_stored_words, genre_rows, word_columns
 
 ARRAY_NAMES: Final = (
     "labels", "artists", "available", "plays", "genre_shares", "points", "centers", "by_cluster",
@@ -38,6 +39,10 @@ class ClassicModel:
     def n_clusters(self) -> int:
         return len(self.plays)
 
+    @cached_property
+    def _word_columns(self) -> dict[str, int]:
+        return word_columns(self.words)
+
     def affinities(self, profiles: Profiles) -> NDArray[np.float64]:
         """Each listener's share of engagement in each cluster, shape (n, n_clusters); rows sum to 1.
 
@@ -47,7 +52,9 @@ class ClassicModel:
         shares = cluster_affinities(base, self.labels, self.n_clusters, profiles.skips).astype(np.float64)
         cold = np.flatnonzero(np.diff(profiles.plays.indptr) == 0)
         texts = ["" if profiles.genres is None else profiles.genres[row] for row in cold]
-        by_genre = np.asarray(genre_matrix(texts, self.words) @ self.genre_shares, dtype=np.float64)
+        by_genre = np.asarray(
+            genre_rows(texts, self._word_columns, len(self.words)) @ self.genre_shares, dtype=np.float64
+        )
         by_genre = by_genre.reshape(len(cold), self.n_clusters)
         sums = by_genre.sum(axis=1, keepdims=True)
         shares[cold] = np.where(sums > 0, by_genre / np.where(sums > 0, sums, 1), self.plays)

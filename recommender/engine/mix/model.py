@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recommender.engine.algorithms.base import recommend_in_blocks, slice_profiles
 from recommender.engine.data import NearestPlays, Profiles, ScoredSongs
-from recommender.engine.features import SPACE_PREFIX, fold_stored_words
+from recommender.engine.features import SPACE_PREFIX, fold_stored_words, word_columns
 from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.nearest_plays import find_nearest_plays
 from recommender.engine.mix.new_songs import MixNewSongRanker
@@ -59,7 +59,11 @@ class MixModel:
         return self.components.n_songs
 
     def listener_features(self, profiles: Profiles) -> ListenerFeatures:
-        return build_listener_features(self.components, self.words, self.genre_means, profiles)
+        return build_listener_features(self.components, self._word_columns, self.genre_means, profiles)
+
+    @cached_property
+    def _word_columns(self) -> dict[str, int]:
+        return word_columns(self.words)
 
     def affinities(self, profiles: Profiles) -> NDArray[np.float32]:
         return self.listener_features(profiles).affinities

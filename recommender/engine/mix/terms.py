@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 from recommender.engine.algorithms.item_similarity import binary_plays, limit_songs
 from recommender.engine.clustering.affinities import cluster_affinities
 from recommender.engine.data import Profiles
-from recommender.engine.features import genre_matrix
+from recommender.engine.features import genre_rows
 from recommender.engine.mix.components import HYBRID_CONTENT_WEIGHTS, MixComponents, popularity_damping
 
 COLD_START_SONGS = 0.5  # songs played at which the cold-start score and the terms weigh the same
@@ -66,10 +66,18 @@ class ListenerFeatures:
 
 
 def build_listener_features(
-    components: MixComponents, words: list[str], genre_means: NDArray[np.float32], profiles: Profiles
+    components: MixComponents,
+    columns: Mapping[str, int],
+    genre_means: NDArray[np.float32],
+    profiles: Profiles,
 ) -> ListenerFeatures:
+    """The features of each listener in `profiles`.
+
+    Args:
+        columns: of the genre words.
+    """
     profile_weights = build_profile_weights(profiles)
-    favourite_genres = favourite_genre_weights(components, words, profiles.genres, profiles.n)
+    favourite_genres = favourite_genre_weights(components, columns, profiles.genres, profiles.n)
     return ListenerFeatures(
         profile_weights=profile_weights,
         directions=build_directions(components, profile_weights),
@@ -233,11 +241,11 @@ def standardise_term(raw: NDArray[np.float32], moments: TermMoments) -> NDArray[
 
 
 def favourite_genre_weights(
-    components: MixComponents, words: list[str], genres: list[str] | None, n: int
+    components: MixComponents, columns: Mapping[str, int], genres: list[str] | None, n: int
 ) -> csr_array:
     """IDF weights of the favourite genres, shape (n, n_words); rows sum to 1 or are empty."""
     texts = [""] * n if genres is None else genres
-    matrix = genre_matrix(texts, words)
+    matrix = genre_rows(texts, columns, components.genres.shape[1])
     weights = components.genre_idf[matrix.indices].astype(np.float64)
     rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
     sums = np.bincount(rows, weights=weights, minlength=n)
