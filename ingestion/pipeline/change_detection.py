@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from ingestion.jobs.database_patience import with_patience
 from ingestion.models import Listener, Song
+from ingestion.pipeline.compact_ids import CompactIds, find_repeated
 from ingestion.pipeline.staging import FrameKind, Spool
 from ingestion.pipeline.upsert import (
     BATCH,
@@ -88,15 +89,14 @@ class KnownIds:
     """The ids that a session may refer to, from this run and the catalogue."""
 
     def __init__(self) -> None:
-        self.users: set[int] = set()
-        self.songs: set[int] = set()
+        self.users, self.songs = CompactIds(), CompactIds()
 
     def unknown_users(self, ids: Iterable[int]) -> set[int]:
-        strangers = set(ids) - self.users
+        strangers = self.users.find_missing(ids)
         return strangers - existing_ids(Listener, strangers) if strangers else strangers
 
     def unknown_songs(self, ids: Iterable[int]) -> set[int]:
-        strangers = set(ids) - self.songs
+        strangers = self.songs.find_missing(ids)
         return strangers - existing_ids(Song, strangers) if strangers else strangers
 
 
@@ -169,7 +169,7 @@ class ChangeDetector:
         The newest row of a song or listener is kept. Sessions with the same listener and time are dropped
         only if their content is equal, too; different ones are numbered.
         """
-        repeated = self._repeated_keys()
+        repeated = find_repeated(landed.keys for landed in self.pages.values())
         if self.table.schema.has_weak_key:
             return self._number_sessions(repeated)
         if not repeated:
@@ -231,18 +231,11 @@ class ChangeDetector:
         rows: list[Any] = parse_json(self.spool.read_frame(FrameKind.PAGE, number))["items"]
         return rows
 
-    def _repeated_keys(self) -> set[int]:
-        seen: set[int] = set()
-        repeated: set[int] = set()
-        for landed in self.pages.values():
-            for key in landed.keys:
-                (repeated if key in seen else seen).add(key)
-        return repeated
-
     def _number_sessions(self, repeated: set[int]) -> int:
         if not self.into_empty:
-            sent = {key for landed in self.pages.values() for key in landed.keys}
-            repeated |= sent & {hash_key((*key, 0)) for key in shared_source_keys(self.table)}
+            shared = {hash_key((*key, 0)) for key in shared_source_keys(self.table)}
+            for landed in self.pages.values() if shared else ():
+                repeated |= shared.intersection(landed.keys)
         if not repeated:
             return 0
         skip: defaultdict[int, set[int]] = defaultdict(set)

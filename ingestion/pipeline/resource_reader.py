@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline.change_detection import ChangeDetector, KnownIds
+from ingestion.pipeline.compact_ids import CompactIds
 from ingestion.pipeline.quality_gate import ResourceAssessment
 from ingestion.pipeline.staging import FrameKind, Spool, can_resume
 from ingestion.pipeline.upsert import MirroredTable, available_rows
@@ -267,9 +268,8 @@ class ResourceReader:
 
     def _add_known_ids(self) -> None:
         if (known := self._known_ids()) is not None:
-            for page in self.detector.pages.values():
-                known.update(page.keys)
+            known.fill(page.keys for page in self.detector.pages.values())
 
-    def _known_ids(self) -> set[int] | None:
+    def _known_ids(self) -> CompactIds | None:
         ids = {Resource.SONGS: self._known.songs, Resource.USERS: self._known.users}
         return ids.get(self.table.schema.resource)
