@@ -19,13 +19,25 @@ from tests.support.project import ROOT
 
 WEEKS = 12
 IMAGES = ROOT / "docs" / "images"
-# Each picture's page, and the link on it that leads to the page that is shown.
+# Each picture's page, and the links that lead from there to the page that is shown.
 PICTURES = {
-    "operations": ("/?days=90", ""),
-    "models": ("/models/", ""),
+    "operations": ("/?days=90",),
+    "models": ("/models/",),
     "listener": ("/listen/", ".listeners a"),
+    # The last run that failed.
+    "run": (
+        "/admin/ingestion/ingestionrun/?status__exact=failed",
+        "#result_list tbody a",
+        ".mm-link[href^='/runs/']",
+    ),
+    "experiment": (
+        "/admin/recommender/experiment/?kind__exact=change&outcome__exact=promote",
+        "#result_list tbody a",
+    ),
+    # The newest version and the champion.
+    "comparison": ("/admin/recommender/modelversion/", "#result_list tbody a", "a[href*='compare-with']"),
 }
-SIZE = ViewportSize(width=1200, height=820)
+SIZE = ViewportSize(width=1200, height=670)
 
 if os.environ.get("MOOVITAMIX_PICTURES") != "1":
     pytest.skip("MOOVITAMIX_PICTURES=1 writes the pictures of README and docs", allow_module_level=True)
@@ -62,14 +74,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
 def test_a_picture_is_written(name: str, page: Page, site: tuple[str, str]) -> None:
     address, password = site
     page.set_viewport_size(SIZE)
-    path, link = PICTURES[name]
+    path, *links = PICTURES[name]
     page.goto(f"{address}/admin/login/?{urlencode({'next': path})}")
     page.get_by_label("Username").fill("admin")
     page.locator("input[name=password]").fill(password)
     page.keyboard.press("Enter")
-    if link:
+    for link in links:
         page.locator(link).first.click()
         page.wait_for_load_state()
+    # Celery's processes take some seconds longer to start than the pages.
+    while page.locator(".mm-quiet").count():
+        page.wait_for_timeout(2_000)
+        page.reload()
     page.wait_for_function("[...document.querySelectorAll('canvas')].every(one => Chart.getChart(one))")
     # Charts grow into place.
     page.wait_for_timeout(1_500)
