@@ -165,6 +165,10 @@ class PeriodicTaskAdmin(ListedLookups, KeepsOwnTasks, PlainPeriodicTaskAdmin, Mo
     def crontab_translation(self, entry: Any) -> SafeString | str:
         return _in_english(entry.crontab) if entry.crontab else ""
 
+    @display(description=_lazy("Schedule"))
+    def scheduler(self, entry: Any) -> str:
+        return str(entry.scheduler)
+
     @display(description=_lazy("Task"), ordering="name")
     def title(self, entry: Any) -> str:
         return schedule_title(entry)

@@ -227,7 +227,7 @@ class EngagementDayAdmin(ReadOnlyAdmin):
         "deviation_within_24_hours",
     )
     fieldsets = (
-        (None, {"fields": (("day", "version", "final"), ("lists", "listeners"))}),
+        (None, {"fields": (("day", "version"), "final", ("lists", "listeners"))}),
         (
             _lazy("Reactions to the lists"),
             {"fields": (("engaged_per_list", "deviation"),

@@ -48,7 +48,8 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
         _lazy("Interleaved"): Count("pk", filter=Q(arm="interleaved")),
         _lazy("Fallback"): Count("pk", filter=Q(arm="fallback")),
     }
-    exclude = ("items", "pages", "candidate_list")
+    # The songs as served say what a person needs; the others are for a replay of the list.
+    exclude = ("items", "pages", "candidate_list", "impressions")
     readonly_fields = ("items_as_served", "requested_pages")
 
     @display(description=_lazy("Songs"))
