@@ -80,6 +80,8 @@ def simulation_environment(folder: Path) -> dict[str, str]:
         # Waiting takes real time, so the simulation does not wait long for a source that is down.
         "SOURCE_ATTEMPTS": "2", "WATCHDOG_IN_WEB": "false", "EXPECTED_PARTS": "",
         "SCHEDULED_TIME": "02:00", "TIME_ZONE": "UTC",
+        # Two threads of BLAS wait for each other longer than products of such small matrices take.
+        "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     return {**build_demo_environment(folder, source), **ours}
 

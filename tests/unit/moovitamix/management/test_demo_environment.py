@@ -1,11 +1,13 @@
 """The demo uses nothing that an installation names in its environment: no folder, no server, no cluster."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from moovitamix.management.processes import build_demo_environment
+from moovitamix.management.processes import build_demo_environment, simulation_environment
 from tests.support.project import ROOT
 
 # The address that messages link to, and the address of a player: neither is written to.
@@ -28,3 +30,13 @@ def test_no_place_of_the_installation_is_used(
 
     assert "/srv/production" not in value
     assert "/" not in value or str(tmp_path) in value or "127.0.0.1" in value or value == "consolemail://"
+
+
+def test_a_simulation_multiplies_matrices_in_one_thread(tmp_path: Path) -> None:
+    code = "import numpy, threadpoolctl as t; print([one['num_threads'] for one in t.threadpool_info()])"
+
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=simulation_environment(tmp_path), capture_output=True, check=True
+    )
+
+    assert found.stdout.split() == [b"[1]"]
