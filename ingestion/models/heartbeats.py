@@ -36,7 +36,7 @@ class TaskUsage(models.Model):
     succeeded = models.BooleanField()
     seconds = models.FloatField()
     cpu_seconds = models.FloatField("CPU seconds")
-    peak_memory = models.PositiveBigIntegerField("peak memory in bytes")
+    peak_memory = models.PositiveBigIntegerField("peak memory")
 
     class Meta:
         db_table = "ingestion_taskuse"

@@ -20,7 +20,7 @@ class JobRun(models.Model):
         help_text="Start of the process in seconds since 1970; detects a reused process ID."
     )
     cpu_seconds = models.FloatField("CPU seconds", default=0.0)
-    peak_memory = models.PositiveBigIntegerField("peak memory in bytes", default=0)
+    peak_memory = models.PositiveBigIntegerField("peak memory", default=0)
     error_kind = models.CharField(max_length=40, blank=True)
     error = models.TextField(blank=True)
 

@@ -51,7 +51,7 @@ class ModelVersion(models.Model):
     )
     seconds = models.FloatField("duration in seconds")
     cpu_seconds = models.FloatField("CPU seconds")
-    peak_memory = models.PositiveBigIntegerField("peak memory in bytes")
+    peak_memory = models.PositiveBigIntegerField("peak memory")
     parent = models.ForeignKey(
         "self",
         models.SET_NULL,
