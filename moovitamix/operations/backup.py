@@ -142,6 +142,7 @@ def restore_backup(folder: Path, storage: Path, progress: Progress = _ignore) ->
     manifest = verify_backup(folder)
     _require_same_migrations(manifest)
     _require_empty(storage)
+    uploaded: list[str] = []
     try:
         # Before the tables: without the disk space for its models, a database stays empty.
         for name in manifest["files"]:
@@ -149,12 +150,15 @@ def restore_backup(folder: Path, storage: Path, progress: Progress = _ignore) ->
             shutil.copyfile(folder / MODELS / name, storage / name)
         for label in sorted({PurePosixPath(name).parts[0] for name in manifest["files"]}):
             if (storage / label / artifact.MANIFEST).is_file():
+                uploaded.append(label)
                 artifact_storage.upload(storage / label)
         _restore_tables(folder, manifest, progress)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, artifact.ArtifactExists):
+            uploaded.pop()  # somebody else's since the prefix was found empty
         with suppress(artifact.ArtifactUnavailable):
-            for label in artifact_storage.labels(storage):
-                artifact_storage.delete(label, storage)
+            for label in uploaded:
+                artifact_storage.delete_shared(label)
         _remove_content(storage)
         raise
     rows = sum(table["rows"] for table in manifest["tables"].values())

@@ -54,10 +54,14 @@ def prepare_storage(storage: Path) -> None:
     if not orphans:
         return
     ours = {training_signature(run) for run in TrainingRun.objects.exclude(status=TrainingRun.Status.RUNNING)}
+    # Each by its own signature: two databases may have written the same label, one here and one there.
     for label in orphans:
-        if (_read_training_signature(storage / label) or artifact_storage.training_signature(label)) in ours:
-            artifact_storage.delete(label, storage)
+        if _read_training_signature(storage / label) in ours:
+            shutil.rmtree(storage / label, ignore_errors=True)
             logger.warning("orphan_removed version=%s", label)
+        if artifact_storage.training_signature(label) in ours:
+            artifact_storage.delete_shared(label)
+            logger.warning("shared_orphan_removed version=%s", label)
 
 
 def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:

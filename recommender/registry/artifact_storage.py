@@ -8,12 +8,14 @@ An artifact is complete in the shared storage if its manifest is there, which is
 import fcntl
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,7 @@ from typing import Any, Final
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
+from django.db import DatabaseError
 from django.db.models import Q
 from numpy.typing import NDArray
 
@@ -45,6 +48,7 @@ SIGNATURE: Final = "training"
 DOWNLOAD_PREFIX: Final = ".download-"
 # Below it, another process may be about to open a copy.
 MIN_UNUSED_SECONDS: Final = 86_400
+CHUNK: Final = 2**20  # bytes
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -111,7 +115,12 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, ob
         OSError: the disk is full, or the shared storage is away.
     """
     digest = artifact.write_arrays(path, arrays, facts)
-    upload(path)
+    try:
+        upload(path)
+    except ArtifactExists:
+        # The label belongs to somebody else: later downloads of it must not find these files.
+        shutil.rmtree(path, ignore_errors=True)
+        raise
     return digest
 
 
@@ -163,6 +172,11 @@ def delete(label: str, folder: Path) -> None:
         ArtifactUnavailable: the shared storage is away; the copy here is deleted.
     """
     shutil.rmtree(folder / label, ignore_errors=True)
+    delete_shared(label)
+
+
+def delete_shared(label: str) -> None:
+    """Delete an artifact in the shared storage, if there is one; raises as `delete`."""
     shared = shared_storage()
     if shared is None:
         return
@@ -196,7 +210,7 @@ def delete_unused_copies(folder: Path) -> list[str]:
     # A folder that no version names may belong to another database, or to a training that is uploading it.
     unused = sorted(
         path.name for path in folder.iterdir()
-        if path.name in known - kept and path.is_dir() and path.stat().st_mtime < oldest
+        if path.name in known - kept and path.is_dir() and _modified_at(path) < oldest
     )  # fmt: skip
     for label in unused:
         # Processes that map its files keep them until they close them.
@@ -206,9 +220,10 @@ def delete_unused_copies(folder: Path) -> list[str]:
 
 
 def copy_files(label: str, folder: Path, target: Path) -> list[str]:
-    """Copy a shared artifact into `target`, from the copy in `folder` if there is one; return file names.
+    """Copy a shared artifact into `target` and return file names.
 
-    Returns no names if the artifact is incomplete, or was deleted meanwhile.
+    A file of the copy in `folder` spares its download if it has the checksum that the shared manifest
+    names. Returns no names if the shared artifact is incomplete, or was deleted meanwhile.
 
     Raises:
         ArtifactUnavailable: the shared storage is away.
@@ -222,15 +237,33 @@ def copy_files(label: str, folder: Path, target: Path) -> list[str]:
         return []
     target.mkdir(parents=True)
     try:
-        for name in names:
-            if (folder / label / MANIFEST).is_file():
-                shutil.copyfile(folder / label / name, target / name)
-            else:
+        _write_chunks(target / MANIFEST, read_chunks(shared, f"{label}/{MANIFEST}"))
+        expected = _expected_files(target / MANIFEST)
+        for name in set(names) - {MANIFEST}:
+            if not _copy_intact(folder / label / name, target / name, expected.get(name)):
                 _write_chunks(target / name, read_chunks(shared, f"{label}/{name}"))
     except FileNotFoundError:
         shutil.rmtree(target)
         return []
     return names
+
+
+def _expected_files(manifest: Path) -> dict[str, Any]:
+    """Sizes and checksums by file name; empty if the manifest is damaged."""
+    try:
+        files = json.loads(manifest.read_bytes())["files"]
+    except (ValueError, LookupError, TypeError):
+        return {}
+    return files if isinstance(files, dict) else {}
+
+
+def _copy_intact(source: Path, target: Path, expected: object) -> bool:
+    """Copy a file; returns whether the copy has the expected size and checksum."""
+    try:
+        with source.open("rb") as file:
+            return _write_chunks(target, iter(partial(file.read, CHUNK), b"")) == expected
+    except OSError:
+        return False
 
 
 def _replace_damaged_copy(version: ModelVersion, path: Path, error: ArtifactError) -> None:
@@ -243,6 +276,21 @@ def _replace_damaged_copy(version: ModelVersion, path: Path, error: ArtifactErro
 
 
 def _download(shared: Storage, version: ModelVersion, path: Path) -> None:
+    """Download an artifact; raises `ArtifactError`, also if this machine's disk is full or not writable."""
+    try:
+        _download_into_folder(shared, version, path)
+    except ArtifactError:
+        raise
+    except OSError as error:
+        raise ArtifactUnavailable(f"{path} can't be written: {error}") from None
+    try:
+        delete_unused_copies(path.parent)
+    except (OSError, DatabaseError) as error:
+        # The artifact is here, whatever happens to others.
+        logger.warning("unused_copies_not_deleted reason=%r", str(error))
+
+
+def _download_into_folder(shared: Storage, version: ModelVersion, path: Path) -> None:
     folder = path.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _one_at_a_time(folder):
@@ -262,7 +310,6 @@ def _download(shared: Storage, version: ModelVersion, path: Path) -> None:
         finally:
             for left in folder.glob(f"{DOWNLOAD_PREFIX}*"):
                 shutil.rmtree(left, ignore_errors=True)
-        delete_unused_copies(folder)
     logger.info("artifact_downloaded version=%s seconds=%.1f", version.label, time.perf_counter() - begun)
 
 
@@ -302,6 +349,14 @@ def _require_complete(shared: Storage, version: ModelVersion, manifest: dict[str
         if size != expected["bytes"]:
             state = "is missing" if size is None else f"has {size} bytes instead of {expected['bytes']}"
             raise ArtifactDamaged(f"{shared}/{full} {state}.")
+
+
+def _modified_at(path: Path) -> float:
+    """When the folder was last used; infinite if another process has deleted it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _is_intact(path: Path, digest: str) -> bool:

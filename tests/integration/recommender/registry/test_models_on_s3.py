@@ -2,12 +2,14 @@
 
 import logging
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -450,6 +452,146 @@ def problems(*, deploy: bool) -> list[tuple[str | None, str]]:
     return [
         (one.id, f"{one.msg} {one.hint}") for one in found if one.id in {"moovitamix.W010", "moovitamix.E005"}
     ]
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """No file of more than 100 bytes can be written below the folder."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+@contextmanager
+def file_in_the_way(folder: Path) -> Iterator[None]:
+    """The folder can't be opened."""
+    folder.rename(folder.with_name("moved"))
+    folder.write_bytes(b"")
+    yield
+    folder.unlink()
+    folder.with_name("moved").rename(folder)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(full_disk, "File too large"), (file_in_the_way, "exists|Not a directory")]
+)
+def test_the_previous_model_serves_while_a_download_can_t_be_written(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path,
+    fault: Callable[[Path], AbstractContextManager[None]], reason: str,
+) -> None:  # fmt: skip
+    newer = small_version(champion, "2026w01.1", tmp_path / "one")
+    folder = tmp_path / "two"
+    artifact_storage.fetch(champion, folder)
+    registry.promote(newer, reason="better", by="a test", verify=no_verification)
+
+    with fault(folder), pytest.raises(artifact.ArtifactUnavailable, match=reason):
+        artifact_storage.fetch(newer, folder)
+    with full_disk(folder):
+        loaded = ModelLoader(folder).current_model()
+
+    assert loaded.model is not None
+    assert loaded.model.version == champion
+    assert loaded.degraded is not None
+    assert "File too large" in loaded.degraded
+    artifact_storage.read(newer, folder)
+
+
+def test_a_download_succeeds_although_other_copies_can_t_be_cleaned_up(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = small_version(champion, "2026w01.1", tmp_path, role=ModelVersion.Role.RETIRED)
+    small_version(champion, "2026w01.2", tmp_path)
+    is_dir = Path.is_dir
+
+    def is_dir_and_then_gone(path: Path, **options: bool) -> bool:
+        """As if another process deleted the copy after this one found it."""
+        found = is_dir(path, **options)
+        if path == tmp_path / gone.label:
+            shutil.rmtree(path, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", is_dir_and_then_gone)
+
+    artifact_storage.read(champion, tmp_path)
+
+    assert not (tmp_path / gone.label).exists()
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:-1] + b"!")]
+)
+def test_a_backup_takes_from_a_damaged_copy_what_the_bucket_confirms(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    version = small_version(champion, "2026w01.1", tmp_path / "one")
+    damage(tmp_path / "one" / version.label / "labels.npy")
+
+    names = artifact_storage.copy_files(version.label, tmp_path / "one", tmp_path / "backup")
+
+    assert names == ["labels.npy", "manifest.json", "song_ids.npy"]
+    artifact.verify_files(tmp_path / "backup", version.artifact_sha256)
+
+
+def test_a_backup_takes_intact_files_from_the_copy_and_leaves_out_what_the_bucket_lost(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    version = small_version(champion, "2026w01.1", tmp_path / "one")
+    flip_a_bit(bucket, f"{version.label}/labels.npy")
+
+    artifact_storage.copy_files(version.label, tmp_path / "one", tmp_path / "backup")
+    artifact.verify_files(tmp_path / "backup", version.artifact_sha256)
+    bucket.remove(f"{version.label}/manifest.json")
+
+    assert artifact_storage.copy_files(version.label, tmp_path / "one", tmp_path / "other") == []
+
+
+def test_an_upload_of_a_taken_label_harms_no_artifact_of_the_other_database(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    ours = {"training": artifact_folders.training_signature(TrainingRun.objects.get())}
+    bucket.put("2026w01.1/training", b"1 2026-01-01T00:00:00+00:00 elsewhere 1")
+    bucket.put("2026w01.1/manifest.json", b"{}")
+    before = bucket.names("2026w01.1")
+
+    with pytest.raises(artifact.ArtifactExists):
+        artifact_storage.write(tmp_path / "2026w01.1", {}, ours)
+    assert not (tmp_path / "2026w01.1").exists()
+    # As if the process had been killed before it removed the folder.
+    artifact.write_arrays(tmp_path / "2026w01.1", {}, ours)
+    artifact_folders.prepare_storage(tmp_path)
+
+    assert not (tmp_path / "2026w01.1").exists()
+    assert bucket.names("2026w01.1") == before
+
+
+def test_a_failed_restore_deletes_only_what_it_uploaded(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_snapshot", lambda: nullcontext("default"))
+    small_version(champion, "2026w01.1", tmp_path / "one")
+    last = small_version(champion, "2099w01.1", tmp_path / "one")
+    made = backup.make_backup(tmp_path / "backups", tmp_path / "one", NOW)
+    for name in bucket.names():
+        bucket.remove(name)
+    for model in reversed(backup._models()):
+        model._default_manager.all()._raw_delete("default")
+    upload, taken = artifact_storage.upload, [f"{last.label}/training", "2099w02.1/training"]
+
+    def upload_beside_another_database(path: Path) -> None:
+        for name in taken:
+            bucket.put(name, b"another database")
+        upload(path)
+
+    monkeypatch.setattr(artifact_storage, "upload", upload_beside_another_database)
+
+    with pytest.raises(artifact.ArtifactExists, match=last.label):
+        backup.restore_backup(made.folder, tmp_path / "two")
+
+    assert bucket.names() == taken
+    assert list((tmp_path / "two").iterdir()) == []
 
 
 def test_check_names_what_is_missing(
