@@ -176,6 +176,10 @@ class ModelLoader:
 
     def load_challenger(self, version: ModelVersion) -> ServingModel:
         """Load the version's model; raises `ArtifactError` if its files are missing or damaged."""
+        cached = self._challengers.get(version.pk)
+        # Looked up before the lock, which another thread may hold while it downloads a model.
+        if cached is not None and cached.is_intact():
+            return cached
         with self._lock:
             cached = self._challengers.get(version.pk)
             if cached is not None and cached.is_intact():
@@ -188,8 +192,9 @@ class ModelLoader:
             try:
                 opened = self._challengers[version.pk] = open_serving_model(version, self._storage)
             except artifact.ArtifactError as error:
-                is_here = signature or shared_storage.shared_storage() is None
-                retry_at = math.inf if is_here else self._clock() + RETRY_DOWNLOAD_AFTER
+                # A damaged copy of a shared artifact is downloaded again once the storage answers.
+                is_shared = shared_storage.shared_storage() is not None
+                retry_at = self._clock() + RETRY_DOWNLOAD_AFTER if is_shared else math.inf
                 self._broken_files[version.pk] = (signature, error, retry_at)
                 raise
             logger.info("model_loaded version=%s for=test", version.label)
@@ -235,13 +240,18 @@ class ModelLoader:
         if champion is None:
             return LoadedModel(None, registry.why_no_champion())
         failures: list[str] = []
+        is_away = False
         for version in _versions_to_try(champion):
+            # Each question to a shared storage that is away takes seconds, and requests wait.
+            if is_away and not (self._storage / version.label / artifact.MANIFEST).is_file():
+                continue
             try:
                 model = open_serving_model(version, self._storage)
             except (artifact.ArtifactError, LookupError, ValueError) as error:
                 # Log no traceback: the reason names the file, and retries would repeat the traceback.
                 logger.error("artifact_refused version=%s reason=%r", version.label, str(error))  # noqa: TRY400
                 failures.append(f"{version.label}: {error}")
+                is_away |= isinstance(error, artifact.ArtifactUnavailable)
                 continue
             logger.info("model_loaded version=%s degraded=%s", version.label, bool(failures))
             message = " ".join([*failures, f"{version.label} serves instead."]) if failures else None

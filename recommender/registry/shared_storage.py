@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 from django.core.files import File
 from django.core.files.base import ContentFile
@@ -74,7 +75,17 @@ def translated_errors(shared: Storage) -> Iterator[None]:
 
 
 def _describe(error: Exception) -> str:
-    """The error's type, and the code of a refusal, such as "ClientError: AccessDenied"."""
-    answer = getattr(error, "response", None)
+    """The error's type with the code of a refusal or the server, such as "ClientError: AccessDenied".
+
+    Not the error's text, which may hold headers with a key's id and signature, or an address with a password.
+    """
+    answer, details = getattr(error, "response", None), getattr(error, "kwargs", None)
     code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
-    return f"{type(error).__name__}: {code or error}"
+    address = str(details.get("endpoint_url", "")) if isinstance(details, dict) else ""
+    found = code or _server_of(address)
+    return f"{type(error).__name__}: {found}" if found else type(error).__name__
+
+
+def _server_of(address: str) -> str:
+    """Host and port of an address, without its user, password, path and query."""
+    return urlsplit(address).netloc.rpartition("@")[2]

@@ -17,7 +17,9 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from django.core import checks
+from django.core.files.storage import InMemoryStorage
 from django.core.management import CommandError, call_command
 from django.db import connections
 from pytest_django import Settings
@@ -29,7 +31,7 @@ from recommender import services
 from recommender.engine import artifact
 from recommender.models import ModelVersion, TrainingRun
 from recommender.monitoring import health_checks
-from recommender.registry import artifact_folders, artifact_storage, registry
+from recommender.registry import artifact_folders, artifact_storage, registry, shared_storage
 from recommender.registry.model_loader import RETRY_DOWNLOAD_AFTER, ModelLoader
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.servers.ports import free_port
@@ -397,6 +399,71 @@ def test_a_challenger_is_downloaded_again_a_minute_after_the_bucket_was_away(
     clock.seconds += RETRY_DOWNLOAD_AFTER
 
     assert loader.load_challenger(champion).version == champion
+
+
+def test_a_challenger_with_a_damaged_copy_is_downloaded_again_when_the_bucket_is_back(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    clock = Clock()
+    loader = ModelLoader(tmp_path, clock)
+    file = artifact_storage.fetch(champion, tmp_path) / "labels.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+
+    with bucket.away(), pytest.raises(artifact.ArtifactUnavailable):
+        loader.load_challenger(champion)
+    clock.seconds += RETRY_DOWNLOAD_AFTER
+
+    assert loader.load_challenger(champion).version == champion
+
+
+def test_a_loaded_challenger_does_not_wait_for_a_download(champion: ModelVersion, tmp_path: Path) -> None:
+    loader = ModelLoader(tmp_path)
+    loaded = loader.load_challenger(champion)
+    # As another thread does while it downloads a new champion.
+    assert loader._lock.acquire(blocking=False)
+
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(loader.load_challenger, champion)
+        try:
+            assert found.result(timeout=60) is loaded
+        finally:
+            loader._lock.release()
+
+
+def test_a_bucket_that_is_away_is_asked_once_and_not_for_every_former_champion(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for label in ("2026w50.1", "2026w50.2", "2026w50.3"):
+        version = small_version(champion, label, tmp_path / "trainings")
+        registry.promote(version, reason="The newest.", by="test", verify=no_verification)
+
+    with bucket.away():
+        loaded = ModelLoader(tmp_path / "copies").reload()
+
+    assert loaded.model is None
+    refused = [one.message for one in caplog.records if one.message.startswith("artifact_refused")]
+    assert len(refused) == 1
+    assert "2026w50.3" in refused[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "described"),
+    [
+        (ValueError("Invalid header value b'Credential=AKIA1/x, Signature=abc'"), "ValueError"),
+        (
+            EndpointConnectionError(endpoint_url="https://user:passw0rd@s3.example:9000/bucket?key=abc"),
+            "EndpointConnectionError: s3.example:9000",
+        ),
+    ],
+)
+def test_a_storages_error_names_the_server_and_no_credentials(error: Exception, described: str) -> None:
+    with (
+        pytest.raises(artifact.ArtifactUnavailable) as raised,
+        shared_storage.translated_errors(InMemoryStorage()),
+    ):
+        raise error
+
+    assert str(raised.value).endswith(f" can't be used: {described}")
 
 
 def test_a_backup_holds_models_that_this_machine_has_not_copied_and_a_restore_uploads_them(
