@@ -90,8 +90,16 @@ class ListenerAdmin(ExportAdmin):
         return ["id", *personal, "favorite_genres", "updated_at", "is_available"]
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        # Not recorded as a read: whatever page shows the listeners that are found records it.
+        # Not recorded as a read: the pages that show the listeners that are found record it.
         return ("=id", "last_name", "email") if may_see_personal_data(request) else ("=id",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Listener], search_term: str
+    ) -> tuple[QuerySet[Listener], bool]:
+        if request.path == reverse("admin:autocomplete"):
+            # It answers with IDs alone, but tells whose name or address a text is a part of.
+            can_see_personal_data(request)
+        return super().get_search_results(request, queryset, search_term)
 
     def can_save(self, query: QueryDict) -> bool:
         # Any other search is part of a name or of an e-mail address.

@@ -58,6 +58,9 @@ def is_possible_id(number: int) -> bool:
     return SMALLEST_ID <= number <= LARGEST_ID
 
 
+MAX_NAME_TOLD: Final = 60  # characters of an unknown name that an answer repeats
+
+
 def refuse_unknown(sent: Iterable[str], known: Iterable[str], *, noun: str = "parameter") -> None:
     """Raise `ValidationError` that names each unknown parameter, its nearest match and all known ones."""
     names = sorted(known)
@@ -65,7 +68,10 @@ def refuse_unknown(sent: Iterable[str], known: Iterable[str], *, noun: str = "pa
     if unknown:
         hint = f"Known {noun}s: {', '.join(names)}." if names else f"This endpoint has no {noun}s."
         raise ValidationError(
-            {name: [f"Unknown {noun}. {_did_you_mean(name, names)}{hint}"] for name in unknown}
+            {
+                name[:MAX_NAME_TOLD]: [f"Unknown {noun}. {_did_you_mean(name, names)}{hint}"]
+                for name in unknown
+            }
         )
 
 

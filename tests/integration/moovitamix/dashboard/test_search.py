@@ -98,6 +98,16 @@ def test_a_search_that_shows_no_listener_is_not_recorded(viewer: Client) -> None
     assert not AuditEntry.objects.filter(action=AuditEntry.Action.PERSONAL_DATA_READ).exists()
 
 
+def test_a_lookup_of_a_listener_by_name_is_recorded(viewer: Client) -> None:
+    User.objects.get().user_permissions.add(Permission.objects.get(codename="view_personal_data"))
+    asked = {"app_label": "recommender", "model_name": "feedback", "field_name": "listener", "term": "lovel"}
+
+    answer = viewer.get("/admin/autocomplete/", asked)
+
+    assert [one["id"] for one in answer.json()["results"]] == ["7"]
+    assert AuditEntry.objects.get(action=AuditEntry.Action.PERSONAL_DATA_READ).actor == "vera"
+
+
 def test_staff_without_a_role_find_only_pages_for_everybody(viewer: Client) -> None:
     User.objects.get().groups.clear()
 
