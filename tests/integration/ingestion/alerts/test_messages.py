@@ -64,6 +64,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "model_stale": ("model_stale", {"age_days": 15.5, "limit_days": 14, "version": "2026w45.1"}),
     "model_degraded": ("model_degraded", {"reason": "its file is gone"}),
     "training_failed": ("training_failed", {"error": "There are no songs", "training": 7}),
+    "model_storage_away": ("model_storage_away", {"reason": "EndpointConnectionError: s3.example:9000"}),
     "delivery_failing": ("delivery_failing:slack", {"failures": 3, "error": "It answered 500"}),
     "database_away": ("database_away", {"error": "OperationalError: connection refused"}),
     "watchdog_check_failed": ("watchdog_check_failed:disk_room", {"error": "OSError"}),
