@@ -60,7 +60,7 @@ def search_page(request: HttpRequest) -> HttpResponse:
         "text": text,
         "groups": groups,
         "max_chars": MAX_CHARS,
-        # No text at all is no mistake.
+        # An empty text is not a mistake.
         "mistakes": form.errors.get("s", []) if request.GET.get("s", "").strip() else [],
     }
     return render(request, "operations/search.html", context)

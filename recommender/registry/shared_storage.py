@@ -25,7 +25,7 @@ def shared_storage() -> Storage | None:
         return None
     try:
         return storages[ALIAS]
-    except Exception as error:  # a backend checks its options with errors of its own
+    except Exception as error:  # each backend raises other errors for wrong options
         raise ArtifactUnavailable(f"The storage of models can't be used: {error}") from None
 
 
