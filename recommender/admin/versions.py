@@ -30,6 +30,7 @@ from recommender.experiments import eligibility
 from recommender.models import ModelVersion, Promotion, TrainingRun
 from recommender.registry.registry import current_champion
 from recommender.services import promote_version, roll_back_champion, start_experiment
+from recommender.serving.reasons.cluster_name_translation import cluster_name
 from recommender.training.launch import start_training
 
 ROLE_COLOURS = {
@@ -135,6 +136,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         rows = [
             {
                 "cluster": one,
+                "name": cluster_name(one),
                 "width": f"{100 * one.size / total:.1f}",
                 "percent": format_percent(one.size / total),
             }

@@ -26,6 +26,7 @@ from recommender.dashboard.plots import (
     limit_series,
 )
 from recommender.dashboard.tables import read_metric
+from recommender.engine.identity.text import fold_words
 from recommender.models import (
     Cluster,
     DriftReport,
@@ -36,7 +37,7 @@ from recommender.models import (
     TrainingRun,
 )
 from recommender.registry.cohesion import COHESION_NAMES, compare_cohesion, far_less_cohesive
-from recommender.serving.reasons.cluster_name_translation import translate_name
+from recommender.serving.reasons.cluster_name_translation import cluster_name, family_name
 
 MAX_VERSIONS: Final = 26  # half a year of weeks
 MAX_CHART_DAYS: Final = 90
@@ -269,7 +270,7 @@ def drift_plot(reports: Sequence[DriftReport]) -> Plot:
 
 
 def map_plot(version: ModelVersion | None) -> Plot:
-    clusters = sorted(version.clusters.order_by("-size"), key=_family_name) if version else []
+    clusters = sorted(version.clusters.order_by("-size"), key=_family_order) if version else []
     placed = [cluster for cluster in clusters if "map" in cluster.facts]
     largest = max((cluster.size for cluster in placed), default=1)
     songs = _song_names(
@@ -277,15 +278,16 @@ def map_plot(version: ModelVersion | None) -> Plot:
     )
     named = {cluster.pk for cluster in sorted(placed, key=lambda one: -one.size)[:MAX_MAP_LABELS]}
     bubbles = [
-        dict(zip("xy", cluster.facts["map"], strict=True), name=translate_name(cluster.shown_name),
-             label=translate_name(cluster.shown_name) if cluster.pk in named else "",
+        dict(zip("xy", cluster.facts["map"], strict=True), name=cluster_name(cluster),
+             label=cluster_name(cluster) if cluster.pk in named else "",
              url=reverse("cluster", args=[cluster.number]), examples=_examples(cluster, songs),
              r=round(3 + 22 * (cluster.size / largest) ** 0.5, 1))
         for cluster in placed
     ]  # fmt: skip
-    families = sorted({_family_name(cluster) for cluster in placed})
+    # A family's colour is the same in every language.
+    families = sorted({_family(cluster) for cluster in placed})
     hues = {name: MAP_COLOURS[place % len(MAP_COLOURS)] for place, name in enumerate(families)}
-    colours = [f"{hues[_family_name(cluster)]}{MAP_OPACITY}" for cluster in placed]
+    colours = [f"{hues[_family(cluster)]}{MAP_OPACITY}" for cluster in placed]
     data = json.dumps({"datasets": [{"label": _("Clusters"), "data": bubbles, "backgroundColor": colours}]})
     return Plot(
         _n("Clusters"),
@@ -311,12 +313,12 @@ def map_plot(version: ModelVersion | None) -> Plot:
                     format_html(
                         '<a class="mm-link" href="{}">{}</a>',
                         reverse("cluster", args=[cluster.number]),
-                        translate_name(cluster.shown_name),
+                        cluster_name(cluster),
                     ),
                     format_count(cluster.size),
                     format_count(cluster.plays),
                     "; ".join(_examples(cluster, songs)),
-                    translate_name(_family_name(cluster)),
+                    family_name(cluster),
                 ]
                 for cluster in clusters
             ),
@@ -329,8 +331,13 @@ def _examples(cluster: Cluster, songs: Mapping[int, str]) -> list[str]:
     return [songs[pk] for pk in cluster.facts.get("examples", [])[:MAX_EXAMPLES] if pk in songs]
 
 
-def _family_name(cluster: Cluster) -> str:
+def _family(cluster: Cluster) -> str:
     return str(cluster.facts.get("family", {}).get("name", ""))
+
+
+def _family_order(cluster: Cluster) -> str:
+    """Where the family stands among others in the reader's language, whatever its accents."""
+    return fold_words(family_name(cluster))
 
 
 def build_headline(

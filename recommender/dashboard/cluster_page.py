@@ -14,7 +14,7 @@ from recommender.dashboard.formatting import format_count
 from recommender.models import Cluster, Feedback, sql
 from recommender.services import current_model
 from recommender.serving.listener_similarity import read_affinities
-from recommender.serving.reasons.cluster_name_translation import translate_name, translate_word
+from recommender.serving.reasons.cluster_name_translation import cluster_name, family_name, translate_word
 from recommender.serving.reasons.reasons import share_text
 
 MAX_SONGS: Final = 30
@@ -29,7 +29,7 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
         raise Http404
     songs = model.songs_of(number)
     feedback = Feedback.objects.not_withdrawn().filter(song_id__in=sql.ids_as_one_parameter(songs))
-    family, name = cluster.facts.get("family", {}).get("name", ""), translate_name(cluster.shown_name)
+    family, name = family_name(cluster), cluster_name(cluster)
     all_songs, all_plays = model.version.n_songs, model.version.n_plays
     context = {
         **admin.site.each_context(request),
@@ -44,7 +44,7 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
             ),
             *_listeners(model.version.pk, number),
             *_words(cluster.facts),
-            *([(_("Style family"), translate_name(family))] if family else []),
+            *([(_("Style family"), family)] if family else []),
             # Rules of names are about it.
             *([(_("Name in English"), cluster.shown_name)] if name != cluster.shown_name else []),
         ],
@@ -54,7 +54,7 @@ def cluster_page(request: HttpRequest, number: int) -> HttpResponse:
             for row in feedback.order_by().values("kind").annotate(n=Count("pk")).order_by("-n")
         ],
         "past": [
-            (row, translate_name(row.shown_name))
+            (row, cluster_name(row))
             for row in Cluster.objects.filter(number=number)
             .select_related("version")
             .order_by("-version_id")[:MAX_VERSIONS]

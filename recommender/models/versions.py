@@ -118,6 +118,10 @@ class Cluster(models.Model):
         """The name from the training, without changes by staff."""
         return str(self.facts.get("automatic_name", self.name))
 
+    @property
+    def is_named_by_staff(self) -> bool:
+        return self.name not in ("", self.automatic_name)
+
 
 class TrainingRun(JobRun):
     class Trigger(models.TextChoices):

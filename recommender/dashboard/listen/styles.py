@@ -11,7 +11,13 @@ from django.utils.translation import gettext as _
 
 from recommender.engine.identity.text import fold_key
 from recommender.models import Cluster, ModelVersion
-from recommender.serving.reasons.cluster_name_translation import DECADE, WORDS, describe_style, translate_name
+from recommender.serving.reasons.cluster_name_translation import (
+    DECADE,
+    WORDS,
+    cluster_name,
+    describe_style,
+    family_name,
+)
 
 # Hues that differ from their neighbours also for people who see red and green alike.
 HUES: Final = (262, 199, 24, 150, 330, 48, 225, 172, 0, 288, 84, 210)
@@ -45,10 +51,10 @@ def read_styles(version: ModelVersion | None) -> dict[int, Style]:
     return {
         cluster.number: Style(
             cluster.number,
-            translate_name(cluster.shown_name),
+            cluster_name(cluster),
             phrase_of(cluster),
             hues[_family_id(cluster)],
-            translate_name(str(cluster.facts.get("family", {}).get("name", "")) or cluster.shown_name),
+            family_name(cluster) or cluster_name(cluster),
             cluster.size,
             _place(cluster.facts),
         )
@@ -67,11 +73,13 @@ def _place(facts: Mapping[str, list[float]]) -> tuple[float, float] | None:
 
 def phrase_of(cluster: Cluster) -> str:
     """The cluster's name as a phrase: "1990s country"; names by artists and staff stay."""
+    if cluster.is_named_by_staff:
+        return cluster.shown_name
     head, *extras = cluster.shown_name.split(", ")
     genres = {fold_key(genre) for genre in cluster.facts.get("genres", ())}
-    is_of_genres = all(fold_key(part) in genres for part in head.split(" and "))
+    is_of_genres = fold_key(head) in genres or all(fold_key(part) in genres for part in head.split(" and "))
     if not is_of_genres or not all(extra in WORDS or DECADE.fullmatch(extra) for extra in extras):
-        return translate_name(cluster.shown_name)
+        return cluster_name(cluster)
     # Abbreviations such as R&B keep their capitals.
     lowered = head if head[1:] != head[1:].lower() else head.lower()
     return describe_style(lowered, extras)

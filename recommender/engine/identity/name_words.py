@@ -167,6 +167,11 @@ class _SplitText(NamedTuple):
     words: Mapping[str, str]  # keys of genres and of their words, each as the text writes it
 
 
+def is_known_genre(text: str) -> bool:
+    """Whether the text as a whole is a genre of the field: "Drum and Bass" is, "Rock and Metal" are two."""
+    return fold_key(text) in _known_genres()
+
+
 @lru_cache(maxsize=4096)
 def _split(text: str) -> _SplitText:
     genres = split_genres(text)

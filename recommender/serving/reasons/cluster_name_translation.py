@@ -1,11 +1,15 @@
 """Names of clusters in the reader's language: "Country, 1990s" and "1990s country"."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from django.utils.translation import get_language, gettext_noop
 from django.utils.translation import gettext as _
+
+from recommender.engine.identity.credits import WHOLE_NAMES, artist_key
+from recommender.engine.identity.name_words import is_known_genre
+from recommender.models import Cluster
 
 # Words of cluster names, as `engine.clustering.labeling` writes them.
 WORDS: Final = (
@@ -18,14 +22,31 @@ DECADE: Final = re.compile(r"\d{4}s")
 CLUSTER: Final = re.compile(r"Cluster (\d+)")
 
 
-def translate_name(name: str) -> str:
-    """Translate a cluster's name, such as "Country, 1990s"."""
+def cluster_name(cluster: Cluster) -> str:
+    """The cluster's name in the reader's language; a name that staff chose stays as they wrote it."""
+    if cluster.is_named_by_staff:
+        return cluster.shown_name
+    return translate_name(cluster.shown_name, moods=cluster.facts.get("moods", ()))
+
+
+def family_name(cluster: Cluster) -> str:
+    """The name of the cluster's group of similar clusters in the reader's language; "" without one."""
+    return translate_name(str(cluster.facts.get("family", {}).get("name", "")))
+
+
+def translate_name(name: str, *, moods: Collection[str] = WORDS) -> str:
+    """Translate an automatic name, such as "Country, 1990s".
+
+    Args:
+        moods: the moods that the name may begin with; "Live" is also a band.
+    """
     if _is_english():
         return name
     if numbered := CLUSTER.fullmatch(name):
         return _("Cluster {number}").format(number=numbered[1])
     head, *extras = name.split(", ")
-    head = _(head.lower()).capitalize() if head.lower() in WORDS else head
+    if head.lower() in WORDS and head.lower() in moods:
+        head = _(head.lower()).capitalize()
     if DECADE.fullmatch(head):
         head = translate_word(head).capitalize()
     return ", ".join([_translate_pair(head), *(_translate_pair(translate_word(one)) for one in extras)])
@@ -46,6 +67,15 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def _translate_pair(names: str) -> str:
+    """Translate the "and" between two names, but not within "Drum and Bass" or "Belle and Sebastian"."""
+    if is_known_genre(names) or artist_key(names) in WHOLE_NAMES:
+        return names
+    *first, last = names.split(" and ")
+    # "Drum and Bass and Techno"; no known genre begins in the middle of another one.
+    for n in range(1, len(first) + 1):
+        one, other = " and ".join(first[:n]), " and ".join([*first[n:], last])
+        if is_known_genre(one) and is_known_genre(other):
+            return join_names([one, other])
     return join_names(names.split(" and ", 1))
 
 

@@ -7,12 +7,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from ingestion.models import Listener, Song
+from recommender.dashboard.charts import map_plot
 from recommender.engine.sampling.candidate_codec import CandidateArrays, encode_candidates
 from recommender.models import CandidateList, Cluster, ModelVersion
 from recommender.serving.list_limits import ServingOptions
+from tests.support.builders.experiments import make_version
 from tests.support.builders.recommendations import record_feedback
 
 pytestmark = pytest.mark.django_db
@@ -86,3 +88,26 @@ def store_affinities(listener: Listener, version: ModelVersion, affinities: dict
     CandidateList.objects.create(
         listener=listener, version=version, made_at=timezone.now(), candidates=encoded
     )
+
+
+def test_tables_of_clusters_have_names_and_the_order_of_the_reader_s_language(
+    client: Client, django_user_model: type[User]
+) -> None:
+    client.force_login(django_user_model.objects.create_superuser("ada"))
+    version = make_version("2026w48.1", "champion")
+    for number, name in enumerate(("Calm", "Cheerful", "Danceable"), 1):
+        facts = {"moods": [name.lower()], "map": [number, 1], "family": {"id": number, "name": name}}
+        version.clusters.create(number=number, position=number, name=name, size=10 - number, facts=facts)
+
+    french = {"accept-language": "fr"}
+    english_map = map_plot(version)
+    with translation.override("fr"):
+        french_map = map_plot(version)
+    admin_page = client.get(
+        reverse("admin:recommender_modelversion_change", args=[version.pk]), headers=french
+    ).content.decode()
+
+    assert [row[-1] for row in english_map.rows[1:]] == ["Calm", "Cheerful", "Danceable"]
+    assert [row[-1] for row in french_map.rows[1:]] == ["Calme", "Dansant", "Joyeux"]
+    assert '<th scope="row">Dansant</th>' in admin_page
+    assert '<th scope="row">Danceable</th>' not in admin_page

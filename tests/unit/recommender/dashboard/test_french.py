@@ -2,15 +2,23 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from django.utils import translation
 
 from recommender.dashboard.listen.rows import KINDS
+from recommender.dashboard.listen.styles import phrase_of
 from recommender.engine.clustering.labeling import MOODS
-from recommender.models import Feedback
+from recommender.models import Cluster, Feedback
 from recommender.serving.list_limits import Limit
 from recommender.serving.reasons import reasons as reasons_of
-from recommender.serving.reasons.cluster_name_translation import WORDS, describe_style, translate_name
+from recommender.serving.reasons.cluster_name_translation import (
+    WORDS,
+    cluster_name,
+    describe_style,
+    translate_name,
+)
 from recommender.serving.reasons.reasons import DiscoveryCode, Reason, ReasonCode, reason_sentence
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -75,6 +83,41 @@ def test_every_word_of_a_cluster_s_name_is_translated() -> None:
         assert translate_name("Country, 1990s, calm") == "Country, années 1990, calme"
         assert translate_name("Cluster 7") == "Style 7"
         assert describe_style("rock", ["calm", "1990s"]) == "rock calme des années 1990"
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "french"),
+    [
+        ("Live", {"automatic_name": "Rock"}, "Live"),  # chosen by staff
+        ("Rock and calm, 1990s", {"automatic_name": "Rock"}, "Rock and calm, 1990s"),
+        ("Live", {"moods": ["live"]}, "En concert"),
+        ("Live", {"moods": ["fast"], "name_kind": "artists"}, "Live"),  # a band
+        ("Drum and Bass, calm", {}, "Drum and Bass, calme"),
+        ("Drum and Bass and Techno", {}, "Drum and Bass et Techno"),
+        ("Techno and Drum and Bass", {}, "Techno et Drum and Bass"),
+        ("Rock and Metal, 1990s", {}, "Rock et Metal, années 1990"),
+        ("Muse, Keane and Ash", {}, "Muse, Keane et Ash"),
+        ("Belle and Sebastian", {}, "Belle and Sebastian"),
+        ("", {}, "Style 3"),
+    ],
+)
+def test_a_cluster_s_name_is_translated_unless_staff_chose_it(
+    name: str, facts: dict[str, Any], french: str
+) -> None:
+    cluster = Cluster(number=3, name=name, facts=facts)
+    with translation.override("fr"):
+        assert cluster_name(cluster) == french
+    with translation.override("en"):
+        assert cluster_name(cluster) == cluster.shown_name
+
+
+def test_a_style_of_one_genre_with_an_and_is_one_genre_in_a_sentence() -> None:
+    facts = {"genres": {"drum and bass": 1}, "moods": ["calm"]}
+    with translation.override("fr"):
+        phrase = phrase_of(Cluster(number=3, name="Drum and bass, calm", facts=facts))
+        chosen = phrase_of(Cluster(number=3, name="Rock, calm", facts={**facts, "automatic_name": "Pop"}))
+
+    assert (phrase, chosen) == ("drum and bass calme", "Rock, calm")
 
 
 def test_every_kind_of_feedback_is_translated() -> None:
