@@ -4,10 +4,11 @@ No other module writes incidents, except that `notifications` sets `told_at` and
 """
 
 import logging
+import socket
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
@@ -21,6 +22,10 @@ WORST_FIRST = (Severity.CRITICAL, Severity.WARNING, Severity.NOTICE)
 LOG_LEVELS = {Severity.CRITICAL: logging.ERROR, Severity.NOTICE: logging.INFO}
 # An attempt fails only if another process opened or resolved the same key at the same moment.
 MAX_ATTEMPTS = 5
+# Of an incident that each host reports for itself: when each of them last reported it, by name.
+HOSTS: Final = "hosts"
+# A host that did not run the watchdog within this time no longer exists, and keeps no incident open.
+OTHER_HOST_SILENCE: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,55 @@ def sync_scope(
     for key in in_scope.exclude(key__in=keys).values_list("key", flat=True):
         resolve(key, now, run_id=run_id)
     return reported
+
+
+def open_or_update_here(condition: Condition, now: datetime) -> Incident:
+    """As `open_or_update`, for a problem that this host has and others may have too.
+
+    Adds the hosts that have it to the condition's facts.
+    """
+    with transaction.atomic():
+        # Locked, because another host may add or remove itself.
+        incident = Incident.objects.select_for_update().filter(key=condition.key, resolved_at=None).first()
+        hosts = {**_other_hosts(incident, now), socket.gethostname(): now.isoformat()}
+        return open_or_update(replace(condition, facts={**condition.facts, HOSTS: hosts}), now)
+
+
+def is_reported_here(incident: Incident) -> bool:
+    return socket.gethostname() in incident.facts.get(HOSTS, {})
+
+
+def resolve_here(key: str, now: datetime) -> None:
+    """Resolve the incident, unless another host has reported the same problem within the last hour."""
+    with transaction.atomic():
+        incident = Incident.objects.select_for_update().filter(key=key, resolved_at=None).first()
+        if incident is None:
+            return
+        others = _other_hosts(incident, now)
+        if not others:
+            resolve(key, now)
+            return
+        Incident.objects.filter(pk=incident.pk).update(facts={**incident.facts, HOSTS: others})
+
+
+def sync_scope_here(scope: str, conditions: Iterable[Condition], now: datetime) -> None:
+    """As `sync_scope`, for problems that each host has for itself."""
+    keys = {open_or_update_here(condition, now).key for condition in conditions}
+    in_scope = Incident.objects.filter(Q(key=scope) | Q(key__startswith=f"{scope}:"), resolved_at=None)
+    for key in in_scope.exclude(key__in=keys).values_list("key", flat=True):
+        resolve_here(key, now)
+
+
+def _other_hosts(incident: Incident | None, now: datetime) -> dict[str, str]:
+    """The other hosts that reported the incident in the last hour, and when."""
+    if incident is None:
+        return {}
+    hosts = dict(incident.facts.get(HOSTS, {}))
+    # An earlier release stored the last host only.
+    if (last := incident.facts.get("host")) is not None:
+        hosts.setdefault(last, incident.seen_at.isoformat())
+    oldest, here = now - OTHER_HOST_SILENCE, socket.gethostname()
+    return {host: at for host, at in hosts.items() if host != here and datetime.fromisoformat(at) > oldest}
 
 
 def end_unannounced(scope: str, keep: Collection[str], now: datetime) -> None:

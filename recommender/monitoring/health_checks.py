@@ -4,7 +4,6 @@ A check's function name is part of the keys of its incidents.
 """
 
 import logging
-import socket
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -35,8 +34,6 @@ TRAINING_TASK: Final = "recommender.tasks.learn_weekly"
 MIN_REGULAR_VERSIONS: Final = 3
 # Training on a million sessions takes a quarter of an hour.
 MAX_TRAINING_TIME: Final = timedelta(hours=6)
-# A host that did not run the watchdog within this time no longer exists; its incident is resolved.
-OTHER_HOST_SILENCE: Final = timedelta(hours=1)
 TrainingStatus = TrainingRun.Status
 
 
@@ -66,25 +63,19 @@ def model_degraded(now: datetime) -> None:
 
     First withdraws versions of a catalogue that the source has replaced, and ends their experiments.
     """
-    host = socket.gethostname()
     if registry.withdraw_outdated():
         lifecycle.void_obsolete_experiments(now)
     had_champion = Promotion.objects.exists()
-    incident = incidents.open_incidents().filter(key=DEGRADED).first()
     reason = current_model().degraded if had_champion else None
-    if reason is not None:
-        facts = {"reason": reason, "host": host}
-        incidents.open_or_update(Condition(DEGRADED, DEGRADED, Severity.CRITICAL, facts), now)
-        if incident is not None and incident.facts == facts:
-            _roll_back_damaged(reason, now)
+    if reason is None:
+        # Another host may still lack the files.
+        incidents.resolve_here(DEGRADED, now)
         return
-    # If another host opened the incident, it may still lack the files. Only that host resolves the incident
-    # while it is alive.
-    if incident is None or (
-        incident.facts.get("host") != host and incident.seen_at > now - OTHER_HOST_SILENCE
-    ):
-        return
-    incidents.resolve(DEGRADED, now)
+    before = incidents.open_incidents().filter(key=DEGRADED).first()
+    facts = {"reason": reason}
+    incidents.open_or_update_here(Condition(DEGRADED, DEGRADED, Severity.CRITICAL, facts), now)
+    if before is not None and before.facts.get("reason") == reason and incidents.is_reported_here(before):
+        _roll_back_damaged(reason, now)
 
 
 def model_storage_away(now: datetime) -> None:
@@ -92,10 +83,10 @@ def model_storage_away(now: datetime) -> None:
     try:
         shared_storage.require_reachable()
     except ArtifactUnavailable as error:
-        facts = {"reason": str(error), "host": socket.gethostname()}
-        incidents.open_or_update(Condition(STORAGE_AWAY, STORAGE_AWAY, Severity.WARNING, facts), now)
+        facts = {"reason": str(error)}
+        incidents.open_or_update_here(Condition(STORAGE_AWAY, STORAGE_AWAY, Severity.WARNING, facts), now)
     else:
-        incidents.resolve(STORAGE_AWAY, now)
+        incidents.resolve_here(STORAGE_AWAY, now)
 
 
 def _roll_back_damaged(reason: str, now: datetime) -> None:

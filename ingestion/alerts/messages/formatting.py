@@ -73,6 +73,7 @@ LABELS: Final = {
     "from_version": _("Withdrawn"), "to_version": _("Version now serving"),
     "experiment": _("Experiment"), "causes": _("Causes"), "days": _("Days"),
     "fault": _("Fault"), "training": _("Training"), "run": _("Run"), "host": _("Machine"),
+    "hosts": _("Machine"),
     "status": _("Status"), "feature": _("Feature"), "entry": _("Task"),
 }  # fmt: skip
 
@@ -92,7 +93,7 @@ def format_fact(name: str, value: Any, facts: Mapping[str, Any]) -> str:
     if isinstance(value, str):
         line = " ".join(value.split())[:MAX_CHARS]
         return _format_iso_time(line) if name.endswith("_at") else translate_word(line)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | dict):
         return ", ".join(format_fact(name, item, facts) for item in value)[:MAX_CHARS]
     if name in IDENTIFIER_FACTS or not _is_amount(value):
         return str(value)[:MAX_CHARS]

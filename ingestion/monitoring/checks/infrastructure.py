@@ -112,7 +112,7 @@ def disk_room(now: datetime) -> None:
     for name, folder in data_folders().items():
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         disks.setdefault(existing.stat().st_dev, _nearly_full(name, existing))
-    incidents.sync_scope(DISK, [disk for disk in disks.values() if disk is not None], now)
+    incidents.sync_scope_here(DISK, [disk for disk in disks.values() if disk is not None], now)
 
 
 def is_worker_responding() -> bool:

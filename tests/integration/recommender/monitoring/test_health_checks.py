@@ -1,7 +1,8 @@
 """Incidents about old models, models that can't be served, and failed trainings."""
 
 import shutil
-from datetime import timedelta
+import socket
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,32 @@ def test_a_champion_whose_files_are_lost_is_critical_until_they_are_back(
 
 
 def test_a_machine_that_has_the_files_does_not_end_what_another_one_lacks(
-    storage: Path, settings: Any
+    storage: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now, minute = timezone.now(), HOUR / 60
+    complete, empty = storage, storage.parent / "empty"
+
+    def check(host: str, folder: Path, at: datetime) -> None:
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+        settings.MODEL_STORAGE = folder
+        model_degraded(at)
+
+    check("web-1", empty, now)
+    check("web-2", empty, now + minute)
+    incident = Incident.objects.get()
+    found_by = sorted(incident.facts["hosts"])
+    check("web-2", complete, now + 2 * minute)
+    check("worker", complete, now + 3 * minute)
+    soon = Incident.objects.filter(resolved_at=None).count()
+    check("web-1", complete, now + 4 * minute)
+
+    assert found_by == ["web-1", "web-2"]
+    assert soon == 1
+    assert open_keys() == []
+    assert Incident.objects.count() == 1
+
+
+def test_a_machine_that_is_gone_keeps_no_incident_open(storage: Path, settings: Any) -> None:
     settings.MODEL_STORAGE = storage
     now = timezone.now()
     Incident.objects.create(

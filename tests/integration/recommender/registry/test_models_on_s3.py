@@ -4,6 +4,7 @@ import logging
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -511,6 +512,26 @@ def test_a_bucket_that_is_away_is_an_incident_until_it_is_back(bucket: Bucket) -
     health_checks.model_storage_away(NOW + timedelta(minutes=1))
 
     opened.refresh_from_db()
+    assert opened.resolved_at is not None
+
+
+def test_a_machine_that_reaches_the_bucket_does_not_end_what_another_one_reports(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(host: str, minute: int) -> None:
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+        health_checks.model_storage_away(NOW + timedelta(minutes=minute))
+
+    for minute in (0, 2):
+        with bucket.refusing(403, "InvalidAccessKeyId"):
+            check("web-1", minute)
+        check("web-2", minute + 1)
+    [opened] = Incident.objects.all()
+    still_open = opened.resolved_at is None
+    check("web-1", 4)
+
+    opened.refresh_from_db()
+    assert still_open
     assert opened.resolved_at is not None
 
 

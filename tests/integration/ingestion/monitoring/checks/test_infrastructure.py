@@ -1,6 +1,7 @@
 """Beat, workers, the queue and the disks are reported when unhealthy and ignored if never set up."""
 
 import shutil
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,26 @@ def test_folders_on_one_disk_are_one_incident_and_room_ends_it(
     check_disks(monkeypatch, NOW + MINUTE, folders, limit=0.0)
 
     assert keys == ["disk_nearly_full:database"]
+    assert open_keys() == []
+
+
+def test_a_machine_with_room_does_not_end_the_incident_of_another_full_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def check(host: str, minute: int, limit: float) -> None:
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+        check_disks(monkeypatch, NOW + minute * MINUTE, {"models": tmp_path}, limit=limit)
+
+    check("web-1", 0, limit=1.0)
+    check("web-2", 1, limit=0.0)
+    check("web-1", 2, limit=1.0)
+    check("web-2", 3, limit=0.0)
+    [incident] = Incident.objects.all()
+    still_open = incident.resolved_at is None
+    check("web-1", 4, limit=0.0)
+
+    assert still_open
+    assert list(incident.facts["hosts"]) == ["web-1"]
     assert open_keys() == []
 
 
