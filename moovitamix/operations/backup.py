@@ -137,11 +137,14 @@ def restore_backup(folder: Path, storage: Path, progress: Progress = _ignore) ->
 
     Raises:
         BackupDamaged: a file differs from its hash, or a table from the one that was backed up.
-        NotEmpty: the database has rows, or the folder has models.
+        NotEmpty: the database has rows, or the storage has models.
+        ArtifactExists: another database stored a version in the shared storage meanwhile.
     """
     manifest = verify_backup(folder)
     _require_same_migrations(manifest)
     _require_empty(storage)
+    # What is left are copies, which belong to another database's versions.
+    _remove_content(storage)
     uploaded: list[str] = []
     try:
         # Before the tables: without the disk space for its models, a database stays empty.
@@ -184,7 +187,7 @@ def _restore_tables(folder: Path, manifest: dict[str, Any], progress: Progress) 
 
 
 def _remove_content(storage: Path) -> None:
-    """Remove the models of a failed restore from a folder that was empty before."""
+    """Remove the models of a failed restore, or a machine's copies, from the folder."""
     for path in storage.iterdir() if storage.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -342,10 +345,15 @@ def _require_empty(storage: Path) -> None:
     ]  # fmt: skip
     if used:
         raise NotEmpty(f"The database has {', '.join(used)}. Restore into a new, migrated one.")
-    if storage.is_dir() and any(storage.iterdir()):
-        raise NotEmpty(f"{storage} has models. Restore into an empty folder.")
-    if artifact_storage.labels(storage):
-        raise NotEmpty("MODEL_STORAGE has models. Restore into an empty prefix.")
+    shared = shared_storage.shared_storage()
+    if shared is None:
+        if storage.is_dir() and any(storage.iterdir()):
+            raise NotEmpty(f"{storage} has models. Restore into an empty folder.")
+    elif found := sorted(artifact_storage.labels(storage)):
+        raise NotEmpty(
+            f"{shared} has models ({', '.join(found[:3])}). Restore into an empty prefix: name a new one in "
+            "MODEL_STORAGE, or delete these objects."
+        )
 
 
 def _compare(manifest: dict[str, Any], on_rows: OnRows) -> None:

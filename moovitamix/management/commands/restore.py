@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 from ingestion.management.base import GuidedCommand, require_migrations
 from ingestion.management.progress import StageBars
 from moovitamix.operations.backup import BackupDamaged, NotEmpty, restore_backup
+from recommender.engine.artifact import ArtifactExists
 
 HELP = """Load a backup into an empty, migrated database and an empty MODEL_STORAGE, and compare the result.
 
@@ -39,6 +40,11 @@ class Command(GuidedCommand):
                 done = restore_backup(options["backup"].resolve(), Path(settings.MODEL_STORAGE), bars)
         except (BackupDamaged, NotEmpty) as problem:
             raise CommandError(str(problem)) from None
+        except ArtifactExists as error:
+            raise CommandError(
+                f"Nothing was restored: {error} Another database writes to this prefix. Name an empty one in "
+                "MODEL_STORAGE."
+            ) from None
         except OSError as error:
             raise CommandError(f"Nothing was restored: {error}") from None
         self.stdout.write(

@@ -480,13 +480,17 @@ def test_a_backup_holds_models_that_this_machine_has_not_copied_and_a_restore_up
     manifest = backup.verify_backup(made.folder)
     expected = {name for name in before if not name.endswith("/training")}
     assert set(manifest["files"]) == expected
-    with pytest.raises(backup.NotEmpty):
+    for model in reversed(backup._models()):
+        model._default_manager.all()._raw_delete("default")
+    with pytest.raises(backup.NotEmpty, match=f"s3://{BUCKET}/{bucket.prefix} has models .2026w01.1, 2026w"):
         backup.restore_backup(made.folder, tmp_path / "three")
     for name in before:
         bucket.remove(name)
-    for model in reversed(backup._models()):
-        model._default_manager.all()._raw_delete("default")
-    backup.restore_backup(made.folder, tmp_path / "three")
+    # A machine that has copies, of versions with the same labels too.
+    (tmp_path / "one" / champion.label).mkdir()
+    (tmp_path / "one" / "2026w02.2").mkdir()
+    backup.restore_backup(made.folder, tmp_path / "one")
+    assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["2026w01.1", champion.label]
     assert {name for name in bucket.names() if not name.endswith("/training")} == expected
     artifact_storage.verify(champion, tmp_path / "four")
 
@@ -656,7 +660,7 @@ def test_an_upload_of_a_taken_label_harms_no_artifact_of_the_other_database(
 
 
 def test_a_failed_restore_deletes_only_what_it_uploaded(
-    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backup, "_snapshot", lambda: nullcontext("default"))
     small_version(champion, "2026w01.1", tmp_path / "one")
@@ -675,8 +679,9 @@ def test_a_failed_restore_deletes_only_what_it_uploaded(
 
     monkeypatch.setattr(artifact_storage, "upload", upload_beside_another_database)
 
-    with pytest.raises(artifact.ArtifactExists, match=last.label):
-        backup.restore_backup(made.folder, tmp_path / "two")
+    settings.MODEL_STORAGE = tmp_path / "two"
+    with pytest.raises(CommandError, match=rf"{last.label} already\. .* Name an empty one in MODEL_STORAGE"):
+        call_command("restore", made.folder)
 
     assert bucket.names() == taken
     assert list((tmp_path / "two").iterdir()) == []
