@@ -10,9 +10,15 @@ from django.utils import timezone
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
-from moovitamix.operations.backup import delete_old_backups, make_backup, newest_backup
+from moovitamix.operations.backup import (
+    damaged_in_newest_backup,
+    delete_old_backups,
+    make_backup,
+    newest_backup,
+)
 
 BACKUP_OLD: Final = "backup_old"
+BACKUP_INCOMPLETE: Final = "backup_incomplete"
 
 
 @shared_task(name="moovitamix.tasks.back_up")
@@ -25,10 +31,15 @@ def back_up() -> str:
 
 
 def backup_fresh(now: datetime) -> None:
-    """Report that the newest backup is too old, or that there is none, if BACKUP_DIR is set."""
+    """Report that the newest backup is too old or lacks models, or that there is none.
+
+    Without BACKUP_DIR nothing is reported.
+    """
     if settings.BACKUP_DIR is None:
         incidents.resolve(BACKUP_OLD, now)
+        incidents.resolve(BACKUP_INCOMPLETE, now)
         return
+    _report_damaged(damaged_in_newest_backup(settings.BACKUP_DIR), now)
     limit = timedelta(hours=settings.MAX_BACKUP_AGE_HOURS)
     newest = newest_backup(settings.BACKUP_DIR)
     if newest is not None and now - newest <= limit:
@@ -38,3 +49,11 @@ def backup_fresh(now: datetime) -> None:
     if newest is not None:
         facts |= {"made_at": newest.isoformat(), "age_hours": (now - newest).total_seconds() / 3_600}
     incidents.open_or_update(Condition(BACKUP_OLD, BACKUP_OLD, Severity.WARNING, facts), now)
+
+
+def _report_damaged(damaged: dict[str, str], now: datetime) -> None:
+    if not damaged:
+        incidents.resolve(BACKUP_INCOMPLETE, now)
+        return
+    facts = {"version": sorted(damaged), "reason": damaged[min(damaged)]}
+    incidents.open_or_update(Condition(BACKUP_INCOMPLETE, BACKUP_INCOMPLETE, Severity.WARNING, facts), now)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from hashlib import file_digest, sha256
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -70,6 +71,8 @@ class BackupResult:
     rows: int
     files: int
     bytes: int
+    # Versions whose files are damaged, and therefore not in the backup, with the reasons.
+    damaged: dict[str, str]
 
 
 def make_backup(folder: Path, storage: Path, now: datetime, progress: Progress = _ignore) -> BackupResult:
@@ -90,10 +93,10 @@ def make_backup(folder: Path, storage: Path, now: datetime, progress: Progress =
             }
             migrations = _migrations(alias)
         # After the tables: artifacts are written before their version's row, and never changed.
-        files = _copy_models(storage, unfinished / MODELS)
+        files, damaged = _copy_models(storage, unfinished / MODELS)
         manifest = {
             "format": FORMAT, "made_at": now.isoformat(), "migrations": migrations, "tables": tables,
-            "files": files,
+            "files": files, "damaged": damaged,
         }  # fmt: skip
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1))
         _sync(unfinished)
@@ -104,7 +107,7 @@ def make_backup(folder: Path, storage: Path, now: datetime, progress: Progress =
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     rows = sum(table["rows"] for table in tables.values())
     logger.info("backup_made folder=%s rows=%s files=%s bytes=%s", target, rows, len(files), size)
-    return BackupResult(target, rows, len(files), size)
+    return BackupResult(target, rows, len(files), size, damaged)
 
 
 def verify_backup(folder: Path) -> dict[str, Any]:
@@ -166,7 +169,7 @@ def restore_backup(folder: Path, storage: Path, progress: Progress = _ignore) ->
         raise
     rows = sum(table["rows"] for table in manifest["tables"].values())
     logger.info("backup_restored folder=%s rows=%s files=%s", folder, rows, len(manifest["files"]))
-    return BackupResult(folder, rows, len(manifest["files"]), 0)
+    return BackupResult(folder, rows, len(manifest["files"]), 0, {})
 
 
 def _report(progress: Progress, stage: str, total: int, done: int) -> None:
@@ -197,14 +200,26 @@ def _remove_content(storage: Path) -> None:
 
 def newest_backup(folder: Path) -> datetime | None:
     """When the newest complete backup was made; its hashes are not compared."""
-    times = []
-    for manifest in folder.glob(f"[!.]*/{MANIFEST}"):
+    return max((made_at for made_at, _ in _read_backups(folder)), default=None)
+
+
+def damaged_in_newest_backup(folder: Path) -> dict[str, str]:
+    """Versions whose files were too damaged for the newest backup, with the reasons."""
+    found = _read_backups(folder)
+    return max(found, key=itemgetter(0))[1] if found else {}
+
+
+def _read_backups(folder: Path) -> list[tuple[datetime, dict[str, str]]]:
+    found = []
+    for path in folder.glob(f"[!.]*/{MANIFEST}"):
         try:
+            manifest = _read_manifest(path.parent)
             # An aware time, whatever the manifest says.
-            times.append(datetime.fromisoformat(_read_manifest(manifest.parent)["made_at"]).astimezone(UTC))
+            made_at = datetime.fromisoformat(manifest["made_at"]).astimezone(UTC)
+            found.append((made_at, dict(manifest.get("damaged", {}))))
         except (OSError, ValueError, TypeError, KeyError):
-            logger.warning("backup_not_readable folder=%s", manifest.parent)
-    return max(times, default=None)
+            logger.warning("backup_not_readable folder=%s", path.parent)
+    return found
 
 
 def delete_old_backups(folder: Path, keep: int) -> list[Path]:
@@ -374,14 +389,45 @@ def _reset_sequences() -> None:
             cursor.execute(statement)
 
 
-def _copy_models(storage: Path, target: Path) -> dict[str, str]:
-    """Copy the models' files; returns their hashes by relative name."""
-    files = {}
-    if shared_storage.shared_storage() is not None:
-        for label in sorted(artifact_storage.labels(storage)):
-            for name in artifact_storage.copy_files(label, storage, target / label):
-                files[f"{label}/{name}"] = _hash(target / label / name)
-        return files
+def _copy_models(storage: Path, target: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Copy the models' files.
+
+    Returns:
+        Their hashes by relative name; versions that are left out because files are missing or damaged, and
+        why. A restored version must be able to serve, or be known to lack files.
+    """
+    shared = shared_storage.shared_storage()
+    reasons: dict[str, str] = {}
+    if shared is None:
+        found = _copy_folder(storage, target)
+    else:
+        found = artifact_storage.labels(storage)
+        for label in sorted(found):
+            try:
+                artifact_storage.copy_files(label, storage, target / label)
+            except artifact.ArtifactDamaged as error:
+                reasons[label] = str(error)
+    damaged = {}
+    # Read after the files were: those of an old version may be deleted meanwhile.
+    for version in ModelVersion.objects.filter(label__in=found):
+        if version.files_deleted_at is not None:
+            shutil.rmtree(target / version.label, ignore_errors=True)
+            continue
+        try:
+            artifact.verify_files(target / version.label, version.artifact_sha256)
+        except artifact.ArtifactError as error:
+            reason = str(error).replace(f"{target}/", f"{shared or storage}/")
+            damaged[version.label] = reasons.get(version.label, reason)
+            shutil.rmtree(target / version.label, ignore_errors=True)
+            logger.error(  # noqa: TRY400  (the reason names the file)
+                "version_not_backed_up version=%s reason=%r", version.label, damaged[version.label]
+            )
+    copies = sorted(path for path in target.rglob("*") if path.is_file())
+    return {copy.relative_to(target).as_posix(): _hash(copy) for copy in copies}, damaged
+
+
+def _copy_folder(storage: Path, target: Path) -> set[str]:
+    """Copy all files of the folder; returns the names of its folders."""
     for file in sorted(path for path in storage.rglob("*") if path.is_file()):
         name = file.relative_to(storage).as_posix()
         if name.startswith("."):
@@ -392,9 +438,7 @@ def _copy_models(storage: Path, target: Path) -> dict[str, str]:
             shutil.copyfile(file, copy)
         except FileNotFoundError:  # the files of an old version were deleted meanwhile
             copy.unlink(missing_ok=True)
-            continue
-        files[name] = _hash(copy)
-    return files
+    return {path.name for path in storage.glob("*/")}
 
 
 def _hash(file: Path) -> str:

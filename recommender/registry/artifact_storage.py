@@ -223,9 +223,10 @@ def copy_files(label: str, folder: Path, target: Path) -> list[str]:
     """Copy a shared artifact into `target` and return file names.
 
     A file of the copy in `folder` spares its download if it has the checksum that the shared manifest
-    names. Returns no names if the shared artifact is incomplete, or was deleted meanwhile.
+    names. Returns no names if the shared artifact has no manifest, or was deleted meanwhile.
 
     Raises:
+        ArtifactDamaged: a file is missing that the manifest names.
         ArtifactUnavailable: the shared storage is away.
     """
     shared = shared_storage()
@@ -236,14 +237,19 @@ def copy_files(label: str, folder: Path, target: Path) -> list[str]:
     if MANIFEST not in names:
         return []
     target.mkdir(parents=True)
+    name = MANIFEST
     try:
         _write_chunks(target / MANIFEST, read_chunks(shared, f"{label}/{MANIFEST}"))
         expected = _expected_files(target / MANIFEST)
-        for name in set(names) - {MANIFEST}:
+        for name in sorted({*names, *expected} - {MANIFEST}):
             if not _copy_intact(folder / label / name, target / name, expected.get(name)):
                 _write_chunks(target / name, read_chunks(shared, f"{label}/{name}"))
     except FileNotFoundError:
         shutil.rmtree(target)
+        with translated_errors(shared):
+            # A deletion begins with the manifest.
+            if shared.exists(f"{label}/{MANIFEST}"):
+                raise ArtifactDamaged(f"{shared}/{label}/{name} is missing.") from None
         return []
     return names
 

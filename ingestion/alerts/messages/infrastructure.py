@@ -154,6 +154,19 @@ SERVICE_MESSAGES: Final = {
             _("If it fails, read its message; if it works, check that a worker runs the daily task."),
         ),
     ),
+    "backup_incomplete": MessageTemplate(
+        subject=(_("The newest backup lacks models"),),
+        what=(
+            _("Files of models are damaged or missing, so these models are not in the newest backup."),
+            _("Version: {version}."),
+            _("Reason: {reason}"),
+        ),
+        how_bad=(_("After a restore, these versions could not serve. All tables are in the backup."),),
+        what_to_do=(
+            _("Copy the files of these versions back from an older backup or another machine."),
+            _("If none has them, train another model: python manage.py retrain --full"),
+        ),
+    ),
     "login_locked": MessageTemplate(
         subject=(_("Logins from {address} are locked after {failures} failures"), _("Logins are locked")),
         what=(

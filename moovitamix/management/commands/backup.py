@@ -66,3 +66,9 @@ class Command(GuidedCommand):
         )
         for old in delete_old_backups(folder.resolve(), options["keep"]):
             self.stdout.write(f"Deleted {old}.")
+        if made.damaged:
+            raise CommandError(
+                "\n".join(
+                    f"{label} is not in the backup: {made.damaged[label]}" for label in sorted(made.damaged)
+                )
+            )

@@ -52,6 +52,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "backup_old": (
         "backup_old", {"made_at": "2026-11-22T03:45:00+00:00", "age_hours": 30.5, "limit_hours": 26.0}
     ),
+    "backup_incomplete": (
+        "backup_incomplete", {"version": ["2026w45.1"], "reason": "labels.npy is missing."}
+    ),
     "login_locked": ("login_locked:10.1.2.3", {"address": "10.1.2.3", "failures": 10}),
     "beat_dead": ("beat_dead", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),
     "worker_gone": ("worker_gone", {"last_seen_at": "2026-11-23T02:00:00+00:00", "age_seconds": 900}),

@@ -2,17 +2,27 @@
 
 import json
 import os
+import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
+from ingestion.alerts.incidents import open_incidents
+from ingestion.models import Incident
 from moovitamix.operations import backup
+from moovitamix.tasks import backup_fresh
+from recommender.engine import artifact
+from recommender.models import ModelVersion
+from tests.support.builders.experiments import make_version
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 29, 3, tzinfo=UTC)
@@ -90,3 +100,37 @@ def test_a_restore_that_fails_leaves_no_models(made: Path, tmp_path: Path) -> No
 
     assert list((tmp_path / "restored").iterdir()) == []
     assert not User.objects.exists()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"another")])
+def test_a_damaged_model_is_left_out_of_the_backup_and_reported(
+    made: Path, tmp_path: Path, settings: Any, damage: Callable[[Path], object]
+) -> None:
+    storage = settings.MODEL_STORAGE = tmp_path / "models"
+    settings.BACKUP_DIR = made.parent
+    for number in (1, 2, 3):
+        path = storage / f"2026w45.{number}"
+        digest = artifact.write_arrays(path, {"labels": np.arange(9), "centers": np.arange(9)}, {})
+        make_version(path.name, artifact_sha256=digest)
+    # Being deleted, as the files of old versions are.
+    ModelVersion.objects.filter(label="2026w45.3").update(files_deleted_at=NOW)
+    for label in ("2026w45.2", "2026w45.3"):
+        damage(storage / label / "labels.npy")
+
+    with pytest.raises(
+        CommandError, match=rf"^2026w45.2 is not in the backup: {storage}/2026w45.2"
+    ) as refused:
+        call_command("backup", str(made.parent))
+    [incomplete] = set(made.parent.iterdir()) - {made}
+    manifest = backup.verify_backup(incomplete)
+    backup_fresh(timezone.now())
+    reported = Incident.objects.get()
+    shutil.rmtree(storage / "2026w45.2")
+    shutil.rmtree(incomplete)
+    call_command("backup", str(made.parent))
+    backup_fresh(timezone.now())
+
+    assert "labels.npy" in str(refused.value)
+    assert {name.split("/")[0] for name in manifest["files"]} == {"2026w45.1", "2026w48.1"}
+    assert (reported.key, reported.facts["version"]) == ("backup_incomplete", ["2026w45.2"])
+    assert not open_incidents().exists()

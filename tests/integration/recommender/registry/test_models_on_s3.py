@@ -495,6 +495,24 @@ def test_a_backup_holds_models_that_this_machine_has_not_copied_and_a_restore_up
     artifact_storage.verify(champion, tmp_path / "four")
 
 
+@pytest.mark.parametrize("file", ["labels.npy", "manifest.json"])
+def test_a_version_that_lost_an_object_is_left_out_of_the_backup_and_named(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.setattr(backup, "_snapshot", lambda: nullcontext("default"))
+    small_version(champion, "2026w01.1", tmp_path / "one")
+    bucket.remove(f"2026w01.1/{file}")
+
+    made = backup.make_backup(tmp_path / "backups", tmp_path / "two", NOW)
+
+    manifest = backup.verify_backup(made.folder)
+    assert {name.split("/")[0] for name in manifest["files"]} == {champion.label}
+    assert manifest["damaged"] == made.damaged
+    assert list(made.damaged) == ["2026w01.1"]
+    assert f"s3://{BUCKET}/{bucket.prefix}/2026w01.1" in made.damaged["2026w01.1"]
+    assert file == "manifest.json" or file in made.damaged["2026w01.1"]
+
+
 def test_the_versions_with_a_listeners_plays_are_found_in_the_bucket(
     champion: ModelVersion, bucket: Bucket, tmp_path: Path, settings: Settings
 ) -> None:
@@ -660,7 +678,11 @@ def test_an_upload_of_a_taken_label_harms_no_artifact_of_the_other_database(
 
 
 def test_a_failed_restore_deletes_only_what_it_uploaded(
-    champion: ModelVersion, bucket: Bucket, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    champion: ModelVersion,
+    bucket: Bucket,
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(backup, "_snapshot", lambda: nullcontext("default"))
     small_version(champion, "2026w01.1", tmp_path / "one")
