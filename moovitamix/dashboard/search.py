@@ -52,22 +52,27 @@ def search_page(request: HttpRequest) -> HttpResponse:
     form = SearchForm(request.GET)
     text = form.cleaned_data["s"] if form.is_valid() else ""
     groups = [group for group in _search(request, text) if group.results] if text else []
+    # An empty text is not a mistake.
+    mistakes = [str(one) for one in form.errors.get("s", [])] if request.GET.get("s", "").strip() else []
     if "extended" in request.GET:
-        return _window(request, text, groups, began)
+        return _window(request, text, groups, mistakes, began)
     context = {
         **admin.site.each_context(request),
         "title": _("Search"),
         "text": text,
         "groups": groups,
         "max_chars": MAX_CHARS,
-        # An empty text is not a mistake.
-        "mistakes": form.errors.get("s", []) if request.GET.get("s", "").strip() else [],
+        "mistakes": mistakes,
     }
     return render(request, "operations/search.html", context)
 
 
-def _window(request: HttpRequest, text: str, groups: list[Found], began: float) -> HttpResponse:
+def _window(
+    request: HttpRequest, text: str, groups: list[Found], mistakes: list[str], began: float
+) -> HttpResponse:
     """The same results for Unfold's window, which shows them while a person types."""
+    if mistakes:
+        return render(request, "operations/search_mistakes.html", {"mistakes": mistakes})
     results = [result for group in groups for result in group.results]
     links = []
     if any(group.more for group in groups):

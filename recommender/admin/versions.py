@@ -1,6 +1,7 @@
 """Admin of model versions, training runs and promotions."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import ClassVar, Final
 from urllib.parse import urlencode
 
@@ -252,6 +253,14 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     list_filter = ("status", "trigger", "started_at")
     when_empty = TRAINING_HINT
     list_select_related = ("version",)
+    readonly_fields = ("duration", "process_start")
+    fieldsets = (
+        (None, {"fields": ("status", "summary", "version", "error_kind", "error")}),
+        (_lazy("When"), {"fields": ("started_at", "finished_at", "duration", "trigger", "full", "stage",
+                                    "heartbeat_at")}),
+        (_lazy("Resource use"), {"fields": (("cpu_seconds", "peak_memory"), ("host", "pid"),
+                                            "process_start")}),
+    )  # fmt: skip
 
     @display(description=_lazy("Status"), ordering="status", label=STATUS_COLOURS)
     def status_label(self, run: TrainingRun) -> tuple[str, str]:
@@ -262,6 +271,10 @@ class TrainingRunAdmin(ReadOnlyAdmin):
         if not run.finished_at:
             return run.stage
         return localize_decimals(f"{(run.finished_at - run.started_at).total_seconds():.1f} s")
+
+    @display(description=_lazy("Process started"))
+    def process_start(self, run: TrainingRun) -> datetime:
+        return datetime.fromtimestamp(run.process_started, UTC)
 
     @display(description=_lazy("Result"))
     def outcome_text(self, run: TrainingRun) -> str:

@@ -70,6 +70,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     demo.communicate(timeout=600)
 
 
+def wait_until_heard(page: Page) -> None:
+    """Reload the page until every process has sent a heartbeat, for two minutes at most."""
+    silent = page.locator(".mm-quiet")
+    for _ in range(60):
+        if not silent.count():
+            return
+        page.wait_for_timeout(2_000)
+        page.reload()
+    pytest.fail(f"No heartbeat after two minutes: {silent.all_inner_texts()}")
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_is_written(name: str, page: Page, site: tuple[str, str]) -> None:
     address, password = site
@@ -83,9 +94,7 @@ def test_a_picture_is_written(name: str, page: Page, site: tuple[str, str]) -> N
         page.locator(link).first.click()
         page.wait_for_load_state()
     # Celery's processes take some seconds longer to start than the pages.
-    while page.locator(".mm-quiet").count():
-        page.wait_for_timeout(2_000)
-        page.reload()
+    wait_until_heard(page)
     page.wait_for_function("[...document.querySelectorAll('canvas')].every(one => Chart.getChart(one))")
     # Charts grow into place.
     page.wait_for_timeout(1_500)

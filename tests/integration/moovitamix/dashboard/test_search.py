@@ -137,10 +137,12 @@ def test_a_search_needs_few_queries(
 
 def test_too_long_a_text_and_no_text_find_nothing(viewer: Client) -> None:
     too_long = viewer.get("/admin/search/", {"s": "7" * 201}, headers={"accept-language": "fr"})
+    window = viewer.get("/admin/search/", {"s": "7" * 201, "extended": "1"}).content.decode()
     none = [viewer.get("/admin/search/", {"s": text}).content.decode() for text in ("", " ")]
 
     assert too_long.context["groups"] == []
     assert "au plus 200 caractères" in too_long.content.decode()
+    assert "at most 200 characters (it has 201)" in window
     assert not any("This field is required" in page for page in none)
     assert found(viewer, "") == found(viewer, " ") == {}
     assert viewer.get("/admin/search/", {"s": "9" * 40}).status_code == 200

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.html import strip_tags
 
 from recommender.experiments import lifecycle
-from recommender.models import Decision, DriftReport, SongEvidence
+from recommender.models import Decision, DriftReport, SongEvidence, TrainingRun
 from recommender.registry import registry
 from tests.support.builders.experiments import (
     make_healthy_feed,
@@ -208,3 +208,25 @@ def test_a_filter_without_results_offers_all_rows(staff: Client) -> None:
 
     assert "No row matches" in found
     assert "Show all rows" in found
+
+
+def test_a_training_run_begins_with_its_result_and_says_when_its_process_started(staff: Client) -> None:
+    run = TrainingRun.objects.create(
+        trigger="schedule", status="succeeded", started_at=NOW, heartbeat_at=NOW, finished_at=NOW, host="h",
+        pid=1, process_started=1_796_026_604.0, summary="Version 2026w48.1 is a candidate.",
+    )  # fmt: skip
+
+    text = read(staff, "recommender_trainingrun_change", run.pk)
+
+    assert "Process started 2026-11-30 08:16:44" in text
+    assert "1796026604" not in text
+    assert text.index("Version 2026w48.1 is a candidate.") < text.index("Process ID")
+
+
+def test_no_is_a_dash_and_not_a_red_cross(staff: Client) -> None:
+    promotion = registry.promote(make_version("2026w44.1"), reason="First.", by="ada", verify=lambda _: None)
+
+    page = staff.get(reverse("admin:recommender_promotion_change", args=[promotion.pk])).content.decode()
+
+    assert '<span title="No">-</span>' in page
+    assert "close_small" not in page
