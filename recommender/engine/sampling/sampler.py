@@ -17,10 +17,10 @@ that pi is exact.
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Final
 
 import numpy as np
@@ -177,35 +177,18 @@ def _stretch_negatives(values: NDArray[np.float64], temperature: float, lag: flo
     return stretched
 
 
-class _PoolTables:
-    """What the offers of every kind of songs read from a pool, as lists, which are faster to index."""
-
-    def __init__(self, pool: CandidatePool, temperature: float) -> None:
-        self.temperature = pool.formula.cool(temperature)
-        is_new = np.zeros(len(pool.songs), dtype=np.bool_) if pool.new_songs is None else pool.new_songs
-        stretched = _stretch_negatives(pool.values, self.temperature, pool.formula.lag)
-        values = np.where(is_new, pool.values, stretched)
-        self.values: list[float] = values.tolist()
-        self.is_new: list[bool] = is_new.tolist()
-        self.clusters: list[int] = pool.clusters.tolist()
-        self.codes = list(zip(pool.artists.tolist()))
-        for index, codes in pool.further_codes.items():
-            self.codes[index] += codes
-        self.songs_by_code: dict[int, list[int]] = {}
-        for index, codes in enumerate(self.codes):
-            for code in codes:
-                self.songs_by_code.setdefault(code, []).append(index)
-        n_clusters = len(np.unique(pool.clusters[~is_new]))
-        even = pool.formula.even * math.exp(-self.temperature) / max(1, n_clusters)
-        self.affinities = [share + even for share in pool.affinities.tolist()]
-        self.top = float(values[~is_new].max()) if not is_new.all() else 0.0
-        best_first = np.argsort(-pool.values, kind="stable")
-        self.known_worst_first = best_first[~is_new[best_first]][::-1]
-        self.new_best_first = best_first[is_new[best_first]]
+def _codes_of_songs(pool: CandidatePool) -> list[tuple[int, ...]]:
+    codes: list[tuple[int, ...]] = list(zip(pool.artists.tolist()))
+    for index, further in pool.further_codes.items():
+        codes[index] += further
+    return codes
 
 
-class ClusterOffers:
-    """Each cluster's best remaining song and its weight; a place for a new song offers the best new songs."""
+class _PoolState:
+    """The songs of a pool that may still be picked, by kind and cluster; what all sets of kinds share.
+
+    Lists instead of arrays, because they are faster to index.
+    """
 
     def __init__(
         self,
@@ -213,28 +196,112 @@ class ClusterOffers:
         temperature: float,
         artist_cap: int | None,
         placed: Sequence[Pick],
-        tables: _PoolTables | None = None,
     ) -> None:
-        tables = tables or _PoolTables(pool, temperature)
-        self._values, self._is_new = tables.values, tables.is_new
-        self._clusters, self._codes = tables.clusters, tables.codes
-        self._songs_by_code = tables.songs_by_code
-        self._affinities, self._temperature, self._top = tables.affinities, tables.temperature, tables.top
-        self._new_places, self._place, self._new_in_block = pool.new_places, 0, 0
+        self.temperature = pool.formula.cool(temperature)
+        is_new = np.zeros(len(pool.songs), dtype=np.bool_) if pool.new_songs is None else pool.new_songs
+        stretched = _stretch_negatives(pool.values, self.temperature, pool.formula.lag)
+        values = np.where(is_new, pool.values, stretched)
+        self.values: list[float] = values.tolist()
+        self._unstretched: list[float] = pool.values.tolist()
+        self.is_new: list[bool] = is_new.tolist()
+        self.clusters: list[int] = pool.clusters.tolist()
+        self.kinds: list[int] = pool.quotas.kinds.tolist() if pool.quotas else [0] * len(pool.songs)
+        self.codes = _codes_of_songs(pool)
+        n_clusters = len(np.unique(pool.clusters[~is_new]))
+        even = pool.formula.even * math.exp(-self.temperature) / max(1, n_clusters)
+        self.affinities = [share + even for share in pool.affinities.tolist()]
+        self.top = float(values[~is_new].max()) if not is_new.all() else 0.0
+        self.new_places, self.place, self.new_in_block = pool.new_places, 0, 0
         self._cap = math.inf if artist_cap is None else artist_cap
         self._placed = {pick.index for pick in placed}
         self._per_code: Counter[int] = Counter()
         self._codes_at_cap: set[int] = (
-            set() if self._cap > 0 else {code for one in self._codes for code in one}
+            set() if self._cap > 0 else {code for one in self.codes for code in one}
         )
         for pick in placed:
-            self._count_up(self._codes[pick.index])
-            self._end_place(is_new=self._is_new[pick.index])
-        self._queues = self._build_queues(tables.known_worst_first, pool.eligible)
-        self._new_queue = self._build_new_queue(tables.new_best_first, pool)
+            self.count_codes(self.codes[pick.index])
+            self.end_place(is_new=self.is_new[pick.index])
+        # By kind and cluster; the best song is the last one.
+        self._queues: dict[int, dict[int, list[int]]] = {}
+        self.new_best_first: list[int] = []
+        self._fill_queues(pool, is_new)
+
+    def _fill_queues(self, pool: CandidatePool, is_new: NDArray[np.bool_]) -> None:
+        best_first = np.argsort(-pool.values, kind="stable")
+        if pool.eligible is not None:
+            best_first = best_first[pool.eligible[best_first]]
+        if pool.new_places:
+            self.new_best_first = best_first[is_new[best_first]].tolist()
+        kinds, clusters, queues = self.kinds, self.clusters, self._queues
+        for index in best_first[~is_new[best_first]][::-1].tolist():
+            by_cluster = queues.setdefault(kinds[index], {})
+            if (queue := by_cluster.get(clusters[index])) is None:
+                by_cluster[clusters[index]] = [index]
+            else:
+                queue.append(index)
+
+    def queues_of(self, kinds: frozenset[int] | None) -> list[dict[int, list[int]]]:
+        """The queues of each of these kinds; None: of all kinds."""
+        return [queues for kind, queues in self._queues.items() if kinds is None or kind in kinds]
+
+    def best_of(self, queues: Iterable[list[int]]) -> int | None:
+        """The best song of these queues that may still be picked; ties go to the lower index."""
+        values, best = self._unstretched, None
+        for queue in queues:
+            while queue and not self.may_pick(queue[-1]):
+                queue.pop()
+            if queue and (best is None or (-values[queue[-1]], queue[-1]) < (-values[best], best)):
+                best = queue[-1]
+        return best
+
+    def may_pick(self, index: int) -> bool:
+        return index not in self._placed and not self.is_capped(index)
+
+    def is_capped(self, index: int) -> bool:
+        return not self._codes_at_cap.isdisjoint(self.codes[index])
+
+    def remove(self, index: int) -> None:
+        self._placed.add(index)
+
+    def count_codes(self, codes: tuple[int, ...]) -> bool:
+        """Count the codes of a picked song; returns whether one of them has just reached its cap."""
+        has_reached = False
+        for code in codes:
+            self._per_code[code] += 1
+            if self._per_code[code] >= (1 if code < RECORDINGS_BELOW else self._cap):
+                has_reached = has_reached or code not in self._codes_at_cap
+                self._codes_at_cap.add(code)
+        return has_reached
+
+    def end_place(self, *, is_new: bool) -> None:
+        self.place += 1
+        self.new_in_block += is_new
+        if self.place % NEW_SONG_BLOCK == 0:
+            self.new_in_block = 0
+
+
+class ClusterOffers:
+    """Each cluster's best remaining song of some kinds, and its weight.
+
+    A place for a new song offers the best new songs of these kinds.
+    """
+
+    def __init__(self, state: _PoolState, kinds: frozenset[int] | None) -> None:
+        """`kinds` None: all kinds."""
+        self._state, self._values = state, state.values
+        self._temperature = state.temperature
+        self._queues: dict[int, list[list[int]]] = {}
+        by_kind = state.queues_of(kinds)
+        for cluster in sorted({cluster for queues in by_kind for cluster in queues}):
+            self._queues[cluster] = [queues[cluster] for queues in by_kind if cluster in queues]
+        self._new_queue = [
+            index for index in state.new_best_first if kinds is None or state.kinds[index] in kinds
+        ]
+        # Each cluster's best song and its weight, in ascending order of clusters.
+        self._offers: dict[int, int] = {}
         self._weights: dict[int, float] = {}
-        for cluster in list(self._queues):
-            self._refresh_offer(cluster)
+        for cluster in self._queues:
+            self._find_offer(cluster)
 
     @property
     def has_offers(self) -> bool:
@@ -242,14 +309,12 @@ class ClusterOffers:
 
     @property
     def has_known_offers(self) -> bool:
-        return bool(self._queues)
+        return bool(self._offers)
 
     def best_pick(self) -> Pick:
-        if not self._queues:
+        if not self._offers:
             return Pick(self._new_offers()[0], 1.0)
-        index = min(
-            (queue[-1] for queue in self._queues.values()), key=lambda index: (-self._values[index], index)
-        )
+        index = min(self._offers.values(), key=lambda index: (-self._values[index], index))
         return Pick(index, 1.0)
 
     def draw_pick(self, chance: float, floor: float) -> Pick:
@@ -283,12 +348,12 @@ class ClusterOffers:
         )
         # Rounded sums may end just below 1.
         cluster = list(weights)[min(drawn, len(cumulative) - 1)]
-        return Pick(self._queues[cluster][-1], (1 - floor) * weights[cluster] / total + share)
+        return Pick(self._offers[cluster], (1 - floor) * weights[cluster] / total + share)
 
     def propensity(self, index: int, floor: float) -> float:
         """Probability that this song is the next pick; 0 if it is not an offer."""
         new_share = self._new_song_chance()
-        if self._is_new[index]:
+        if self._state.is_new[index]:
             offers = self._new_offers() if new_share else []
             if index not in offers:
                 return 0.0
@@ -297,8 +362,8 @@ class ClusterOffers:
         return (1 - new_share) * probability if new_share else probability
 
     def _known_propensity(self, index: int, floor: float) -> float:
-        cluster = self._clusters[index]
-        if cluster not in self._queues or self._queues[cluster][-1] != index:
+        cluster = self._state.clusters[index]
+        if self._offers.get(cluster) != index:
             return 0.0
         if self._temperature <= 0:
             return float(self.best_pick().index == index)
@@ -308,52 +373,40 @@ class ClusterOffers:
             total = sum(weights.values())
         return (1 - floor) * weights[cluster] / total + floor / len(weights)
 
-    def codes_of(self, index: int) -> tuple[int, ...]:
-        return self._codes[index]
+    def refresh_offer(self, cluster: int) -> None:
+        """Replace the cluster's offer if its song was picked or is capped."""
+        if cluster in self._offers:
+            self._find_offer(cluster)
 
-    def is_new_song(self, index: int) -> bool:
-        return self._is_new[index]
+    def _find_offer(self, cluster: int) -> None:
+        index = self._state.best_of(self._queues[cluster])
+        if index is None:
+            self._offers.pop(cluster, None)
+            self._weights.pop(cluster, None)
+            return
+        self._offers[cluster] = index
+        if self._temperature > 0:
+            power = (self._values[index] - self._state.top) / self._temperature
+            self._weights[cluster] = self._state.affinities[cluster] * math.exp(min(power, 700.0))
 
-    def place_song(self, index: int, *, is_new: bool | None = None) -> None:
-        """Remove a picked song, and replace offers that become ineligible.
-
-        Args:
-            is_new: whether a place for new songs offered it; None: as this pool says.
-        """
-        self._placed.add(index)
-        if not self._is_new[index] and self._queues.get(self._clusters[index]):
-            self._refresh_offer(self._clusters[index])
-        self.place_other_song(self._codes[index], is_new=self._is_new[index] if is_new is None else is_new)
-
-    def place_other_song(self, codes: tuple[int, ...], *, is_new: bool) -> None:
-        """Count a pick from any pool towards the caps and the places for new songs."""
-        self._end_place(is_new=is_new)
-        self._count_codes(codes)
-
-    def _end_place(self, *, is_new: bool) -> None:
-        self._place += 1
-        self._new_in_block += is_new
-        if self._place % NEW_SONG_BLOCK == 0:
-            self._new_in_block = 0
+    def replace_capped_offers(self) -> None:
+        state = self._state
+        for cluster in [cluster for cluster, index in self._offers.items() if state.is_capped(index)]:
+            self.refresh_offer(cluster)
 
     def _new_song_chance(self) -> float:
         """The chance that this place is for a new song; each late place of a block is equally likely."""
-        if not self._queues:
+        if not self._offers:
             return 1.0
-        at, left = self._place % NEW_SONG_BLOCK, self._new_places - self._new_in_block
+        state = self._state
+        at, left = state.place % NEW_SONG_BLOCK, state.new_places - state.new_in_block
         if at < FIRST_NEW_SONG_PLACE or left <= 0 or self._temperature <= 0 or not self._new_offers():
             return 0.0
         return min(1.0, left / (NEW_SONG_BLOCK - at))
 
     def _new_offers(self) -> list[int]:
         """The best new songs that may still be picked, best first."""
-        offers = []
-        for index in self._new_queue:
-            if index not in self._placed and not self._is_capped(index):
-                offers.append(index)
-                if len(offers) == MOST_NEW_OFFERS:
-                    break
-        return offers
+        return list(islice(filter(self._state.may_pick, self._new_queue), MOST_NEW_OFFERS))
 
     def _new_probabilities(self, offers: list[int], floor: float) -> list[float]:
         top = self._values[offers[0]]
@@ -361,61 +414,9 @@ class ClusterOffers:
         total, share = sum(weights), floor / len(weights)
         return [(1 - floor) * weight / total + share for weight in weights]
 
-    def _count_codes(self, codes: tuple[int, ...]) -> None:
-        stale = {
-            self._clusters[index]
-            for code in self._count_up(codes)
-            for index in self._songs_by_code.get(code, ())
-        }
-        for cluster in stale:
-            if cluster in self._queues and self._is_capped(self._queues[cluster][-1]):
-                self._refresh_offer(cluster)
-
-    def _count_up(self, codes: tuple[int, ...]) -> list[int]:
-        """Count the codes of a picked song; returns those that have just reached their cap."""
-        reached = []
-        for code in codes:
-            self._per_code[code] += 1
-            if self._per_code[code] >= (1 if code < RECORDINGS_BELOW else self._cap):
-                if code not in self._codes_at_cap:
-                    reached.append(code)
-                self._codes_at_cap.add(code)
-        return reached
-
-    def _is_capped(self, index: int) -> bool:
-        return not self._codes_at_cap.isdisjoint(self._codes[index])
-
-    def _build_queues(
-        self, worst_first: NDArray[np.intp], eligible: NDArray[np.bool_] | None
-    ) -> dict[int, list[int]]:
-        if eligible is not None:
-            worst_first = worst_first[eligible[worst_first]]
-        queues: list[list[int]] = [[] for _ in self._affinities]
-        clusters = self._clusters
-        for index in worst_first.tolist():
-            queues[clusters[index]].append(index)
-        return {cluster: queue for cluster, queue in enumerate(queues) if queue}
-
-    def _build_new_queue(self, best_first: NDArray[np.intp], pool: CandidatePool) -> list[int]:
-        if not pool.new_places:
-            return []
-        eligible = best_first if pool.eligible is None else best_first[pool.eligible[best_first]]
-        return [int(index) for index in eligible]
-
-    def _refresh_offer(self, cluster: int) -> None:
-        queue = self._queues[cluster]
-        while queue and (queue[-1] in self._placed or self._is_capped(queue[-1])):
-            queue.pop()
-        if not queue:
-            del self._queues[cluster]
-            self._weights.pop(cluster, None)
-        elif self._temperature > 0:
-            power = (self._values[queue[-1]] - self._top) / self._temperature
-            self._weights[cluster] = self._affinities[cluster] * math.exp(min(power, 700.0))
-
     def _rescaled_weights(self) -> dict[int, float]:
-        offers = {cluster: self._values[queue[-1]] for cluster, queue in self._queues.items()}
-        affinities = {cluster: self._affinities[cluster] for cluster in offers}
+        offers = {cluster: self._values[index] for cluster, index in self._offers.items()}
+        affinities = {cluster: self._state.affinities[cluster] for cluster in offers}
         if not any(affinities.values()):
             affinities = dict.fromkeys(offers, 1.0)
         # The best offer with an affinity above 0 is the reference, so its weight can't underflow.
@@ -432,19 +433,15 @@ class ListOffers:
     def __init__(
         self, pool: CandidatePool, temperature: float, artist_cap: int | None, placed: Sequence[Pick]
     ) -> None:
-        quotas = pool.quotas or Quotas(np.zeros(len(pool.songs), dtype=np.int8), (1.0,), (0,))
-        self._pool, self._quotas = pool, quotas
-        self._rules = (temperature, artist_cap, placed)
-        self._kinds: list[int] = quotas.kinds.tolist()
-        self._every_kind = frozenset(range(len(quotas.shares)))
-        self._counts = list(quotas.counts)
-        self._allowed_kinds: frozenset[int] | None = None  # None: not known since the last count
-        for pick in placed:
-            self.count_kind(self.kind_of(pick.index))
-        self._tables = _PoolTables(pool, temperature)
+        self._shares = pool.quotas.shares if pool.quotas else (1.0,)
+        self._counts = list(pool.quotas.counts) if pool.quotas else [0]
+        self._every_kind = frozenset(range(len(self._shares)))
+        self._state = _PoolState(pool, temperature, artist_cap, placed)
         # One set of offers for each set of kinds that was needed so far.
         self._offers: dict[frozenset[int], ClusterOffers] = {}
-        self._changes: list[Callable[[ClusterOffers], None]] = []
+        self._current_offers: ClusterOffers | None = None  # None: not known since the last change
+        for pick in placed:
+            self.count_kind(self.kind_of(pick.index))
 
     @property
     def has_offers(self) -> bool:
@@ -460,43 +457,47 @@ class ListOffers:
         return self._current().propensity(index, floor)
 
     def kind_of(self, index: int) -> int:
-        return self._kinds[index]
+        return self._state.kinds[index]
 
     def count_kind(self, kind: int) -> None:
         self._counts[kind] += 1
-        self._allowed_kinds = None
+        self._current_offers = None
 
     def is_new_song(self, index: int) -> bool:
-        return self._offers_of(self._every_kind).is_new_song(index)
-
-    def place_song(self, index: int, *, is_new: bool | None = None) -> None:
-        self._change(lambda offers: offers.place_song(index, is_new=is_new))
+        return self._state.is_new[index]
 
     def codes_of(self, index: int) -> tuple[int, ...]:
-        return self._offers_of(self._every_kind).codes_of(index)
+        return self._state.codes[index]
+
+    def place_song(self, index: int, *, is_new: bool | None = None) -> None:
+        """Remove a picked song, and replace offers that become ineligible.
+
+        Args:
+            is_new: whether a place for new songs offered it; None: as this pool says.
+        """
+        state = self._state
+        state.remove(index)
+        if not state.is_new[index]:
+            for offers in self._offers.values():
+                offers.refresh_offer(state.clusters[index])
+        self.place_other_song(state.codes[index], is_new=state.is_new[index] if is_new is None else is_new)
 
     def place_other_song(self, codes: tuple[int, ...], *, is_new: bool) -> None:
-        self._change(lambda offers: offers.place_other_song(codes, is_new=is_new))
-
-    def _change(self, change: Callable[[ClusterOffers], None]) -> None:
-        self._changes.append(change)
-        for offers in self._offers.values():
-            change(offers)
+        """Count a pick from any pool towards the caps and the places for new songs."""
+        self._state.end_place(is_new=is_new)
+        if self._state.count_codes(codes):
+            for offers in self._offers.values():
+                offers.replace_capped_offers()
+        self._current_offers = None
 
     def _current(self) -> ClusterOffers:
-        if self._allowed_kinds is None:
-            self._allowed_kinds = allowed_kinds(self._counts, self._quotas.shares)
-        offers = self._offers_of(self._allowed_kinds)
-        # If no song of these kinds is left, songs of the other kinds fill the list.
-        return offers if offers.has_known_offers else self._offers_of(self._every_kind)
+        if self._current_offers is None:
+            offers = self._offers_of(allowed_kinds(self._counts, self._shares))
+            # If no song of these kinds is left, songs of the other kinds fill the list.
+            self._current_offers = offers if offers.has_known_offers else self._offers_of(self._every_kind)
+        return self._current_offers
 
     def _offers_of(self, kinds: frozenset[int]) -> ClusterOffers:
         if kinds not in self._offers:
-            pool = self._pool
-            if kinds != self._every_kind:
-                allowed = np.isin(self._quotas.kinds, sorted(kinds))
-                pool = replace(pool, eligible=allowed if pool.eligible is None else allowed & pool.eligible)
-            self._offers[kinds] = ClusterOffers(pool, *self._rules, self._tables)
-            for change in self._changes:
-                change(self._offers[kinds])
+            self._offers[kinds] = ClusterOffers(self._state, None if kinds == self._every_kind else kinds)
         return self._offers[kinds]

@@ -411,7 +411,7 @@ def test_the_propensities_of_all_offers_of_a_place_add_up_to_one() -> None:
     pool = make_pool_with_new_songs()
     for n in (0, 9, 10, 14, 19, 20):
         placed = draw_picks(pool, n=n, temperature=0.2, seed="s")
-        offers = sampler.ClusterOffers(pool, 0.2, 2, placed)
+        offers = sampler.ListOffers(pool, 0.2, 2, placed)
 
         total = sum(offers.propensity(index, 0.02) for index in range(65))
 
@@ -446,7 +446,7 @@ def test_a_better_new_song_is_offered_with_a_higher_probability() -> None:
     pool = make_pool_with_new_songs()
     placed = draw_picks(pool, n=12, temperature=0.2, seed="b")
     left = [index for index in range(60, 65) if index not in {pick.index for pick in placed}]
-    offers = sampler.ClusterOffers(pool, 0.2, 2, placed)
+    offers = sampler.ListOffers(pool, 0.2, 2, placed)
 
     chances = [
         offers.propensity(index, 0.02) for index in sorted(left, key=lambda index: -pool.values[index])
