@@ -141,15 +141,14 @@ def digest_key(secret: str) -> str:
 
 def _find_key(sent: str, digest: str, now: datetime) -> tuple[ApiKey | None, int | None, str]:
     """The API key (sent, or named by the sent token), the token's listener, and the reason for a refusal."""
-    keys, listener_id = ApiKey.objects.select_related("user"), None
     if not sent.startswith(tokens.PREFIX):
-        key = keys.filter(digest=digest).first()
+        key = ApiKey.read_with_user("digest", digest)
         return key, None, _why_invalid(key, now)
     try:
         key_id, listener_id = tokens.read_token(sent)
     except tokens.InvalidToken as invalid:
         return None, None, str(invalid)
-    key = keys.filter(pk=key_id).first()
+    key = ApiKey.read_with_user("id", key_id)
     return key, listener_id, _why_invalid(key, now)
 
 

@@ -6,7 +6,7 @@ Serving a list runs three; the ORM takes longer to build each than the draw take
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
@@ -30,6 +30,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import MD5, Cast, Concat
 
 Row = tuple[Any, ...]
+SomeModel = TypeVar("SomeModel", bound=models.Model)
 
 ENGAGED_LIST_COLUMNS: Final = (
     "served_list_id", "at", "listener_id", "version_id", "songs", "engaged", "early", "likes", "listens",
@@ -95,6 +96,23 @@ def recently_shown_songs(
     since, until = (connection.ops.adapt_datetimefield_value(at) for at in (now - timedelta(days=days), now))
     rows = _fetch_all(query, [until, listener_id, since, until])
     return [(age, orjson.loads(songs)) for age, songs in rows]
+
+
+def row_with_parent(model: type[SomeModel], parent: str, column: str, value: Any) -> SomeModel | None:
+    """The row whose unique `column` has this value, with the row of its foreign key `parent`.
+
+    It equals `model.objects.select_related(parent).filter(column=value).first()`, in a seventh of the time:
+    most of the ORM's time goes into building the statement.
+    """
+    found = _fetch_one(_select_with_parent(model, parent, column), [value])
+    if found is None:
+        return None
+    parent_model = _parent_model(model, parent)
+    values = _converted_values(model, parent, found)
+    own, other = _concrete_names(model), _concrete_names(parent_model)
+    row = model.from_db(connection.alias, own, values[: len(own)])
+    setattr(row, parent, parent_model.from_db(connection.alias, other, values[len(own) :]))
+    return row
 
 
 def song_cards(song_ids: Sequence[int]) -> list[Row]:
@@ -410,6 +428,41 @@ def _insert_statement(model: type[models.Model]) -> tuple[Sequence["Field[Any, A
     columns = ", ".join(str(field.column) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     return fields, f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({marks})"  # noqa: S608
+
+
+def _parent_model(model: type[models.Model], parent: str) -> type[models.Model]:
+    related: Any = model._meta.get_field(parent).related_model
+    return related  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=8)
+def _concrete_names(model: type[models.Model]) -> list[str]:
+    return [str(field.attname) for field in model._meta.concrete_fields]
+
+
+@lru_cache(maxsize=8)
+def _select_with_parent(model: type[models.Model], parent: str, column: str) -> str:
+    key: Any = model._meta.get_field(parent)
+    own, other = model._meta, _parent_model(model, parent)._meta
+    columns = [f"own.{field.column}" for field in own.concrete_fields]
+    columns += [f"parent.{field.column}" for field in other.concrete_fields]
+    return f"""
+        SELECT {", ".join(columns)} FROM {own.db_table} own
+        JOIN {other.db_table} parent ON parent.{other.pk.column} = own.{key.column} WHERE own.{column} = %s
+    """  # noqa: S608
+
+
+# Most requests read the same row as the one before, and dates and JSON take longer to parse than to compare.
+@lru_cache(maxsize=1_024)
+def _converted_values(model: type[models.Model], parent: str, row: Row) -> tuple[Any, ...]:
+    compiler = model._default_manager.all().query.get_compiler(connection.alias)
+    columns = [
+        field.get_col(one._meta.db_table)
+        for one in (model, _parent_model(model, parent))
+        for field in one._meta.concrete_fields
+    ]
+    (values,) = compiler.apply_converters([row], compiler.get_converters(columns))
+    return tuple(values)
 
 
 def _database_value(field: "Field[Any, Any]", row: models.Model) -> Any:

@@ -117,6 +117,23 @@ def test_the_error_for_an_expired_or_revoked_key_says_what_to_do(user: User) -> 
     }
 
 
+def test_a_change_of_a_key_or_its_user_counts_from_the_next_request(user: User) -> None:
+    row, secret = issue_key("iOS app", user)
+    caller = ApiCaller(secret)
+    all_changes: list[dict[str, object]] = [
+        {"name": "app"},
+        {"scopes": []},
+        {"scopes": ["catalogue"]},
+        {"revoked_at": timezone.now()},
+    ]
+    statuses = []
+    for changes in all_changes:
+        ApiKey.objects.filter(pk=row.pk).update(**changes)
+        statuses.append(caller.get("/users/").status_code)
+
+    assert statuses == [200, 403, 200, 401]
+
+
 def test_a_key_of_an_inactive_user_is_refused(user: User) -> None:
     _, secret = issue_key("iOS app", user)
     User.objects.update(is_active=False)

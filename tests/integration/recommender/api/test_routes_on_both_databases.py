@@ -11,6 +11,7 @@ import json
 from urllib.parse import quote
 from django.conf import settings
 from django.db import connection
+from recommender.models import ApiKey
 from tests.support.builders.api import make_api_caller
 from tests.support.builders.small_world import fill_tables, small_world
 from tests.support.builders.trained_model import train_champion
@@ -25,6 +26,11 @@ def ids(path):
     assert answer.status_code == 200, (path, answer.content)
     return [row.get("id") for row in answer.json()["results"]]
 
+def values(row):
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+key = ApiKey.objects.select_related("user").get()
+same_key, by_id = ApiKey.read_with_user("digest", key.digest), ApiKey.read_with_user("id", key.pk)
 user = ids("/users/?page_size=1")[0]
 song = ids("/songs/?page_size=1")[0]
 one = caller.get(f"/songs/{song}/").json()
@@ -37,6 +43,8 @@ event = {"event_id": "e", "user_id": user, "song_id": song, "kind": "like",
          "recommendation_id": listed["recommendation_id"]}
 print(json.dumps({
     "vendor": connection.vendor,
+    "keys": [(values(one), values(one.user)) == (values(key), values(key.user)) for one in (same_key, by_id)],
+    "no key": ApiKey.read_with_user("digest", "0" * 64),
     "songs": ids("/songs/?page_size=500"),
     "second page": [row["id"] for row in second["results"]],
     "genre": ids(f"/songs/?genre={quote(genre.upper())}&page_size=500"),
@@ -80,5 +88,6 @@ def test_both_databases_give_the_same_responses(sqlite_project: Project, postgre
     assert [name for name in ("genre", "artist", "part", "sessions", "popular") if not sqlite[name]] == []
     assert (sqlite["recommendations"], sqlite["page 2"], sqlite["next"]) == (5, 5, 1)
     assert sqlite["feedback"] == [201, 200]
+    assert (sqlite["keys"], sqlite["no key"]) == ([True, True], None)
     assert sqlite["far ids"] == [404]
     assert (sqlite["cluster"], sqlite["ready"], sqlite["status"]) == (True, "ok", None)
