@@ -173,8 +173,7 @@ class ListSampler:
         shares = [shares_by_number.get(number, 0.0) if shares_by_number else 1.0 for number in numbers]
         self._affinities = np.array(shares, dtype=np.float64)
         self._formula = _formula_for(candidates)
-        index_of = dict(zip(candidates.songs.tolist(), range(len(candidates.songs)), strict=True))
-        self._further_codes = {index_of[song]: codes for song, codes in candidates.further_codes.items()}
+        self._further_codes = _by_index(candidates.songs, candidates.further_codes)
         is_unfamiliar = candidates.flags & (FAMILIAR | RERECOMMENDED | HEARD) == 0
         self._kinds = np.where(is_unfamiliar, NEW_ARTIST, FAMILIAR_ARTIST).astype(np.int8)
         self._is_new = candidates.flags & NEW_SONG != 0
@@ -343,6 +342,15 @@ def _relaxed_limits(flags: int, step: DrawStep) -> tuple[Limit, ...]:
         (Limit.REPEATED, step.repeats),
     )
     return tuple(limit for limit, is_relaxed in limits if is_relaxed)
+
+
+def _by_index(
+    songs: NDArray[np.int64], by_song: Mapping[int, tuple[int, ...]]
+) -> Mapping[int, tuple[int, ...]]:
+    if not by_song:
+        return {}
+    index_of = {song: index for index, song in enumerate(songs.tolist())}
+    return {index_of[song]: codes for song, codes in by_song.items()}
 
 
 def _is_in(songs: NDArray[np.int64], wanted: tuple[int, ...]) -> NDArray[np.bool_]:

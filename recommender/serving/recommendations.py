@@ -392,12 +392,13 @@ def _draw_and_store(
     arrays = [candidates.candidates]
     if part is not None and part.candidates is not None:
         arrays.append(part.candidates.candidates)
-    known = set(served_lists.all_songs(arrays))
-    page = replace(
-        page,
-        excluded=tuple(sorted(known.intersection(page.excluded))),
-        avoided=tuple(song for song in page.avoided if song in known),
-    )
+    if page.excluded or page.avoided:
+        known = served_lists.all_songs(arrays)
+        page = replace(
+            page,
+            excluded=tuple(sorted(known.intersection(page.excluded))),
+            avoided=tuple(song for song in page.avoided if song in known),
+        )
     if not store:
         served = served_lists.draw_list(candidates, draw_options, page, now)
         served.is_stored = False

@@ -95,7 +95,7 @@ def draw_list(
     row, loaded = drawn_from.row, drawn_from.loaded
     sources = [one for one in (drawn_from, interleaved_with) if one is not None]
     arrays = [one.candidates for one in sources]
-    songs = set(all_songs(arrays))
+    songs = all_songs(arrays)
     for source in sources:
         if source.lacks_events:
             page = page.excluding(sorted(songs & _excluded_since(source.row)))
@@ -184,8 +184,8 @@ def _sampler_for(arrays: Sequence[CandidateArrays], options: DrawOptions) -> Pag
     return InterleavedSampler(champion, challenger, options)
 
 
-def all_songs(arrays: Sequence[CandidateArrays]) -> list[int]:
-    return sorted({song for one in arrays for song in one.songs.tolist()})
+def all_songs(arrays: Sequence[CandidateArrays]) -> set[int]:
+    return {song for one in arrays for song in one.songs.tolist()}
 
 
 def _cluster_names(sources: Sequence[tuple[LoadedModel, int | None]]) -> dict[int, str]:
@@ -213,7 +213,7 @@ def _draw_available(
     if not all(pick.song in cards and cards[pick.song].is_available for pick in picks):
         # If one song is unavailable, others may be too: one query for all candidates replaces one per draw.
         sampler.undo_last(len(picks))
-        songs = all_songs(arrays)
+        songs = sorted(all_songs(arrays))
         known = read_song_cards(songs)
         page = page.excluding(song for song in songs if song not in known or not known[song].is_available)
         picks = sampler.draw_page(page)

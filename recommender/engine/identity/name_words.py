@@ -141,11 +141,8 @@ class NameWords:
         Opinions ("awesome") and words of another meaning ("music", "vocalists") do not count.
         """
         ours, theirs = _split(one), _split(other)
-        shared = ours.words.keys() & theirs.words.keys()
-        whole = ours.genres & theirs.genres
-        return any(
-            self.allows(ours.words[key]) and (key in whole or self.knows(ours.words[key])) for key in shared
-        )
+        allowed, known = _allowed_keys(self, one)
+        return not known.isdisjoint(theirs.words) or not (allowed & ours.genres).isdisjoint(theirs.genres)
 
     def bars_name(self, name: str) -> bool:
         """Whether a part of a cluster's name contains a word that is not allowed."""
@@ -177,6 +174,13 @@ def _split(text: str) -> _SplitText:
     genres = split_genres(text)
     words = [word for genre in genres for word in words_of_genre(genre)]
     return _SplitText(frozenset(map(fold_key, genres)), {fold_key(word): word for word in [*genres, *words]})
+
+
+@lru_cache(maxsize=4096)
+def _allowed_keys(words: NameWords, text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Keys of a text's genres and words that are allowed, and of those that are also known."""
+    allowed = {key: word for key, word in _split(text).words.items() if words.allows(word)}
+    return frozenset(allowed), frozenset(key for key, word in allowed.items() if words.knows(word))
 
 
 @cache
