@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from django.utils.translation import get_language, gettext_noop, override
+from django.utils.translation import get_language, gettext_noop
 from django.utils.translation import gettext as _
 
 from recommender.serving.list_limits import Limit
@@ -116,11 +116,6 @@ class Reason:
         return _(SENTENCES[self.code]).format(
             **{name: _word_parameter(name, value) for name, value in self.parameters.items()}
         )
-
-    @property
-    def english(self) -> str:
-        with override("en"):
-            return self.sentence
 
 
 def reason_of(item: Mapping[str, Any]) -> Reason | None:

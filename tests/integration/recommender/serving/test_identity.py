@@ -159,7 +159,7 @@ def kind_of_true_reason(item: dict[str, Any], served: ServedList) -> str:
         words = {word for song in heard for word in genre_words(song.genres)}
         assert item["affinity"] < 0.005 or not words.intersection(genre_words(card.genres))
         return "different"
-    if item["reason"] == new_song_reason(familiar=item["familiar"]).english:
+    if item["reason"] == new_song_reason(familiar=item["familiar"]).sentence:
         return "new"
     assert item["reason"].startswith("You have not heard it since "), item
     return "again"

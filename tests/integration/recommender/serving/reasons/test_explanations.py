@@ -37,7 +37,7 @@ def reason(song: SongCard, *, affinity: float = 0.3, familiar: bool = False) -> 
     context = ReasonContext(LISTENER, RECOMMENDED_AT, [candidates])
     context.use_cards(PLAYED)
     pick = PickedSong(song.id, CLUSTER, affinity, 0.1, familiar, rerecommended=False, cold_start=False)
-    return context.reason_for(pick, song, "Muse and Queen").english
+    return context.reason_for(pick, song, "Muse and Queen").sentence
 
 
 def test_a_song_by_a_new_artist_names_artists_of_songs_near_it() -> None:
@@ -72,7 +72,7 @@ def test_a_heard_song_that_fills_a_list_is_not_called_a_favourite() -> None:
     favourite = PickedSong(1, CLUSTER, 1.0, 0.1, familiar=True, rerecommended=True, cold_start=False)
 
     reasons = [
-        context.reason_for(pick, card(1, "Muse"), "").english
+        context.reason_for(pick, card(1, "Muse"), "").sentence
         for pick in (favourite, favourite._replace(relaxed=(Limit.HEARD,)))
     ]
 
