@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from recommender.engine.identity.text import INVISIBLE, fold_key, unescape_entities
@@ -174,7 +175,8 @@ def possible_artists(credit: str) -> Mapping[str, str]:
     for text in texts:
         if not _is_no_artist(text):
             found.setdefault(artist_key(text), text)
-    return found
+    # Read-only, because all callers share it.
+    return MappingProxyType(found)
 
 
 @lru_cache(maxsize=CACHED_CREDITS)

@@ -1,8 +1,16 @@
 """Artist credits: split into artists, without breaking the names of groups."""
 
+from collections.abc import MutableMapping
+
 import pytest
 
-from recommender.engine.identity.credits import ArtistCredits, artist_key, name_lead, shared_artist
+from recommender.engine.identity.credits import (
+    ArtistCredits,
+    artist_key,
+    name_lead,
+    possible_artists,
+    shared_artist,
+)
 
 
 @pytest.mark.parametrize(("credit", "artists"), [
@@ -134,3 +142,8 @@ def test_artists_of_sentences_have_no_invisible_characters() -> None:
     assert name_lead(credit) == "Stone"
     assert shared_artist(credit, other) == "Stone"
     assert ArtistCredits([credit]).artists(credit) == ("Stone", "Bob")
+
+
+def test_the_artists_that_all_callers_share_can_t_be_changed() -> None:
+    assert dict(possible_artists("Drake feat. Rihanna"))["drake"] == "Drake"
+    assert not isinstance(possible_artists("Drake feat. Rihanna"), MutableMapping)
