@@ -56,8 +56,8 @@ def _try_listeners(
 ) -> tuple[int, int]:
     """Return how many listeners were tried, and how many got a list only from the champion.
 
-    New lists are stored for the listeners' next requests. Who has a list with all their events got it from
-    this model, and needs no other one.
+    New lists of active listeners are stored for their next requests. Who has a list with all their events
+    got it from this model, and needs no other one. Newcomers outside the sample may never request a list.
     """
     active = candidate_cache.active_listeners(now).values_list("pk", flat=True)
     sample = nsmallest(TRIAL_LISTENERS, active, key=lambda pk: hash_to_share(experiment.pk, "trial", pk))
