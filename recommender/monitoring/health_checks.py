@@ -21,7 +21,7 @@ from recommender.experiments import lifecycle, serving_errors
 from recommender.experiments.eligibility import AUTOMATIC_ACTOR
 from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
 from recommender.monitoring import alerts
-from recommender.registry import registry, shared_storage
+from recommender.registry import artifact_storage, registry, shared_storage
 from recommender.services import current_model, roll_back_champion, verify_artifact
 from recommender.serving import challenger_trial
 
@@ -79,7 +79,10 @@ def model_degraded(now: datetime) -> None:
 
 
 def model_storage_away(now: datetime) -> None:
-    """Open an incident if this host can't reach the storage that machines share; a folder is never away."""
+    """Open an incident if this host can't reach the storage that machines share; a folder is never away.
+
+    If it can, it deletes copies that this host no longer needs: only a download does so, too.
+    """
     try:
         shared_storage.require_reachable()
     except ArtifactUnavailable as error:
@@ -87,6 +90,7 @@ def model_storage_away(now: datetime) -> None:
         incidents.open_or_update_here(Condition(STORAGE_AWAY, STORAGE_AWAY, Severity.WARNING, facts), now)
     else:
         incidents.resolve_here(STORAGE_AWAY, now)
+        artifact_storage.delete_unused_copies(settings.MODEL_STORAGE)
 
 
 def _roll_back_damaged(reason: str, now: datetime) -> None:

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from django.core.files import File
@@ -49,6 +50,11 @@ DOWNLOAD_PREFIX: Final = ".download-"
 # Below it, another process may be about to open a copy.
 MIN_UNUSED_SECONDS: Final = 86_400
 CHUNK: Final = 2**20  # bytes
+# A download that is slower on the whole is given up, because requests wait for the new champion, and
+# S3's own limits end only reads that get no byte at all. A version's 62 requests take six seconds at .1
+# second each.
+MAX_REQUEST_SECONDS: Final = 60.0
+MIN_BYTES_PER_SECOND: Final = 2**20
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -194,7 +200,7 @@ def delete_unused_copies(folder: Path) -> list[str]:
     It keeps those of the champion, its predecessor, challengers, versions in unfinished experiments and the
     newest version, and those that a process has opened in the last day.
     """
-    if shared_storage() is None:
+    if shared_storage() is None or not folder.is_dir():
         return []
     role, unfinished = ModelVersion.Role, Experiment.objects.exclude(status=Experiment.Status.ENDED)
     needed = ModelVersion.objects.filter(
@@ -320,10 +326,14 @@ def _download_into_folder(shared: Storage, version: ModelVersion, path: Path) ->
 
 
 def _download_files(shared: Storage, version: ModelVersion, target: Path) -> None:
+    begun = monotonic()
     text = _read_manifest(shared, version)
-    for name, expected in json.loads(text)["files"].items():
+    files = json.loads(text)["files"]
+    seconds = MAX_REQUEST_SECONDS + sum(one["bytes"] for one in files.values()) / MIN_BYTES_PER_SECOND
+    for name, expected in files.items():
+        chunks = read_chunks(shared, f"{version.label}/{name}")
         try:
-            found = _write_chunks(target / name, read_chunks(shared, f"{version.label}/{name}"))
+            found = _write_chunks(target / name, _until(begun + seconds, chunks, f"{shared}/{version.label}"))
         except FileNotFoundError:
             raise ArtifactDamaged(f"{shared}/{version.label}/{name} is missing.") from None
         if found != expected:
@@ -331,6 +341,14 @@ def _download_files(shared: Storage, version: ModelVersion, target: Path) -> Non
                 f"{shared}/{version.label}/{name} has changed since it was written: its checksum differs."
             )
     (target / MANIFEST).write_bytes(text)
+
+
+def _until(deadline: float, chunks: Iterator[bytes], location: str) -> Iterator[bytes]:
+    """Yield the chunks; raises `ArtifactUnavailable` once monotonic() has reached the deadline."""
+    for chunk in chunks:
+        if monotonic() >= deadline:
+            raise ArtifactUnavailable(f"The download of {location} takes too long.")
+        yield chunk
 
 
 def _read_manifest(shared: Storage, version: ModelVersion) -> bytes:

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from threading import Event
 from typing import Any, Final
 
 import orjson
@@ -15,15 +16,18 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class FaultyServer:
-    """Refuses requests with a code of S3, or kills a client when it has sent some files."""
+    """Refuses requests with a code of S3, falls silent in an answer, or kills a client that sends files."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
         self._faults: dict[str, Any] = {}
+        self._faults_changed = Event()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == FAULTS_PATH:
             self._faults = orjson.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            self._faults_changed.set()
+            self._faults_changed = Event()
             start_response("200 OK", [("Content-Length", "0")])
             return []
         if environ["REQUEST_METHOD"] == "PUT" and "kill_after_files" in self._faults:
@@ -36,7 +40,15 @@ class FaultyServer:
             start_response(f"{self._faults['status']} Refused", headers)
             return [body]
         answer: Iterable[bytes] = self._application(environ, start_response)
+        if environ["REQUEST_METHOD"] == "GET" and "silent_after_bytes" in self._faults:
+            return self._fall_silent(b"".join(answer), self._faults["silent_after_bytes"])
         return answer
+
+    def _fall_silent(self, body: bytes, size: int) -> Iterator[bytes]:
+        changed = self._faults_changed
+        yield body[:size]
+        changed.wait()
+        yield body[size:]
 
 
 def main() -> None:

@@ -39,7 +39,9 @@ class S3Server:
         )  # fmt: skip
 
     def set_faults(self, **faults: Any) -> None:
-        """Refuse requests (`status`, `code`), or kill the process `client` after `kill_after_files`."""
+        """Refuse requests (`status`, `code`), send only `silent_after_bytes` until the next call, or kill the
+        process `client` after `kill_after_files`.
+        """
         requests.post(self.url + FAULTS_PATH, json=faults, timeout=10).raise_for_status()
 
 

@@ -373,6 +373,55 @@ def test_copies_that_nobody_serves_are_deleted_a_day_after_their_last_use(
     assert artifact_storage.labels(tmp_path) == {*labels.values(), champion.label}
 
 
+def test_a_machine_that_downloads_nothing_deletes_its_unused_copies_too(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, settings: Settings
+) -> None:
+    settings.MODEL_STORAGE = tmp_path / "copies"
+    health_checks.model_storage_away(NOW)
+    retired = small_version(champion, "2026w01.1", tmp_path / "copies", role=ModelVersion.Role.RETIRED)
+    newest = small_version(champion, "2026w01.2", tmp_path / "copies")
+    os.utime(tmp_path / "copies" / retired.label, (time.time() - 90_000,) * 2)
+
+    with bucket.away():
+        health_checks.model_storage_away(NOW)
+    kept = {path.name for path in (tmp_path / "copies").iterdir()}
+    health_checks.model_storage_away(NOW)
+
+    assert kept == {retired.label, newest.label}
+    assert {path.name for path in (tmp_path / "copies").iterdir()} == {newest.label}
+
+
+def test_a_download_that_takes_too_long_is_given_up_and_leaves_nothing(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 10_000, 10))
+    with monkeypatch.context() as slow:
+        slow.setattr(artifact_storage, "monotonic", lambda: float(next(times)))
+        with pytest.raises(artifact.ArtifactUnavailable, match=f"{champion.label} takes too long"):
+            artifact_storage.fetch(champion, tmp_path)
+    left = list(tmp_path.iterdir())
+
+    artifact_storage.read(champion, tmp_path)
+
+    assert left == []
+    # One second for each MiB, and a minute.
+    assert 6 < next(times) // 10 < 10
+
+
+def test_an_object_is_read_while_it_arrives(bucket: Bucket) -> None:
+    """Otherwise the deadline would be looked at only after each whole object."""
+    shared = shared_storage.shared_storage()
+    assert shared is not None
+    bucket.put("large", bytes(4 * 2**20))
+    bucket.server.set_faults(silent_after_bytes=2**20)
+
+    chunks = shared_storage.read_chunks(shared, "large")
+    first = next(chunks)
+    bucket.server.set_faults()
+
+    assert len(first) + sum(map(len, chunks)) == 4 * 2**20
+
+
 def test_what_a_bucket_that_was_away_kept_is_deleted_by_the_next_run(
     champion: ModelVersion, bucket: Bucket, tmp_path: Path
 ) -> None:
