@@ -49,7 +49,7 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
         _lazy("Fallback"): Count("pk", filter=Q(arm="fallback")),
     }
     # The songs as served say what a person needs; the others are for a replay of the list.
-    exclude = ("items", "pages", "candidate_list", "impressions")
+    exclude = ("items", "song_ids", "pages", "candidate_list", "impressions")
     readonly_fields = ("items_as_served", "requested_pages")
 
     @display(description=_lazy("Songs"))

@@ -83,14 +83,16 @@ def recently_shown_songs(
     listener_id: int, now: datetime, days: float, limit: int
 ) -> list[tuple[float, list[int]]]:
     """Age in days and song ids of the newest served lists of the last days, newest first."""
-    # The database extracts the ids, because reading 100 whole lists takes eight times as long.
+    # Earlier releases did not store the ids beside the items. Then the database extracts them, because
+    # reading 100 whole lists takes eight times as long.
+    ids = "song_ids::text" if _is_postgresql() else "song_ids"
     age = (
         "EXTRACT(EPOCH FROM (%s - generated_at))::float8 / 86400"
         if _is_postgresql()
         else "julianday(%s) - julianday(generated_at)"
     )
     query = f"""
-        SELECT {age}, {_song_ids("items")} FROM recommender_servedlist
+        SELECT {age}, COALESCE({ids}, {_song_ids("items")}) FROM recommender_servedlist
         WHERE listener_id = %s AND generated_at BETWEEN %s AND %s ORDER BY generated_at DESC LIMIT {limit}
     """  # noqa: S608
     since, until = (connection.ops.adapt_datetimefield_value(at) for at in (now - timedelta(days=days), now))

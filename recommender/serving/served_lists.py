@@ -126,6 +126,7 @@ def draw_list(
         challenger_candidate_list=interleaved_with.row if interleaved_with else None,
         pages=[page.as_json()],
         items=build_items(picks, cards, names, context),
+        song_ids=[pick.song for pick in picks],
     )
     served.cards = cards
     return served
@@ -155,8 +156,9 @@ def extend_list(
         names = _cluster_names([(loaded, one.version_id) for one in rows])
         served.pages = [*served.pages, page.as_json()]
         served.items = [*served.items, *build_items(picks, cards, names, context)]
+        served.song_ids = [item["song"] for item in served.items]
         if store:
-            served.save(update_fields=["pages", "items"])
+            served.save(update_fields=["pages", "items", "song_ids"])
 
 
 def redraw_list(served: ServedList) -> list[PickedSong]:

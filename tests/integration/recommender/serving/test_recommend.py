@@ -302,6 +302,30 @@ def test_songs_shown_yesterday_recede_and_songs_shown_long_ago_do_not(options: S
     assert much_later.impressions == {}
 
 
+def test_a_list_of_an_earlier_release_counts_as_shown(options: ServingOptions) -> None:
+    first = recommend_list(options, discovery=0)
+    next_day = RECOMMENDED_AT + timedelta(days=1)
+    second = recommendations.recommend(LISTENER, options=options, discovery=0, now=next_day, seed="s")
+    second.delete()
+
+    # Earlier releases did not store the ids beside the items.
+    ServedList.objects.filter(pk=first.pk).update(song_ids=None)
+    with_old_list = recommendations.recommend(LISTENER, options=options, discovery=0, now=next_day, seed="s")
+
+    assert with_old_list.impressions == second.impressions != {}
+
+
+def test_the_songs_of_all_pages_count_as_shown(options: ServingOptions) -> None:
+    first = recommendations.recommend(LISTENER, options=options, discovery=0, now=RECOMMENDED_AT)
+    whole = recommendations.continue_list(first.pk, upto=40, options=options)
+    next_day = RECOMMENDED_AT + timedelta(days=1)
+
+    second = recommendations.recommend(LISTENER, options=options, discovery=0, now=next_day)
+
+    assert len(set(song_ids(whole))) == 40
+    assert {str(song) for song in song_ids(whole)} <= set(second.impressions or {})
+
+
 def test_lists_of_other_listeners_do_not_count_as_shown(options: ServingOptions) -> None:
     recommend_list(options, listener=559)
 
