@@ -29,6 +29,7 @@ from ingestion.alerts.messages.formatting import format_amount
 from ingestion.models import IngestionRun, Rejection, ResourceReport
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.services import replay_open_rejections
+from ingestion.stored_sentences import run_summary
 from ingestion.tasks import start_ingestion
 
 
@@ -74,10 +75,11 @@ class IngestionRunAdmin(ReadOnlyAdmin):
     }
     inlines: ClassVar = [ResourceReportInline]
     actions_list: ClassVar = ["run_now", "replay_rejections"]
-    readonly_fields = ("duration", "run_page_link", "rejections_link", "cpu_time", "memory", "bytes_received",
-                       "throughput")  # fmt: skip
+    readonly_fields = ("summary_text", "duration", "run_page_link", "rejections_link", "cpu_time", "memory",
+                       "bytes_received", "throughput")  # fmt: skip
     fieldsets = (
-        (None, {"fields": ("status", "summary", "error_kind", "error", "run_page_link", "rejections_link")}),
+        (None, {"fields": ("status", "summary_text", "error_kind", "error", "run_page_link",
+                           "rejections_link")}),
         (_lazy("When"), {"fields": ("started_at", "finished_at", "duration", "trigger", "slot", "dry_run",
                              "accept_reset")}),
         (_lazy("Rows"), {"fields": (("received", "new", "changed"), ("unchanged", "rejected", "missing"))}),
@@ -88,6 +90,10 @@ class IngestionRunAdmin(ReadOnlyAdmin):
     @display(description=_lazy("Status"), ordering="status", label=STATUS_COLOURS)
     def state(self, run: IngestionRun) -> tuple[str, str]:
         return run.status, run.get_status_display()
+
+    @display(description=_lazy("Summary"))
+    def summary_text(self, run: IngestionRun) -> SafeString | str:
+        return run_summary(run.summary) if run.summary else "-"
 
     @display(description=_lazy("Duration"))
     def duration(self, run: IngestionRun) -> str:

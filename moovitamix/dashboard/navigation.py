@@ -5,13 +5,14 @@ from typing import Any, Final
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.schedules import next_due
+from ingestion.stored_sentences import run_summary
 from moovitamix.dashboard.formatting import capitalize_first, format_number
 from moovitamix.operations.service_state import RUN_PHRASES
 
@@ -119,9 +120,10 @@ def _sidebar_entry(request: HttpRequest, name: str, icon: str, page: str) -> dic
     return entry
 
 
-def _run_detail(run: IngestionRun) -> str:
+def _run_detail(run: IngestionRun) -> SafeString:
     started = _("Started {started_at:%Y-%m-%d %H:%M} UTC.").format(started_at=run.started_at)
-    return " ".join(part for part in (started, run.error, f"{run.summary}." if run.summary else "") if part)
+    summary = format_html("{}.", run_summary(run.summary)) if run.summary else ""
+    return format_html_join(" ", "{}", ((part,) for part in (started, run.error, summary) if part))
 
 
 def _report_card(report: ResourceReport) -> dict[str, str]:

@@ -16,6 +16,7 @@ from ingestion.alerts.incidents import open_incidents
 from ingestion.models import Incident, IngestionRun, RunLogLine
 from ingestion.monitoring.anomaly_detection import MIN_HISTORY, MIN_RUNS, K
 from ingestion.page_permissions import page_permission
+from ingestion.stored_sentences import run_summary
 from moovitamix.dashboard import queries, run_details
 from moovitamix.dashboard.cards import build_cards, runs_url
 from moovitamix.dashboard.formatting import (
@@ -106,6 +107,7 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         "title": _("Run {run}").format(run=run.pk),
         "run": run,
+        "summary": run_summary(run.summary),
         "facts": _run_facts(run, now),
         "stages": run_details.build_stage_bars(run, now),
         "resources": run_details.build_resource_table(run, reports) if reports else None,

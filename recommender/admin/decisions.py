@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import display
 
 from ingestion.admin import ReadOnlyAdmin
-from recommender.dashboard.experiment_report import describe_late_days, format_bound, outcome_label
+from recommender.dashboard.experiment_report import describe_late_days, format_bound
 from recommender.dashboard.formatting import (
     format_count,
     format_evidence,
@@ -33,6 +33,7 @@ from recommender.engine.experiments.sequential import (
     sign_z_score,
 )
 from recommender.models import Decision
+from recommender.models.experiments import outcome_label
 
 OUTCOME_COLOURS: Final = {
     "waiting": "info",
@@ -83,6 +84,7 @@ class DecisionAdmin(ReadOnlyAdmin):
             context |= {
                 "decision": decision,
                 "outcome": outcome_label(decision.outcome),
+                "reason": self.reason(decision),
                 "facts": decision_facts(decision),
             }
         return super().change_view(request, object_id, form_url, context)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import action, display
@@ -18,10 +19,12 @@ from recommender import services
 from recommender.admin.decisions import OUTCOME_COLOURS
 from recommender.admin.forms import NoteForm, ReasonForm, TrafficSplitForm
 from recommender.admin.reasoned_actions import REFUSALS, ReasonedActionMixin
-from recommender.dashboard.experiment_report import build_report, outcome_label
-from recommender.dashboard.formatting import format_count, format_percent
+from recommender.dashboard.experiment_report import build_report
+from recommender.dashboard.formatting import format_count, format_percent, stored_text
+from recommender.dashboard.stored_sentences import actor_name
 from recommender.experiments import eligibility, lifecycle
 from recommender.models import Experiment
+from recommender.models.experiments import outcome_label
 
 CHECK_NOW_HELP: Final = _lazy(
     "Checks every running experiment, as the daily task does. An experiment whose result is clear ends: its "
@@ -50,9 +53,9 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     change_form_before_template = "admin/recommender/experiment.html"
     actions_list: ClassVar = ["start_aa_test", "set_split", "check_all"]
     actions_detail: ClassVar = ["check_now", "add_note", "promote", "reject", "stop"]
-    readonly_fields = ("list_share_text", "split_share_text", "planned_listeners_text", "trial_text")
+    readonly_fields = ("actor", "list_share_text", "split_share_text", "planned_listeners_text", "trial_text")
     fieldsets = (
-        (_lazy("Versions"), {"fields": (("challenger", "champion"), ("kind", "by"), "purpose")}),
+        (_lazy("Versions"), {"fields": (("challenger", "champion"), ("kind", "actor"), "purpose")}),
         (
             _lazy("Traffic"),
             {"fields": (("list_share_text", "split_share_text"), "planned_listeners_text", "trial_text")},
@@ -104,9 +107,13 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
             failed=failed, tried=tried, tried_at=experiment.tried_at
         )
 
+    @display(description=_lazy("Started by"))
+    def actor(self, experiment: Experiment) -> str:
+        return actor_name(experiment.by)
+
     @display(description=_lazy("Reason"))
-    def short_reason(self, experiment: Experiment) -> str:
-        return experiment.reason[:MAX_REASON_LENGTH]
+    def short_reason(self, experiment: Experiment) -> SafeString:
+        return stored_text(experiment.reason, MAX_REASON_LENGTH)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         split = {"split_percent": _split_percent()}
@@ -172,7 +179,7 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         checked = services.judge_experiments()
         for one in checked:
             if one.decision:
-                messages.info(request, f"{one.experiment}: {one.decision.verdict['reason']}")
+                messages.info(request, f"{one.experiment}: {stored_text(one.decision.verdict['reason'])}")
         if not checked:
             messages.info(request, _("No experiment is running."))
         return redirect("admin:recommender_experiment_changelist")

@@ -18,7 +18,14 @@ from unfold.decorators import action, display
 from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, computed_once, confirm_first
 from recommender.admin.forms import CompareVersionsForm, ReasonForm, StartExperimentForm
 from recommender.admin.reasoned_actions import ReasonedActionMixin
-from recommender.dashboard.formatting import format_decimal, format_percent, format_ratio, localize_decimals
+from recommender.dashboard.formatting import (
+    format_decimal,
+    format_percent,
+    format_ratio,
+    localize_decimals,
+    stored_text,
+)
+from recommender.dashboard.stored_sentences import actor_name
 from recommender.dashboard.tables import (
     compare_versions,
     metric_headings,
@@ -253,9 +260,9 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     list_filter = ("status", "trigger", "started_at")
     when_empty = TRAINING_HINT
     list_select_related = ("version",)
-    readonly_fields = ("duration", "process_start")
+    readonly_fields = ("duration", "process_start", "outcome_text")
     fieldsets = (
-        (None, {"fields": ("status", "summary", "version", "error_kind", "error")}),
+        (None, {"fields": ("status", "outcome_text", "version", "error_kind")}),
         (_lazy("When"), {"fields": ("started_at", "finished_at", "duration", "trigger", "full", "stage",
                                     "heartbeat_at")}),
         (_lazy("Resource use"), {"fields": (("cpu_seconds", "peak_memory"), ("host", "pid"),
@@ -277,13 +284,15 @@ class TrainingRunAdmin(ReadOnlyAdmin):
         return datetime.fromtimestamp(run.process_started, UTC)
 
     @display(description=_lazy("Result"))
-    def outcome_text(self, run: TrainingRun) -> str:
-        return run.error or run.summary
+    def outcome_text(self, run: TrainingRun) -> str | SafeString:
+        return run.error or stored_text(run.summary)
 
 
 @admin.register(Promotion)
 class PromotionAdmin(ReadOnlyAdmin):
-    list_display = ("at", "promoted", "replaced", "rollback", "reason", "by")
+    list_display = ("at", "promoted", "replaced", "rollback", "reason_text", "actor")
+    fields = ("promoted", "replaced", "rollback", "reason_text", "actor", "at")
+    readonly_fields = ("reason_text", "actor")
     list_filter = ("rollback", "at")
     when_empty = _lazy(
         "The first version that passes the offline gates becomes champion automatically. "
@@ -291,3 +300,11 @@ class PromotionAdmin(ReadOnlyAdmin):
     )
     search_fields = ("promoted__label", "replaced__label", "reason", "by")
     list_select_related = ("promoted", "replaced")
+
+    @display(description=_lazy("Reason"))
+    def reason_text(self, promotion: Promotion) -> SafeString:
+        return stored_text(promotion.reason)
+
+    @display(description=_lazy("Decided by"), ordering="by")
+    def actor(self, promotion: Promotion) -> str:
+        return actor_name(promotion.by)

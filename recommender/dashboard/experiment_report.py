@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as _n
 
@@ -50,6 +51,7 @@ from recommender.engine.experiments.sequential import (
 from recommender.experiments import seals, statistics
 from recommender.experiments.power_analysis import describe_power
 from recommender.models import Decision, Experiment, ExperimentNote, ExperimentSeal, ServedList
+from recommender.models.experiments import outcome_label
 
 ExperimentKind = Experiment.Kind
 ExperimentStatus = Experiment.Status
@@ -63,13 +65,6 @@ SIDE_NAMES: Final = {
     ExperimentKind.AA_TEST: (_n("the first copy"), _n("the second copy")),
 }
 DEFAULT_SIDE_NAMES: Final = (_n("the challenger"), _n("the champion"))
-OUTCOME_LABELS: Final = {
-    "waiting": _n("Not decided"),
-    "promote": _n("Promoted"),
-    "reject": _n("Rejected"),
-    "rollback": _n("Rolled back"),
-    "void": _n("Stopped"),
-}
 NO_DECISION_HINTS: Final = {
     ExperimentStatus.WAITING: _n("It starts when the running experiment ends."),
     ExperimentStatus.RUNNING: (
@@ -109,7 +104,7 @@ class ExperimentReport:
     days: list[dict[str, Any]]  # newest last: date, lists, closed lists, rounds won and lost
     arms: list[dict[str, Any]]  # number of lists and listeners of each arm
     guardrails: list[str]
-    gates: list[dict[str, Any]]  # results of the offline gates
+    gates: list[SafeString]  # results of the offline gates, a sentence each
     power: str  # the smallest difference that can be detected with this traffic; empty if there is none
     decisions_url: str
 
@@ -147,14 +142,10 @@ def build_report(experiment: Experiment, now: datetime) -> ExperimentReport:
         days=days,
         arms=_lists_by_arm(experiment, seal),
         guardrails=[_describe_guardrail(rail) for rail in evidence.guardrails],
-        gates=experiment.gates.get("gates", []),
+        gates=[stored_text(gate["sentence"]) for gate in experiment.gates.get("gates", [])],
         power=describe_power(experiment, now, played) if has_power else "",
         decisions_url=f"{reverse('admin:recommender_decision_changelist')}?experiment__id__exact={experiment.pk}",
     )
-
-
-def outcome_label(outcome: str) -> str:
-    return _(OUTCOME_LABELS[outcome]) if outcome in OUTCOME_LABELS else _(outcome).capitalize()
 
 
 def format_bound(value: float) -> str:

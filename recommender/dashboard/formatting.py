@@ -5,9 +5,11 @@ from typing import Final
 from django.utils.formats import get_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from recommender.dashboard.stored_sentences import translate_stored
 from recommender.engine.experiments.evidence import format_evidence_ratio
 
 THIN_SPACE: Final = "\N{NARROW NO-BREAK SPACE}"
@@ -51,6 +53,9 @@ def format_signed(value: float, digits: int) -> str:
     return localize_decimals(f"{value:+.{digits}f}")
 
 
-def stored_text(text: str) -> SafeString:
-    """A stored sentence, such as the reason of a decision: in English, whatever the page's language."""
-    return format_html('<span lang="en" translate="no">{}</span>', text)
+def stored_text(text: str, max_length: int | None = None) -> SafeString:
+    """A stored sentence, such as the reason of a decision, in the page's language; else marked as English."""
+    translated = translate_stored(text)
+    if translated is not None:
+        return format_html("{}", Truncator(translated).chars(max_length) if max_length else translated)
+    return format_html('<span lang="en" translate="no">{}</span>', text[:max_length])

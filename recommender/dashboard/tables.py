@@ -12,7 +12,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop as _n
 
-from recommender.dashboard.formatting import NOT_MEASURED, format_count, format_decimal, format_ratio
+from recommender.dashboard.formatting import (
+    NOT_MEASURED,
+    format_count,
+    format_decimal,
+    format_ratio,
+    stored_text,
+)
+from recommender.dashboard.stored_sentences import actor_name
 from recommender.models import Decision, Experiment, ModelVersion, Promotion
 
 ExperimentKind = Experiment.Kind
@@ -92,7 +99,7 @@ class PromotionEntry:
 
     at: datetime
     text: str
-    reason: str
+    reason: SafeString
     by: str  # the actor who decided; empty if the reason names the actor
     link: str = ""  # the stored decision or the experiment; empty if there is none
 
@@ -174,8 +181,8 @@ def promotion_entries(
         PromotionEntry(
             one.at,
             describe_promotion(one),
-            one.reason,
-            one.by,
+            stored_text(one.reason),
+            actor_name(one.by),
             _decision_link(getattr(one, "decision", None)),
         )
         for one in promotions
@@ -186,7 +193,9 @@ def promotion_entries(
         )
         link = reverse("admin:recommender_experiment_change", args=[experiment.pk])
         entries.append(
-            PromotionEntry(experiment.ended_at or experiment.created_at, text, experiment.reason, "", link)
+            PromotionEntry(
+                experiment.ended_at or experiment.created_at, text, stored_text(experiment.reason), "", link
+            )
         )
     return sorted(entries, key=lambda entry: entry.at, reverse=True)[:MAX_PROMOTIONS]
 
@@ -229,7 +238,8 @@ def _cluster_choice_table(version: ModelVersion) -> SafeString:
         for score in scores
     ]
     context = {
-        "choice": choice, "headings": headings.values(), "rows": rows, "first": _("Clusters"),
+        "choice": choice, "rule": stored_text(choice.get("rule", "")),
+        "headings": headings.values(), "rows": rows, "first": _("Clusters"),
         "label": _("Numbers of clusters that were tried"),
     }  # fmt: skip
     return render_to_string("recommender/clusters_choice.html", context)

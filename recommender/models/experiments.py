@@ -1,14 +1,28 @@
 """Experiments between model versions."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from ingestion.models import Listener
 from recommender.models.served import ServedList
 from recommender.models.versions import ModelVersion, Promotion
+
+OUTCOME_LABELS: Final = {
+    "waiting": gettext_noop("Not decided"),
+    "promote": gettext_noop("Promoted"),
+    "reject": gettext_noop("Rejected"),
+    "rollback": gettext_noop("Rolled back"),
+    "void": gettext_noop("Stopped"),
+}
+
+
+def outcome_label(outcome: str) -> str:
+    """The outcome of a decision or experiment in the active language."""
+    return _(OUTCOME_LABELS[outcome]) if outcome in OUTCOME_LABELS else _(outcome).capitalize()
 
 
 class Experiment(models.Model):
@@ -217,7 +231,8 @@ class Decision(models.Model):
         ordering: ClassVar = ["-id"]
 
     def __str__(self) -> str:
-        return _("Decision {number}: {outcome}").format(number=self.pk, outcome=self.outcome)
+        label = outcome_label(self.outcome).lower()
+        return _("Decision {number}: {outcome}").format(number=self.pk, outcome=label)
 
 
 class ExperimentSeal(models.Model):

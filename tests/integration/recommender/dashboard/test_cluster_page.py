@@ -94,7 +94,7 @@ def test_tables_of_clusters_have_names_and_the_order_of_the_reader_s_language(
     client: Client, django_user_model: type[User]
 ) -> None:
     client.force_login(django_user_model.objects.create_superuser("ada"))
-    version = make_version("2026w48.1", "champion")
+    version = make_version("2026w60.1")
     for number, name in enumerate(("Calm", "Cheerful", "Danceable"), 1):
         facts = {"moods": [name.lower()], "map": [number, 1], "family": {"id": number, "name": name}}
         version.clusters.create(number=number, position=number, name=name, size=10 - number, facts=facts)
