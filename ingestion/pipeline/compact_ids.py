@@ -8,8 +8,11 @@ from typing import Final
 MAX_SET: Final = 500_000
 # More ids have a byte for each number of their range, if that takes at most so many bytes for each id.
 MAX_BYTES: Final = 8
-# Repeated numbers are searched in so many parts, one after the other.
-PARTS: Final = 64
+# Repeated numbers are searched in 2**6 parts, one after the other.
+PART_BITS: Final = 6
+# Fibonacci hashing: the highest bits of the product spread ids of any pattern, such as multiples of 64.
+MULTIPLIER: Final = 0x9E3779B97F4A7C15
+ALL_BITS: Final = 2**64 - 1
 
 
 class CompactIds:
@@ -47,16 +50,22 @@ class CompactIds:
 
 def find_repeated(parts: Iterable["array[int]"]) -> set[int]:
     """The numbers that occur more than once; all of them are copied once, in 8 bytes each."""
-    buckets = [array("q") for _ in range(PARTS)]
-    for part in parts:
-        for number in part:
-            buckets[number % PARTS].append(number)
+    buckets = _split(parts)
     repeated: set[int] = set()
     for place, bucket in enumerate(buckets):
         if len(set(bucket)) < len(bucket):
             repeated.update(_repeated_in(bucket))
         buckets[place] = array("q")
     return repeated
+
+
+def _split(parts: Iterable["array[int]"]) -> list["array[int]"]:
+    """The numbers in parts of about equal size; equal numbers are in the same part."""
+    buckets = [array("q") for _ in range(2**PART_BITS)]
+    for part in parts:
+        for number in part:
+            buckets[(number * MULTIPLIER & ALL_BITS) >> (64 - PART_BITS)].append(number)
+    return buckets
 
 
 def _repeated_in(numbers: "array[int]") -> Iterator[int]:

@@ -40,6 +40,14 @@ def test_repeated_numbers_are_found_in_all_parts(first: list[int], second: list[
     assert repeated == {number for number in both if both.count(number) > 1}
 
 
+@pytest.mark.parametrize("step", [1, 7, 61, 64, 100, 2**20, 2**40])
+def test_ids_with_a_common_factor_are_searched_in_parts_too(step: int) -> None:
+    sizes = [len(part) for part in compact_ids._split([array("q", range(0, 6_400 * step, step))])]
+
+    assert sum(sizes) == 6_400
+    assert max(sizes) < 200
+
+
 @pytest.mark.slow
 def test_a_million_ids_are_kept_and_compared_in_a_few_bytes_each() -> None:
     pages = [array("q", range(start, start + 1_000)) for start in range(0, 1_000_000, 1_000)]
