@@ -32,11 +32,18 @@ def test_no_place_of_the_installation_is_used(
     assert "/" not in value or str(tmp_path) in value or "127.0.0.1" in value or value == "consolemail://"
 
 
-def test_a_simulation_multiplies_matrices_in_one_thread(tmp_path: Path) -> None:
-    code = "import numpy, threadpoolctl as t; print([one['num_threads'] for one in t.threadpool_info()])"
+def test_a_simulation_multiplies_matrices_in_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+    for name in names:
+        monkeypatch.setenv(name, "2")
+    code = f"import os; print(*(os.environ[name] for name in {names})); "
+    code += "import numpy, threadpoolctl as t; print(*(one['num_threads'] for one in t.threadpool_info()))"
 
     found = subprocess.run(
         [sys.executable, "-c", code], env=simulation_environment(tmp_path), capture_output=True, check=True
     )
 
-    assert found.stdout.split() == [b"[1]"]
+    # A machine with one processor has one thread whatever it is told.
+    assert found.stdout.splitlines() == [b"1 1", b"1"]
