@@ -36,6 +36,8 @@ ENGAGED_LIST_COLUMNS: Final = (
     "served_list_id", "at", "listener_id", "version_id", "songs", "engaged", "early", "likes", "listens",
     "skips", "dislikes", "final",
 )  # fmt: skip
+# Any number that no other advisory lock of this database has.
+NAMES_LOCK: Final = 7_363_251
 INSERTED_ROWS: Final = 500  # in one statement; longer statements save nothing
 CANDIDATE_LIST_COLUMNS: Final = (
     "id", "listener_id", "version_id", "history", "run_id", "feedback_id", "candidates",
@@ -397,6 +399,17 @@ def _copy_type(field: "Field[Any, Any]") -> str:
     # "varchar(80)" and "timestamp with time zone" as psycopg knows them.
     name = (field.db_type(connection) or "").split("(")[0]
     return {"timestamp with time zone": "timestamptz"}.get(name, name)
+
+
+def lock_names() -> None:
+    """Let transactions that write names of clusters, or rules of names, take turns until each ends.
+
+    SQLite has one writer at a time anyway.
+    """
+    if _is_postgresql():
+        # Not a lock of rows: at first there are no rules and no clusters.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [NAMES_LOCK])
 
 
 def _is_postgresql() -> bool:

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Count, Max
 
 from recommender.engine.identity.name_words import NameWords, name_key
-from recommender.models import Cluster, ClusterNameRule, ModelVersion, NameWord
+from recommender.models import Cluster, ClusterNameRule, ModelVersion, NameWord, sql
 from recommender.models.naming import read_name_words
 
 
@@ -43,7 +43,12 @@ def read_name_rules() -> NameRules:
 
 @transaction.atomic
 def apply_name_rules(numbers: Collection[int] | None = None, *, version: ModelVersion | None = None) -> None:
-    """Write the names that the rules give these clusters (None: all) into this version (None: all)."""
+    """Write the names that the rules give these clusters (None: all) into this version (None: all).
+
+    The caller must have written its rules or clusters in the same transaction, or have committed them.
+    """
+    # Otherwise staff who block a word and a training that stores clusters would not see each other's rows.
+    sql.lock_names()
     rules = read_name_rules()
     rows = Cluster.objects.all() if numbers is None else Cluster.objects.filter(number__in=numbers)
     changed = []
