@@ -22,6 +22,12 @@ OTHER_SEPARATORS: Final = re.compile(
     r"|(?:duet )?with|w/|con|avec|mit|meets|vs\.?|versus|pres(?:ents|\.)?|introducing|starring)\s+",
     re.IGNORECASE,
 )
+# HTML that the source copied from a web page: formats of letters, and ends of lines, which separate artists.
+# Any other word in angle brackets is a name, such as "<PIG>".
+FORMAT_TAG: Final = re.compile(
+    r"</?(?:a|b|em|font|i|small|span|strong|sub|sup|u)(?:\s[^<>]*)?>", re.IGNORECASE
+)
+LINE_TAG: Final = re.compile(r"</?(?:br|div|li|p)(?:\s[^<>]*)?\s*/?>", re.IGNORECASE)
 # Letters of stylised names, as in "P!nk", "Ke$ha" and "A$AP".
 STYLISED: Final = ((re.compile(r"(?<=\w)!(?=\w)"), "i"), (re.compile(r"\$(?=\w)|(?<=\w)\$"), "s"))
 INVERTED_ARTICLE: Final = re.compile(r"^(.+), the$", re.IGNORECASE)
@@ -145,8 +151,9 @@ def _is_no_artist(text: str) -> bool:
 
 
 def _readable(credit: str) -> str:
-    """A credit without HTML entities and invisible characters, which could turn a sentence's direction."""
-    return INVISIBLE.sub("", unescape_entities(credit))
+    """A credit without HTML and invisible characters, which could turn a sentence's direction."""
+    plain = INVISIBLE.sub("", unescape_entities(credit))
+    return LINE_TAG.sub("; ", FORMAT_TAG.sub("", plain)) if "<" in plain else plain
 
 
 def _split_featuring(credit: str) -> list[str]:

@@ -136,6 +136,23 @@ def test_a_sentence_names_the_lead_artist_of_a_long_credit(credit: str, lead: st
     assert name_lead(credit) == lead
 
 
+@pytest.mark.parametrize(("credit", "artists"), [
+    ("<b>Muse</b>", ("Muse",)),
+    ('<a href="/artist/7?x=y">Muse</a> feat. &lt;i class="x"&gt;Keane&lt;/i&gt;', ("Muse", "Keane")),
+    ("<B>Mu</B>se", ("Muse",)),
+    ("Muse<br />Keane<br>", ("Muse", "Keane")),
+    ("<p>AC/DC</p>", ("AC/DC",)),
+    ("<PIG>", ("<PIG>",)),
+    ("I <3 Cats", ("I <3 Cats",)),
+])  # fmt: skip
+def test_html_is_not_part_of_a_name(credit: str, artists: tuple[str, ...]) -> None:
+    split = ArtistCredits([credit, "Muse", "Keane"])
+
+    assert split.artists(credit) == artists
+    assert name_lead(credit) == artists[0]
+    assert next(iter(possible_artists(credit).values())) not in {credit} - {*artists}
+
+
 def test_artists_of_sentences_have_no_invisible_characters() -> None:
     credit, other = "\u202eSto\u200bne feat. Bo\ufeffb", "Stone"
 
