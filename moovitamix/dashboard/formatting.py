@@ -6,9 +6,13 @@ from functools import lru_cache
 from typing import Final
 
 from django.utils import timezone
+from django.utils.dates import WEEKDAYS
 from django.utils.formats import get_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
+from django_celery_beat.models import CrontabSchedule
 
 # Name, seconds, and the count at which the next larger unit begins: 89 s, but 1.5 min.
 DURATION_UNITS: Final = (
@@ -143,3 +147,18 @@ def _count_units(unit: str, n: int) -> str:
 
 def _duration_unit(seconds: float) -> tuple[str, float, float]:
     return next(unit for unit in DURATION_UNITS if abs(seconds) < unit[1] * unit[2])
+
+
+def describe_crontab(schedule: CrontabSchedule) -> SafeString | str:
+    """When the crontab is due: "every day at 02:00 UTC"; a rarer form as its package words it, in English."""
+    is_at_one_time = schedule.minute.isdecimal() and schedule.hour.isdecimal()
+    is_in_all_months = schedule.day_of_month == schedule.month_of_year == "*"
+    if is_at_one_time and is_in_all_months:
+        time = f"{int(schedule.hour):02}:{int(schedule.minute):02} {schedule.timezone}"
+        if schedule.day_of_week == "*":
+            return _("every day at {time}").format(time=time)
+        if schedule.day_of_week.isdecimal():
+            # Sunday is 0 or 7 there, and 6 here.
+            day = WEEKDAYS[(int(schedule.day_of_week) - 1) % 7]
+            return _("every {weekday} at {time}").format(weekday=day, time=time)
+    return format_html('<span lang="en">{}</span>', schedule.human_readable)

@@ -22,6 +22,7 @@ from recommender.dashboard.formatting import (
     localize_decimals,
 )
 from recommender.models import Cluster, DriftReport, EngagementDay, SongEvidence
+from recommender.serving.reasons.cluster_name_translation import stored_cluster_name
 
 MAX_VERSIONS_SHOWN: Final = 5  # about a month
 OWN_WEEKS_TEXT: Final = _n("Each listener's week is compared with their own eight weeks before.")
@@ -148,7 +149,7 @@ def drift_report_context(report: DriftReport) -> dict[str, Any]:
 
 def cause_name(cause: dict[str, Any], *, all_clusters: bool = False) -> str:
     """The name of a drift's cause: the changed clusters, group of songs or kind of feedback."""
-    clusters = [one["name"] for one in cause.get("clusters", ())]
+    clusters = [stored_cluster_name(one["name"]) for one in cause.get("clusters", ())]
     if not clusters:
         return str(cause["name"])
     shown = clusters if all_clusters else clusters[:1]
@@ -311,7 +312,7 @@ class SongEvidenceAdmin(ReadOnlyAdmin):
     @display(description=_lazy("Cluster"), ordering="after")
     @computed_once
     def cluster_change(self, evidence: Any) -> SafeString:
-        return render_to_string("admin/recommender/cluster_change.html", {"evidence": evidence})
+        return _describe_cluster_change(evidence)
 
     @display(description=_lazy("Reason"), ordering="listeners")
     def explanation(self, evidence: SongEvidence) -> str:
@@ -323,11 +324,15 @@ class SongEvidenceAdmin(ReadOnlyAdmin):
 
 
 def song_evidence_for(song: int) -> list[SongEvidence]:
-    """The latest versions' evidence on the song, newest first, each row with the attribute `explanation`."""
+    """The latest versions' evidence on the song, newest first.
+
+    Each row has the attributes `explanation` and `cluster_change`.
+    """
     rows = SongEvidence.objects.filter(song=song).select_related("version").order_by("-version_id")
     found = list(_with_cluster_names(rows)[:MAX_VERSIONS_SHOWN])
     for evidence in found:
         evidence.explanation = explain_assignment(evidence)  # type: ignore[attr-defined]
+        evidence.cluster_change = _describe_cluster_change(evidence)  # type: ignore[attr-defined]
     return found
 
 
@@ -345,6 +350,19 @@ def explain_assignment(evidence: SongEvidence) -> str:
             "not moved: the feedback of {people} is evidence {ratio} for another cluster, which is not enough"
         ).format(people=people, ratio=ratio)
     return _("not moved: the feedback of {people} is no evidence for another cluster").format(people=people)
+
+
+def _describe_cluster_change(evidence: Any) -> SafeString:
+    """The cluster, or both clusters if the song moved; `evidence` is a row of `_with_cluster_names`."""
+    before, after = (
+        stored_cluster_name(name) if name else number
+        for name, number in (
+            (evidence.before_name, evidence.before),
+            (evidence.after_name, evidence.after),
+        )
+    )
+    context = {"before": before, "after": after, "moved": evidence.before != evidence.after}
+    return render_to_string("admin/recommender/cluster_change.html", context)
 
 
 def _with_cluster_names(rows: QuerySet[SongEvidence]) -> QuerySet[SongEvidence]:

@@ -37,7 +37,11 @@ from recommender.models import (
     TrainingRun,
 )
 from recommender.registry.cohesion import COHESION_NAMES, compare_cohesion, far_less_cohesive
-from recommender.serving.reasons.cluster_name_translation import cluster_name, family_name
+from recommender.serving.reasons.cluster_name_translation import (
+    cluster_name,
+    family_name,
+    stored_cluster_name,
+)
 
 MAX_VERSIONS: Final = 26  # half a year of weeks
 MAX_CHART_DAYS: Final = 90
@@ -440,7 +444,8 @@ def _main_cause(report: DriftReport) -> str:
     cause: Mapping[str, Any] | None = report.causes[0] if report.causes else None
     if cause is None:
         return ""
-    names = ", ".join(one["name"] for one in cause.get("clusters", ())) or cause.get("name", "")
+    clusters = [stored_cluster_name(one["name"]) for one in cause.get("clusters", ())]
+    names = ", ".join(clusters) or cause.get("name", "")
     return _("{names}: {points} points").format(names=names, points=format_signed(100 * cause["change"], 1))
 
 

@@ -13,6 +13,7 @@ from ingestion.page_permissions import page_permission
 from recommender.dashboard.formatting import format_count, format_percent
 from recommender.services import current_model
 from recommender.serving.listener_similarity import find_similar_listeners, read_affinities
+from recommender.serving.reasons.cluster_name_translation import stored_cluster_name
 
 ROWS: Final = 20
 MAX_CLUSTERS: Final = 5
@@ -34,7 +35,7 @@ def similar_listeners_page(request: HttpRequest) -> HttpResponse:
     model = current_model().model
     if chosen is not None and model is not None:
         affinities = read_affinities(model.version.pk, also=chosen)
-        names = model.cluster_names
+        names = {number: stored_cluster_name(name) for number, name in model.cluster_names.items()}
         own = affinities.shares[affinities.listeners == chosen]
         top = sorted(zip(own[0], affinities.clusters, strict=True), reverse=True) if len(own) else []
         context |= {

@@ -29,6 +29,11 @@ def cluster_name(cluster: Cluster) -> str:
     return translate_name(cluster.shown_name, moods=cluster.facts.get("moods", ()))
 
 
+def stored_cluster_name(name: str) -> str:
+    """Translate a name of which only the text is stored; its first word may be a band's, such as "Live"."""
+    return translate_name(name, moods=())
+
+
 def family_name(cluster: Cluster) -> str:
     """The name of the cluster's group of similar clusters in the reader's language; "" without one."""
     return translate_name(str(cluster.facts.get("family", {}).get("name", "")))

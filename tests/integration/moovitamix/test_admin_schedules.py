@@ -4,11 +4,11 @@ from datetime import time, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.forms import model_to_dict
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from django_celery_beat.models import (
     ClockedSchedule,
     CrontabSchedule,
@@ -18,6 +18,7 @@ from django_celery_beat.models import (
 )
 
 from ingestion.schedules import DAILY_ENTRY, last_due_slot, next_due, sync_timetable
+from moovitamix.dashboard.formatting import describe_crontab
 from recommender import schedules as recommender_schedules
 
 pytestmark = pytest.mark.django_db
@@ -224,3 +225,38 @@ def test_a_person_s_own_task_may_run_once_and_be_deleted(staff: Client) -> None:
     staff.post(reverse("admin:django_celery_beat_periodictask_delete", args=[mine.pk]), {"post": "yes"})
 
     assert not PeriodicTask.objects.filter(name="Mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("times", "english", "french"),
+    [
+        ("45 3 *", "every day at 03:45 UTC", "chaque jour à 03:45 UTC"),
+        ("0 4 0", "every Sunday at 04:00 UTC", "chaque dimanche à 04:00 UTC"),
+        ("0 4 7", "every Sunday at 04:00 UTC", "chaque dimanche à 04:00 UTC"),
+        ("5 6 1", "every Monday at 06:05 UTC", "chaque lundi à 06:05 UTC"),
+    ],
+)  # fmt: skip
+def test_a_crontab_is_shown_in_words(times: str, english: str, french: str) -> None:
+    minute, hour, day_of_week = times.split()
+    schedule = CrontabSchedule(minute=minute, hour=hour, day_of_week=day_of_week, timezone="UTC")
+
+    assert describe_crontab(schedule) == english
+    with translation.override("fr"):
+        assert describe_crontab(schedule) == french
+
+
+def test_a_rarer_crontab_is_shown_in_english_as_its_package_words_it() -> None:
+    schedule = CrontabSchedule(minute="0,30", hour="*", timezone="UTC")
+
+    with translation.override("fr"):
+        assert describe_crontab(schedule).startswith('<span lang="en">At 0')
+
+
+def test_the_page_that_deletes_a_role_names_the_role_and_not_each_permission(staff: Client) -> None:
+    role = Group.objects.get(name="viewer")
+
+    page = staff.get(reverse("admin:auth_group_delete", args=[role.pk])).content.decode()
+
+    assert "viewer" in page
+    assert "Group_permissions object" not in page
+    assert "relationship" not in page

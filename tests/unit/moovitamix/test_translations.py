@@ -20,8 +20,8 @@ REWORDED = {
     "training",
 }  # fmt: skip
 TRANSLATED_LABEL = re.compile(r"\.get_\w+_display\(|_meta\.verbose_name")
-# They translate the labels, and put them into English.
-LABELS_FOLLOW_READER = {"languages.py", "english.py"}
+# They translate the labels, put them into English, and show them on pages.
+LABELS_FOLLOW_READER = {"languages.py", "english.py", "admin.py"}
 
 
 def test_every_text_is_translated_and_no_translation_is_unused() -> None:
