@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.decisions import bands, calibration
 from benchmarks.growth import growth
 from benchmarks.imports import ingest, proof
-from benchmarks.recommendations import listener, quality, train
+from benchmarks.recommendations import listener, peers, quality, train
 from benchmarks.report import Report
 from benchmarks.service import connections, pages, serve, soak
 
@@ -31,6 +31,7 @@ def build_parser() -> ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="NAME")
     _add_ingest(commands)
     _add_quality(commands)
+    _add_peers(commands)
     for name, module in (("train", train), ("serve", serve)):
         _add_world(commands, name, (module.__doc__ or "").strip())
     _add_calibration(commands)
@@ -103,6 +104,17 @@ def _add_quality(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of a data set")
     parser.add_argument("--dump", type=Path, metavar="FILE.npz", help="file to write each model's lists to")
+    _add_json(parser)
+
+
+def _add_peers(commands: Any) -> None:
+    parser = commands.add_parser(
+        "peers", help="lists of other libraries on the same plays: quality, speed, memory",
+        description=peers.__doc__, formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder of a data set, see `quality --help`"
+    )
     _add_json(parser)
 
 
@@ -294,9 +306,13 @@ def _ingest(chosen: Namespace) -> Report | None:
 
 
 def _quality(chosen: Namespace) -> Report:
-    if not (chosen.data / "songs.csv.gz").is_file():
-        sys.exit(f"{chosen.data} has no songs.csv.gz. --help describes the files of a data set.")
+    _require_dataset(chosen.data)
     return quality.measure(chosen.data, chosen.dump)
+
+
+def _peers(chosen: Namespace) -> Report:
+    _require_dataset(chosen.data)
+    return peers.measure(chosen.data)
 
 
 def _train(chosen: Namespace) -> Report:
@@ -327,8 +343,7 @@ def _proof(chosen: Namespace) -> Report:
 
 def _listener(chosen: Namespace) -> Report:
     for folder in chosen.data or ():
-        if not (folder / "songs.csv.gz").is_file():
-            sys.exit(f"{folder} has no songs.csv.gz. `quality --help` describes the files of a data set.")
+        _require_dataset(folder)
     return listener.measure(listener.plan_from_arguments(chosen))
 
 
@@ -342,6 +357,11 @@ def _connections(chosen: Namespace) -> Report:
 
 def _growth(chosen: Namespace) -> Report:
     return growth.measure(growth.plan_from_arguments(chosen))
+
+
+def _require_dataset(folder: Path) -> None:
+    if not (folder / "songs.csv.gz").is_file():
+        sys.exit(f"{folder} has no songs.csv.gz. `quality --help` describes the files of a data set.")
 
 
 def _world(chosen: Namespace) -> dict[str, Any]:
@@ -358,7 +378,7 @@ def _count(text: str) -> int:
 BENCHMARKS = {
     "ingest": _ingest, "quality": _quality, "train": _train, "serve": _serve, "calibration": _calibration,
     "bands": _bands, "pages": _pages, "proof": _proof, "listener": _listener, "soak": _soak,
-    "connections": _connections, "growth": _growth,
+    "connections": _connections, "growth": _growth, "peers": _peers,
 }  # fmt: skip
 
 
