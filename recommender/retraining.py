@@ -28,8 +28,10 @@ from recommender.spark.launch import open_spark
 from recommender.training.data_fingerprint import NothingNew
 from recommender.training.dataset import read_training_data
 from recommender.training.evaluation import (
+    StageCallback,
     compare_stored_versions,
     evaluate_with_baselines,
+    ignore_stage,
     latest_week,
 )
 from recommender.training.stored_version import read_version
@@ -197,8 +199,10 @@ class VersionEvaluation:
     training_metrics: dict[str, dict[str, Any]]  # metrics on the week that the version's training held out
 
 
-def evaluate_version(label: str | None) -> VersionEvaluation:
+def evaluate_version(label: str | None, begin: StageCallback = ignore_stage) -> VersionEvaluation:
     """Evaluate a version, by default the champion, on the latest week.
+
+    `begin` is called before each model that is evaluated, with its name, its number from 1 and their number.
 
     Raises:
         RegistryError: the version does not exist, or there is no champion.
@@ -213,7 +217,7 @@ def evaluate_version(label: str | None) -> VersionEvaluation:
     week = latest_week(read_training_data(), version.seed)
     if week is None:
         return VersionEvaluation(version.label, {}, False, version.metrics)
-    metrics = evaluate_with_baselines(week, stored, version.seed)
+    metrics = evaluate_with_baselines(week, stored, version.seed, begin)
     has_seen = version.cut_off.timestamp() > week.start_seconds
     return VersionEvaluation(version.label, metrics, has_seen, version.metrics)
 

@@ -2,6 +2,9 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable
+from threading import Event, Thread
 from typing import Any, Final, Self, TextIO
 
 from tqdm import tqdm
@@ -16,6 +19,7 @@ logger = logging.getLogger(__name__)
 # Shown only on request, because this output may end up in a log or a mail.
 PERSONAL_FIELDS: Final = {"first_name", "last_name", "email", "gender"}
 LINE_INTERVAL: Final = 10.0  # seconds
+REFRESH_INTERVAL: Final = 1.0  # seconds between two states of a bar
 
 
 class _Lines:
@@ -71,6 +75,67 @@ class StageBars:
             self.__exit__()
             self._stage, self._bar = stage, progress_bar(stage, self._unit, total)
         self._bar.update(done)
+
+
+class TimedStages:
+    """Says what a command is doing and how long it still takes, although one stage may take minutes.
+
+    A terminal gets a bar. A file or pipe gets a line every ten seconds, and none from a command that ends
+    before.
+    """
+
+    def __init__(
+        self, title: str, *, stream: TextIO | None = None, interval: float = LINE_INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._title, self._clock, self._interval = title, clock, interval
+        self._stream = stream or sys.stderr
+        self._began, self._ended = clock(), Event()
+        self._stage, self._step, self._steps = "", 0, 0
+        self._bar: tqdm[Any] | None = None
+        self._thread = Thread(target=self._tell_in_turn, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._began = self._clock()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._bar is not None:
+            self._bar.close()
+
+    def begin(self, stage: str, step: int, steps: int) -> None:
+        """Stage `stage` begins; it is number `step` of `steps`, from 1."""
+        self._stage, self._step, self._steps = stage, step, steps
+        if self._stream.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=steps, unit=" steps", file=self._stream)
+            self._bar.set_description(stage.ljust(30))
+            self._bar.update(step - 1 - self._bar.n)
+
+    def line(self) -> str:
+        """What a pipe gets now, such as "training: clusters, step 4 of 8, 01:30 so far, 02:00 left"."""
+        elapsed, done = self._clock() - self._began, self._step - 1
+        parts = [self._stage] if self._stage else []
+        if self._steps:
+            parts.append(f"step {self._step} of {self._steps}")
+        parts.append(f"{tqdm.format_interval(elapsed)} so far")
+        if done > 0:
+            # As if each of the other steps took as long as those that are done.
+            left = elapsed / done * self._steps - elapsed
+            parts.append(f"about {tqdm.format_interval(max(0.0, left))} left")
+        return f"{self._title}: {', '.join(parts)}"
+
+    def _tell_in_turn(self) -> None:
+        is_terminal = self._stream.isatty()
+        while not self._ended.wait(REFRESH_INTERVAL if is_terminal else self._interval):
+            if is_terminal and self._bar is not None:
+                self._bar.refresh()
+            elif not is_terminal:
+                self._stream.write(f"{self.line()}\n")
+                self._stream.flush()
 
 
 class IngestionProgressBar(IngestionProgress):

@@ -4,8 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tqdm import tqdm
-
+from ingestion.management.progress import TimedStages
 from recommender.models import ModelVersion, TrainingRun
 from recommender.training.evaluation import NOT_MEASURED
 from recommender.training.train import TrainingProgress
@@ -19,22 +18,14 @@ POPULARITY: Final = "popularity, because there is no model"  # in the place of a
 
 
 class TerminalProgress(TrainingProgress):
-    """Logs each stage of a training, and shows a progress bar on a terminal."""
+    """Logs each stage of a training, and says how long it still takes."""
 
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] | None = None
+    def __init__(self, stages: TimedStages) -> None:
+        self._stages = stages
 
     def on_stage(self, run: TrainingRun, name: str, step: int, steps: int) -> None:
         logger.info("stage training=%s name=%r", run.pk, name)
-        if self._bar is None:
-            # `disable=None` shows the bar on a terminal only.
-            self._bar = tqdm(total=steps, unit=" steps", disable=None)
-        self._bar.set_description(name.ljust(30))
-        self._bar.update(step - 1 - self._bar.n)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._stages.begin(name, step, steps)
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, Any]]) -> str:

@@ -90,6 +90,14 @@ class TrainingEvaluation:
         )
 
 
+# Called with a stage's name, its number from 1, and the number of stages.
+StageCallback = Callable[[str, int, int], None]
+
+
+def ignore_stage(name: str, step: int, steps: int) -> None:
+    """The callback of a caller who shows no progress."""
+
+
 @dataclass(frozen=True)
 class HoldoutWeek:
     past: TrainingData  # the data up to the start of the week
@@ -213,15 +221,22 @@ def _evaluate_each(week: HoldoutWeek, lists: Mapping[str, NDArray[np.int32]]) ->
     return {name: evaluate_lists(of_model, week.test, artists=artists) for name, of_model in lists.items()}
 
 
-def evaluate_with_baselines(week: HoldoutWeek, stored: StoredVersion, seed: int) -> dict[str, dict[str, Any]]:
+def evaluate_with_baselines(
+    week: HoldoutWeek, stored: StoredVersion, seed: int, begin: StageCallback = ignore_stage
+) -> dict[str, dict[str, Any]]:
     """Metrics of the version and of the baselines, by model name.
 
-    The version's lists have only songs that it was trained on.
+    The version's lists have only songs that it was trained on. `begin` is called before each model.
     """
+    steps = 1 + len(BASELINES)
+    begin(stored.model.name, 1, steps)
     lists = _recommend_for_week(week, stored.model, stored.song_ids, seed)
     own = evaluate_lists(lists, week.test, artists=week.past.catalogue.artist_codes())
     training = week.past.to_training(seed=seed, configuration={})
-    baselines = {kind.name: _fit_and_recommend(kind, training, week) for kind in BASELINES}
+    baselines = {}
+    for step, kind in enumerate(BASELINES, 2):
+        begin(kind.name, step, steps)
+        baselines[kind.name] = _fit_and_recommend(kind, training, week)
     evaluations = _evaluate_each(week, baselines)
     return {stored.model.name: own.summary(), **{name: one.summary() for name, one in evaluations.items()}}
 

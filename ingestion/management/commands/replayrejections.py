@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import TimedStages
 from ingestion.models import Rejection
 from ingestion.pipeline.run_lifecycle import AlreadyRunning
 from ingestion.services import replay_open_rejections
@@ -27,7 +28,8 @@ class Command(GuidedCommand):
     def handle(self, *_: Any, **__: Any) -> None:
         require_migrations()
         try:
-            imported = replay_open_rejections()
+            with TimedStages("replay"):
+                imported = replay_open_rejections()
         except AlreadyRunning as busy:
             raise CommandError(str(busy), returncode=3) from busy
         remaining = Rejection.objects.filter(resolved_at=None).count()

@@ -21,6 +21,7 @@ from ingestion.demo.scenarios import ScenarioEvent, describe_events, parse_last_
 from ingestion.demo.source import record_pages
 from ingestion.demo.world.world import World
 from ingestion.management.base import GuidedCommand
+from ingestion.management.progress import progress_bar
 from moovitamix.management.processes import (
     COMPLETION_MARKER,
     SIMULATION_DATABASE,
@@ -174,11 +175,8 @@ class Command(GuidedCommand):
             with tqdm(total=days, unit="day", file=sys.stdout) as bar:
                 simulation.run_days(days, lambda day: bar.update())
         else:
-            simulation.run_days(days, self._print_day)
-
-    def _print_day(self, day: date) -> None:
-        self.stdout.write(f"simulated {day}")
-        self.stdout.flush()
+            with progress_bar("simulation", "days", days, stream=sys.stdout) as bar:
+                simulation.run_days(days, lambda day: bar.update())
 
     def _print_report(
         self,

@@ -8,6 +8,7 @@ from django.core.management.base import CommandError
 
 from ingestion.english import english_label
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import TimedStages
 from recommender.models import DriftReport
 from recommender.monitoring.alerts import describe_causes
 from recommender.registry import registry
@@ -39,7 +40,8 @@ class Command(GuidedCommand):
         require_migrations()
         if registry.current_champion() is None:
             raise CommandError(registry.NO_MODEL)
-        reports, is_due = check_drift_now()
+        with TimedStages("drift check"):
+            reports, is_due = check_drift_now()
         if not reports:
             raise CommandError("The champion's files are missing or damaged: nothing could be compared.")
         if options["json"]:

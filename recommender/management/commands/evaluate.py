@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import TimedStages
 from recommender.engine.artifact import ArtifactError
 from recommender.management.output import metrics_table
 from recommender.registry.registry import RegistryError
@@ -46,7 +47,8 @@ class Command(GuidedCommand):
             self._compare(options)
             return
         try:
-            evaluation = evaluate_version(options["version"])
+            with TimedStages("evaluation") as stages:
+                evaluation = evaluate_version(options["version"], stages.begin)
         except (RegistryError, ArtifactError) as error:
             raise CommandError(str(error)) from error
         if options["json"]:
@@ -68,7 +70,8 @@ class Command(GuidedCommand):
         if not options["version"]:
             raise CommandError("Name the version to compare: evaluate VERSION --against OTHER")
         try:
-            pair = evaluate_pair(options["version"], options["against"])
+            with TimedStages("comparison"):
+                pair = evaluate_pair(options["version"], options["against"])
         except (RegistryError, ArtifactError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(json.dumps(asdict(pair)) if options["json"] else pair.sentence)

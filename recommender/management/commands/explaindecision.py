@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import TimedStages
 from recommender.experiments import decisions
 from recommender.models import Decision
 
@@ -44,7 +45,8 @@ class Command(GuidedCommand):
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
         decision = _find_decision(options["decision"])
-        replayed = decisions.replay_decision(decision)
+        with TimedStages("replay"):
+            replayed = decisions.replay_decision(decision)
         if options["json"]:
             facts = {
                 "decision": decision.pk, "at": decision.at.isoformat(), "evidence": decision.evidence,

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from ingestion.english import english_label
 from ingestion.jobs.lock import LockLost
 from ingestion.management.base import GuidedCommand, require_migrations
+from ingestion.management.progress import TimedStages
 from recommender.management.output import TerminalProgress, clusters_text, metrics_table
 from recommender.models import ModelVersion, TrainingRun
 from recommender.retraining import retrain_now
@@ -80,15 +81,15 @@ class Command(GuidedCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         require_migrations()
-        progress = TerminalProgress()
         try:
-            run = retrain_now(
-                progress, trigger=options["trigger"], method=options["method"], promote=options["promote"],
-                n_clusters=options["clusters"],
-                seed=options["seed"], full=options["full"], only_if_new=options["if_new"],
-                processes=options["processes"], engine=options["engine"], master=options["master"],
-                by="retrain --promote" if options["promote"] else "training",
-            )  # fmt: skip
+            with TimedStages("training") as stages:
+                run = retrain_now(
+                    TerminalProgress(stages), trigger=options["trigger"], method=options["method"],
+                    promote=options["promote"], n_clusters=options["clusters"],
+                    seed=options["seed"], full=options["full"], only_if_new=options["if_new"],
+                    processes=options["processes"], engine=options["engine"], master=options["master"],
+                    by="retrain --promote" if options["promote"] else "training",
+                )  # fmt: skip
         except AlreadyTraining as busy:
             self._exit_unfinished(busy.run, "locked", str(busy), LOCKED_EXIT_CODE, as_json=options["json"])
         except (LockLost, OSError, MemoryError) as error:
@@ -97,8 +98,6 @@ class Command(GuidedCommand):
             self._exit_unfinished(
                 failed, "failed", _error_text(error), FAILED_EXIT_CODE, as_json=options["json"]
             )
-        finally:
-            progress.close()
         self._print_result(run, as_json=options["json"])
         code = EXIT_CODES[TrainingRun.Status(run.status)]
         if code:
