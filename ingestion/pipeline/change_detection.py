@@ -3,10 +3,9 @@
 Counts are kept for each page, because a page may be read again.
 """
 
-from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from hashlib import blake2b
 from itertools import count, groupby
@@ -20,6 +19,7 @@ from django.utils import timezone
 from ingestion.jobs.database_patience import with_patience
 from ingestion.models import Listener, Song
 from ingestion.pipeline.compact_ids import CompactIds, find_repeated
+from ingestion.pipeline.page_results import PageResult, PageResults
 from ingestion.pipeline.staging import FrameKind, Spool
 from ingestion.pipeline.upsert import (
     BATCH,
@@ -44,39 +44,6 @@ SAMPLED_KEYS: Final = 5
 EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 EMPTY_VALUES: Final = (None, "", 0, "[]")
 NO_OCCURRENCES: Final[Mapping[int, int]] = MappingProxyType({})
-
-
-@dataclass
-class PageResult:
-    received: int = 0
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    duplicates: int = 0
-    returned: int = 0
-    reidentified: int = 0
-    known: int = 0  # accepted rows that are available in the catalogue
-    incoherent_times: int = 0
-    unknown_songs: int = 0
-    unknown_fields: Counter[str] = field(default_factory=Counter)
-    # Rows by repair, such as a time that was converted or a field that was emptied.
-    corrections: Counter[str] = field(default_factory=Counter)
-    future_times: int = 0
-    rejection_reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    # Fields that became empty, and times that became equal, in available rows of the catalogue.
-    emptied: Counter[str] = field(default_factory=Counter)
-    # Known rows whose values have changed format, by kind of change.
-    rewritten: Counter[str] = field(default_factory=Counter)
-    # Hashes of keys: of the accepted rows, and of the rejected rows whose key can be read.
-    keys: "array[int]" = field(default_factory=lambda: array("q"))
-    rejected_keys: "array[int]" = field(default_factory=lambda: array("q"))
-    # A hash for each rejected row; copies of one row have the same hash.
-    rejected_identities: "array[int]" = field(default_factory=lambda: array("q"))
-    # The rejected keys that belong to an available row of the catalogue.
-    rejected_known_keys: "array[int]" = field(default_factory=lambda: array("q"))
-    # Seconds since 1970 of the newest time of each new or changed row, for its latency.
-    newest_times: "array[float]" = field(default_factory=lambda: array("d"))
 
 
 @dataclass(frozen=True)
@@ -106,7 +73,7 @@ class ChangeDetector:
     def __init__(self, table: MirroredTable, spool: Spool, known: KnownIds, zone: tzinfo) -> None:
         self.table = table
         self.spool = spool
-        self.pages: dict[int, PageResult] = {}
+        self.pages = PageResults()
         # A few examples of keys of songs or listeners that the source sent more than once.
         self.doubled_keys: tuple[int, ...] = ()
         # Number of different sessions that share their listener and time with another one.
@@ -154,12 +121,11 @@ class ChangeDetector:
         self._count_rejected(refusals, landed)
         self._stage(number, changes, refusals)
         # Last, so that an error in the middle of a page leaves no half-filled counts.
-        self.pages[number] = landed
+        self.pages.put(number, landed)
         return landed
 
     def drop_after(self, last: int) -> None:
-        for number in [number for number in self.pages if number > last]:
-            del self.pages[number]
+        self.pages.drop_after(last)
         self.spool.drop_after(FrameKind.PAGE, last)
         self.spool.drop_after(FrameKind.CHANGES, last)
 
@@ -169,7 +135,7 @@ class ChangeDetector:
         The newest row of a song or listener is kept. Sessions with the same listener and time are dropped
         only if their content is equal, too; different ones are numbered.
         """
-        repeated = find_repeated(landed.keys for landed in self.pages.values())
+        repeated = find_repeated([self.pages.keys.all()])
         if self.table.schema.has_weak_key:
             return self._number_sessions(repeated)
         if not repeated:
@@ -182,28 +148,28 @@ class ChangeDetector:
 
     def count_seen_again(self) -> int:
         """The number of available catalogue rows that the source sent again, accepted or rejected."""
-        accepted = sum(landed.known for landed in self.pages.values())
-        broken = {key for landed in self.pages.values() for key in landed.rejected_known_keys}
+        accepted, broken = self.pages.count("known"), set(self.pages.rejected_known_keys.all())
         if not broken:
             return accepted
         # A key may come twice: once valid and once rejected, or rejected both times.
-        return accepted + len(broken.difference(*(landed.keys for landed in self.pages.values())))
+        return accepted + len(broken.difference(self.pages.keys.all()))
 
     def count_distinct(self) -> int:
         """The number of different rows that the source sent.
 
         Rejected rows without a usable key, and all rejected sessions, are compared by their content.
         """
-        pages = self.pages.values()
-        accepted = sum(page.received - page.rejected - page.duplicates for page in pages)
-        rejected = {identity for page in pages for identity in page.rejected_identities}
+        count = self.pages.count
+        accepted = count("received") - count("rejected") - count("duplicates")
+        rejected = set(self.pages.rejected_identities.all())
         if rejected and not self.table.schema.has_weak_key:
-            rejected.difference_update(*(page.keys for page in pages))
+            rejected.difference_update(self.pages.keys.all())
         return accepted + len(rejected)
 
-    def sent_keys(self) -> set[int]:
-        keys = {key for landed in self.pages.values() for key in landed.keys}
-        keys.update(key for landed in self.pages.values() for key in landed.rejected_keys)
+    def sent_keys(self) -> CompactIds:
+        """Hashes of the keys of all accepted rows, and of the rejected rows whose key can be read."""
+        keys = CompactIds()
+        keys.fill([self.pages.keys.all(), self.pages.rejected_keys.all()])
         return keys
 
     def read_changes(self) -> Iterator[RowChange]:
@@ -214,6 +180,16 @@ class ChangeDetector:
     def read_rejected_rows(self) -> Iterator[RejectedRow]:
         for staged in self._staged():
             yield from (RejectedRow(*refusal) for refusal in staged["refusals"])
+
+    def newest_time(self, change: RowChange) -> float | None:
+        """Seconds since 1970 of a new or changed row's newest time, for its latency.
+
+        None for a row that only returned, and for times in the future.
+        """
+        newest = max(change.record[self._created], change.record[self._updated])
+        if change.before == change.record or newest > self._now:
+            return None
+        return (datetime.fromisoformat(newest) - EPOCH).total_seconds()
 
     def _staged(self) -> Iterator[dict[str, Any]]:
         return (orjson.loads(body) for _, body in self.spool.read_bodies(FrameKind.CHANGES))
@@ -234,8 +210,7 @@ class ChangeDetector:
     def _number_sessions(self, repeated: set[int]) -> int:
         if not self.into_empty:
             shared = {hash_key((*key, 0)) for key in shared_source_keys(self.table)}
-            for landed in self.pages.values() if shared else ():
-                repeated |= shared.intersection(landed.keys)
+            repeated |= shared.intersection(self.pages.keys.all())
         if not repeated:
             return 0
         skip: defaultdict[int, set[int]] = defaultdict(set)
@@ -251,8 +226,8 @@ class ChangeDetector:
 
     def _sessions_sharing(self, repeated: set[int]) -> Iterator[tuple[Key, int, int, int]]:
         width = self.table.schema.source_key_length
-        for number in sorted(self.pages):
-            if repeated.isdisjoint(self.pages[number].keys):
+        for number in self.pages.numbers():
+            if repeated.isdisjoint(self.pages.keys.of_page(number)):
                 continue
             for place, record in enumerate(self._validator.validate_rows(self._rows(number))):
                 if not isinstance(record, RejectedRow) and hash_key((*record[:width], 0)) in repeated:
@@ -285,8 +260,8 @@ class ChangeDetector:
     def _losers(self, repeated: set[int]) -> dict[int, list[int]]:
         best: dict[int, tuple[str, int, int]] = {}
         losers: defaultdict[int, list[int]] = defaultdict(list)
-        for number in sorted(self.pages):
-            if repeated.isdisjoint(self.pages[number].keys):
+        for number in self.pages.numbers():
+            if repeated.isdisjoint(self.pages.keys.of_page(number)):
                 continue
             for place, record in enumerate(self._validator.validate_rows(self._rows(number))):
                 key = (
@@ -339,7 +314,6 @@ class ChangeDetector:
     def _change(self, record: Record, row: StoredRow | None, landed: PageResult) -> RowChange | None:
         if row is None:
             landed.new += 1
-            self._add_newest_time(record, landed)
             return RowChange(record, None)
         landed.known += not row.unavailable
         landed.returned += row.missing
@@ -348,7 +322,6 @@ class ChangeDetector:
             landed.unchanged += 1
             return RowChange(record, before) if row.missing else None
         landed.changed += 1
-        self._add_newest_time(record, landed)
         if not row.unavailable:
             if rewrite := self.table.schema.find_rewrite(before, record):
                 landed.rewritten[rewrite] += 1
@@ -367,11 +340,6 @@ class ChangeDetector:
                     if before[time] != record[time]
                 )
         return RowChange(record, before)
-
-    def _add_newest_time(self, record: Record, landed: PageResult) -> None:
-        newest = max(record[self._created], record[self._updated])
-        if newest <= self._now:
-            landed.newest_times.append((datetime.fromisoformat(newest) - EPOCH).total_seconds())
 
     def _count_rejected(self, refusals: list[RejectedRow], landed: PageResult) -> None:
         landed.rejected = len(refusals)

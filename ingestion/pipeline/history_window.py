@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ingestion.pipeline.selection import nth_smallest
+
 Key = tuple[Any, ...]
 
 # Value of HISTORY_RETENTION for a source that promises to keep every session.
@@ -66,4 +68,4 @@ def find_expired(
 
 
 def _far_end(times: "array[float]") -> float:
-    return sorted(times)[int(len(times) * OUTLIERS)]
+    return nth_smallest(times, int(len(times) * OUTLIERS))

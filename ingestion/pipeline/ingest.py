@@ -6,6 +6,7 @@ the run still holds the lock.
 
 import errno
 import logging
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from ingestion.jobs.stop_signals import StopRequested, StopSignals, describe_sto
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline import rejections, run_lifecycle
 from ingestion.pipeline.change_detection import KnownIds, RowChange, hash_key
+from ingestion.pipeline.compact_ids import CompactIds
 from ingestion.pipeline.history_window import find_expired
 from ingestion.pipeline.quality_gate import (
     QualityGateResult,
@@ -252,10 +254,10 @@ class _IngestionJob:
         resource = reader.table.schema.resource
         self._stage("writing", reader)
         written = self.written[resource] = WriteResult()
-        records = self._records_to_write(reader, written)
+        times = array("d")
+        records = self._records_to_write(reader, written, times)
         written.rows = upsert(reader.table, records, self._guard, into_empty=reader.detector.into_empty)
-        newest = (moment for page in reader.detector.pages.values() for moment in page.newest_times)
-        written.latency = compute_latency(newest, timezone.now())
+        written.latency = compute_latency(times, timezone.now())
         with_patience(lambda: self._apply_rejections_and_gaps(reader, whole=whole))
 
     def _apply_rejections_and_gaps(self, reader: ResourceReader, *, whole: bool) -> None:
@@ -276,10 +278,15 @@ class _IngestionJob:
             at_once=self.options.accept_reset, expired=reader.expired,
         )  # fmt: skip
 
-    def _records_to_write(self, reader: ResourceReader, written: WriteResult) -> Iterator[tuple[object, ...]]:
+    def _records_to_write(
+        self, reader: ResourceReader, written: WriteResult, times: "array[float]"
+    ) -> Iterator[tuple[object, ...]]:
+        """Yield the records; add the newest time of each new or changed one to `times`."""
         total = reader.count_rows("new") + reader.count_rows("changed")
         changes = sample_changes(reader.table, reader.detector.read_changes(), written.sample)
         for done, change in enumerate(changes, 1):
+            if (newest := reader.detector.newest_time(change)) is not None:
+                times.append(newest)
             yield change.record
             if done % 1_000 == 0:
                 self._tick()
@@ -290,7 +297,7 @@ class _IngestionJob:
             resource = reader.table.schema.resource
             for change in reader.detector.read_changes():
                 self.callback.on_change(resource, change)
-            seen = reader.detector.sent_keys() if reader.missing else set()
+            seen = reader.detector.sent_keys() if reader.missing else CompactIds()
             for pk, key in available_keys(reader.table) if reader.missing else ():
                 if hash_key(key) not in seen and pk not in reader.expired:
                     self.callback.on_missing(resource, key)

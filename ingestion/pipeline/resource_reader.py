@@ -183,42 +183,31 @@ class ResourceReader:
         )
 
     def count_rows(self, name: str) -> int:
-        return sum(getattr(page, name) for page in self.detector.pages.values())
+        return self.detector.pages.count(name)
 
     def unknown_fields(self) -> dict[str, int]:
         fields: Counter[str] = Counter()
-        for page in self.detector.pages.values():
-            fields = limit_names(fields + page.unknown_fields)
+        for tally in self.detector.pages.tallies("unknown_fields"):
+            fields = limit_names(fields + tally)
         return dict(fields)
 
     def corrections(self) -> dict[str, int]:
         """The number of repaired rows by repair, such as an emptied field."""
-        corrections: Counter[str] = Counter()
-        for page in self.detector.pages.values():
-            corrections.update(page.corrections)
-        return dict(corrections)
+        return dict(self.detector.pages.total_tally("corrections"))
 
     def rejection_reasons(self) -> list[tuple[str, str, int]]:
-        reasons: Counter[tuple[str, str]] = Counter()
-        for page in self.detector.pages.values():
-            reasons.update(page.rejection_reasons)
+        reasons = self.detector.pages.total_tally("rejection_reasons")
         return [(*reason, rows) for reason, rows in reasons.most_common(MAX_REASONS)]
 
     def emptied(self) -> dict[str, int]:
-        fields: Counter[str] = Counter()
-        for page in self.detector.pages.values():
-            fields.update(page.emptied)
-        return dict(fields)
+        return dict(self.detector.pages.total_tally("emptied"))
 
     def rewritten(self) -> dict[str, int]:
         """The number of known rows with a changed format, by kind of change."""
-        ways: Counter[str] = Counter()
-        for page in self.detector.pages.values():
-            ways.update(page.rewritten)
-        return dict(ways)
+        return dict(self.detector.pages.total_tally("rewritten"))
 
     def _count_unrecognised(self) -> int:
-        known = {key for page in self.detector.pages.values() for key in page.rejected_known_keys}
+        known = set(self.detector.pages.rejected_known_keys.all())
         return max(self.count_rows("rejected") - len(known), 0)
 
     @property
@@ -268,7 +257,7 @@ class ResourceReader:
 
     def _add_known_ids(self) -> None:
         if (known := self._known_ids()) is not None:
-            known.fill(page.keys for page in self.detector.pages.values())
+            known.fill([self.detector.pages.keys.all()])
 
     def _known_ids(self) -> CompactIds | None:
         ids = {Resource.SONGS: self._known.songs, Resource.USERS: self._known.users}

@@ -21,6 +21,7 @@ from ingestion.pipeline import run_lifecycle
 
 # kind, page number, length of the body, checksum of all of these and the body
 HEADER: Final = struct.Struct("<BII16s")
+LENGTH_BITS: Final = 32
 
 
 class FrameKind(IntEnum):
@@ -34,7 +35,8 @@ class Spool:
     """A file with the frames of one resource; used by one thread."""
 
     path: Path
-    _frames: dict[tuple[FrameKind, int], tuple[int, int]] = field(default_factory=dict)
+    # By page number: the offset of the body, and in the lowest bits its length.
+    _frames: dict[FrameKind, dict[int, int]] = field(default_factory=lambda: {kind: {} for kind in FrameKind})
     _file: BinaryIO | None = None
 
     def open(self) -> None:
@@ -51,7 +53,8 @@ class Spool:
             self._file = None
 
     def clear(self) -> None:
-        self._frames.clear()
+        for frames in self._frames.values():
+            frames.clear()
         self._opened.seek(0)
         self._opened.truncate(0)
 
@@ -60,7 +63,7 @@ class Spool:
         offset = file.seek(0, 2)
         file.write(HEADER.pack(kind, number, len(body), _checksum(kind, number, body)))
         file.write(body)
-        self._frames[kind, number] = (offset + HEADER.size, len(body))
+        self._frames[kind][number] = _place(offset + HEADER.size, len(body))
 
     def mark_complete(self, measured: dict[str, Any]) -> None:
         self.append_frame(FrameKind.END, 0, orjson.dumps(measured))
@@ -69,21 +72,21 @@ class Spool:
     @property
     def completed_stats(self) -> dict[str, Any] | None:
         """The statistics given to `mark_complete`; None while pages are missing."""
-        if (FrameKind.END, 0) not in self._frames:
+        if not self.has_frame(FrameKind.END, 0):
             return None
         measured: dict[str, Any] = orjson.loads(self.read_frame(FrameKind.END, 0))
         return measured
 
     def has_frame(self, kind: FrameKind, number: int) -> bool:
-        return (kind, number) in self._frames
+        return number in self._frames[kind]
 
     def page_numbers(self, kind: FrameKind) -> list[int]:
-        return sorted(number for of_kind, number in self._frames if of_kind is kind)
+        return sorted(self._frames[kind])
 
     def read_frame(self, kind: FrameKind, number: int) -> bytes:
-        offset, length = self._frames[kind, number]
-        self._opened.seek(offset)
-        return self._opened.read(length)
+        place = self._frames[kind][number]
+        self._opened.seek(place >> LENGTH_BITS)
+        return self._opened.read(place & (1 << LENGTH_BITS) - 1)
 
     def read_bodies(self, kind: FrameKind) -> Iterator[tuple[int, bytes]]:
         for number in self.page_numbers(kind):
@@ -92,7 +95,7 @@ class Spool:
     def drop_after(self, kind: FrameKind, last: int) -> None:
         for number in self.page_numbers(kind):
             if number > last:
-                del self._frames[kind, number]
+                del self._frames[kind][number]
 
     @property
     def _opened(self) -> BinaryIO:
@@ -108,7 +111,7 @@ class Spool:
             body = file.read(length)
             if len(body) < length or checksum != _checksum(kind, number, body):
                 break
-            self._frames[FrameKind(kind), number] = (whole + HEADER.size, length)
+            self._frames[FrameKind(kind)][number] = _place(whole + HEADER.size, length)
             whole += HEADER.size + length
         return whole
 
@@ -133,6 +136,10 @@ class Staging:
     def discard(self) -> None:
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _place(offset: int, length: int) -> int:
+    return offset << LENGTH_BITS | length
 
 
 def _checksum(kind: int, number: int, body: bytes) -> bytes:

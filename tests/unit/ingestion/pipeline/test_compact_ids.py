@@ -27,6 +27,7 @@ def test_what_is_missing_is_what_a_python_set_lacks(
         ids.fill([array("q", first), array("q", second)])
 
     assert ids.find_missing(asked) == set(asked) - {*first, *second}
+    assert [number for number in asked if number in ids] == [n for n in asked if n in {*first, *second}]
     ids.clear()
     assert ids.find_missing(asked) == set(asked)
 
@@ -66,3 +67,22 @@ def test_a_million_ids_are_kept_and_compared_in_a_few_bytes_each() -> None:
     assert kept < 2e6
     assert compared < 15e6
     assert ids.find_missing([-1, 0, 999_999, 1_000_000]) == {-1, 1_000_000}
+
+
+@pytest.mark.slow
+def test_a_million_ids_far_from_each_other_are_kept_in_eight_bytes_each() -> None:
+    numbers = array("q", (number * 7_919_000_033 for number in range(1_000_000)))
+    ids = CompactIds()
+
+    tracemalloc.start()
+    try:
+        ids.fill([numbers])
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    # Array buffers grow by a sixteenth; a Python set needs 90 bytes for each.
+    assert kept < 10e6
+    assert peak < 15e6
+    assert 7_919_000_033 * 999_999 in ids
+    assert ids.find_missing([0, 1, 7_919_000_033]) == {1}
