@@ -214,6 +214,9 @@ class Environment:
             raise malformed_value_error("DATABASE_URL", _masked(url), expected)
         if url.startswith("sqlite"):
             config["NAME"] = str((self.home / config["NAME"]).resolve())
+        if "prepare_threshold" in config.get("OPTIONS", {}):
+            # Otherwise values are part of the statement's text, and no statement is repeated.
+            config["OPTIONS"]["server_side_binding"] = True
         # The host may be the folder of a unix socket, with each / written as %2F.
         config["HOST"] = unquote(config["HOST"])
         return config

@@ -4,7 +4,7 @@ import json
 
 from tests.support.project import Project
 
-OPTIONS = "?server_side_binding=True&prepare_threshold=5"
+OPTIONS = "?prepare_threshold=5"
 REPEAT = """
 import json
 from django.db import connection
