@@ -17,7 +17,8 @@ from django.utils.translation import gettext as _
 from ingestion.models.catalogue import RESOURCES
 
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
-NUMBER: Final = r"[+-]?\d[\d,\u202f]*(?:\.\d+)?"
+# Thousands are separated by commas, or by spaces of any kind.
+NUMBER: Final = r"[+-]?(?:\d{1,3}(?:[,\s]\d{3})+|\d+)(?:\.\d+)?"
 # What stands for a placeholder, by the end of its name; any other one stands for a number.
 KINDS: Final[Mapping[str, str]] = {
     "text": r".+",  # another sentence or a part of one, which has patterns of its own
@@ -57,7 +58,9 @@ class SentencePatterns:
 
 def localize_numbers(text: str) -> str:
     """English numbers as the active language writes them: 36,524.5 in French has a space and a comma."""
-    grouped = re.sub(r"(?<=\d),(?=\d{3})", THIN_SPACE, text.replace("over 1,000,000", _("over 1,000,000")))
+    grouped = re.sub(
+        r"(?<=\d)[,\s](?=\d{3})", THIN_SPACE, text.replace("over 1,000,000", _("over 1,000,000"))
+    )
     return re.sub(r"(?<=\d)\.(?=\d)", str(get_format("DECIMAL_SEPARATOR")), grouped)
 
 

@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import Model, Q, QuerySet, TextChoices
 from django.db.models.constants import LOOKUP_SEP
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.html import format_html
@@ -101,6 +101,10 @@ class ReadOnlyAdmin(ListedLookups, TotalsMixin, FormattedNumbersMixin):
     show_full_result_count = False
     list_per_page = ROWS_PER_PAGE
     when_empty: object = ""  # a text or its lazy translation
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
+        # Django's own answer leads to the first page of the admin, with status 200.
+        raise Http404
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

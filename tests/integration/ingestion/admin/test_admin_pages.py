@@ -81,6 +81,16 @@ def test_every_row_has_a_page(staff: Client, filled: IngestionRun) -> None:
         assert page.status_code == 200, row
 
 
+@pytest.mark.parametrize(
+    "path", ["recommender/experiment/abc", "ingestion/ingestionrun/99999999999999999999", "ingestion/song/7"]
+)
+def test_a_row_that_does_not_exist_is_not_found(staff: Client, path: str) -> None:
+    answer = staff.get(f"/admin/{path}/change/")
+
+    assert answer.status_code == 404
+    assert "This page does not exist" in answer.content.decode()
+
+
 def test_a_runs_page_shows_its_reports_and_links_to_its_rejections(
     staff: Client, filled: IngestionRun
 ) -> None:

@@ -202,9 +202,9 @@ def test_notifications_show_their_text_and_can_be_filtered_by_state() -> None:
     assert [found.channel for found in failed.context["cl"].result_list] == ["slack"]
 
 
-def test_an_unknown_incident_redirects_to_the_index() -> None:
+def test_an_unknown_incident_is_not_found() -> None:
     client = logged_in(*VIEW)
 
     answers = [client.get(reverse(PAGE, args=[name]), follow=True).status_code for name in ("999", "x")]
 
-    assert answers == [200, 200]
+    assert answers == [404, 404]

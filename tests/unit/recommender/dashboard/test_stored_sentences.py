@@ -142,7 +142,7 @@ def test_what_a_person_typed_stays_as_it_is_and_is_marked_as_english() -> None:
 
 
 def test_the_summary_of_a_run_is_translated_unless_it_names_reasons() -> None:
-    songs = f"5{SPACE}390 songs: 2 new, 1 changed, 526 unchanged, 0 rejected, 1 missing"
+    songs = "5 390 songs: 2 new, 1 changed, 526 unchanged, 0 rejected, 1 missing"
     with translation.override("fr"):
         plain = run_summary(f"{songs}, 3 sent more than once; {songs.replace('songs', 'listeners')}")
         reasons = run_summary(f"{songs}, rejected because name too short (2)")
