@@ -1,7 +1,10 @@
-"""Three people in a browser, each from the first page to the end of what they came for."""
+"""People in a browser, each from the first page to the end of what they came for."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from pytest_django.live_server_helper import LiveServer
 from ingestion.demo.server import DemoServer
 from ingestion.models import IngestionRun, Song
 from ingestion.services import ingest_now
-from recommender.models import ModelVersion
+from recommender.models import Feedback, ModelVersion, ServedList
 from recommender.registry import registry
 from tests.support.accessibility import serious_faults
 from tests.support.builders.experiments import make_version
@@ -87,6 +90,43 @@ def test_a_newcomer_gets_an_explained_song_and_a_data_scientist_rolls_back(
 
     explain_a_song(staff, live_server)
     compare_and_roll_back(staff, first, second)
+
+
+def test_a_developer_comes_from_the_documentation_to_a_list_in_python_and_javascript(
+    staff: Page, live_server: LiveServer, settings: Any, tmp_path: Path
+) -> None:
+    fill_tables(small_world())
+    train_champion(settings.MODEL_STORAGE)
+
+    staff.goto(live_server.url)
+    staff.get_by_role("link", name="API keys").click()
+    staff.get_by_role("link", name="Add API key").first.click()
+    staff.get_by_label("Name*").fill("My app")
+    staff.locator("select[name=user]").select_option(label="ada", force=True)
+    for scope in ("read songs, listeners", "request lists", "send feedback"):
+        staff.get_by_label(scope).check()
+    staff.get_by_role("button", name="Save", exact=True).click()
+    shown = staff.get_by_text("Copy it now").inner_text()
+    staff.get_by_role("link", name="API documentation").click()
+    snippets = {name: staff.locator(f"#quickstart-{name}").inner_text() for name in ("python", "javascript")}
+    key = re.search(r"is ([0-9a-f]{40,})\.", shown)
+    assert key
+    environment = {**os.environ, "MOOVITAMIX_KEY": key[1]}
+    (tmp_path / "quickstart.mjs").write_text(snippets["javascript"])
+    printed = [
+        subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+        ).stdout
+        for command in (
+            [sys.executable, "-c", snippets["python"]],
+            [shutil.which("node") or pytest.skip("node is not installed"), "quickstart.mjs"],
+        )
+    ]
+
+    # Five songs, each with its reason.
+    assert all(len(re.findall(r"^\d .+ by .+ - \w.+$", text, re.MULTILINE)) == 5 for text in printed)
+    assert ServedList.objects.filter(version__role="champion").count() == 2
+    assert Feedback.objects.filter(kind="like").count() == 2
 
 
 def explain_a_song(page: Page, live_server: LiveServer) -> None:
