@@ -125,6 +125,8 @@ class ListeningHistoryAdmin(ExportAdmin):
         "Listening sessions appear here after the first ingestion run: python manage.py runingest"
     )
     readonly_fields = ("played",)
+    # The songs stand in `played` by name.
+    exclude = ("items",)
 
     def export_serializer(self, request: HttpRequest) -> type[ListeningHistorySerializer]:
         return ListeningHistorySerializer
@@ -148,6 +150,10 @@ class ListeningHistoryAdmin(ExportAdmin):
         songs = Song.objects.in_bulk(history.items)
         return format_html_join(
             "", "<div>{}. {}</div>",
-            ((position, songs.get(pk) or _("unknown song {pk}").format(pk=pk))
+            ((position, _link_to_song(songs[pk]) if pk in songs else _("unknown song {pk}").format(pk=pk))
              for position, pk in enumerate(history.items, 1)),
         )  # fmt: skip
+
+
+def _link_to_song(song: Song) -> SafeString:
+    return format_html('<a href="{}">{}</a>', reverse("admin:ingestion_song_change", args=[song.pk]), song)

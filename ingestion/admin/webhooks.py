@@ -40,6 +40,10 @@ class WebhookAdmin(ListedLookups, ModelAdmin):
     list_display = ("id", "url", "event_names", "active", "created_at")
     list_display_links = ("id", "url")
     list_filter = ("active",)
+    when_empty = _lazy(
+        "Add the address of a service that wants to know of runs, incidents and promotions. Each event is "
+        "sent there as a signed POST, and again if it fails."
+    )
     list_per_page = ROWS_PER_PAGE
     fields = ("url", "events", "active", "secret")
     readonly_fields = ("secret",)

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _lazy
 from unfold.admin import ModelAdmin
 
 from ingestion.admin import ROWS_PER_PAGE, ListedLookups
@@ -16,6 +17,9 @@ from recommender.registry.cluster_name_rules import apply_name_rules
 class GenreAliasAdmin(ListedLookups, ModelAdmin):
     list_display = ("alias", "genre")
     search_fields = ("alias", "genre")
+    when_empty = _lazy(
+        "Add an alias if the source has two names for one genre: “electronic dance music” for “EDM”."
+    )
     list_per_page = ROWS_PER_PAGE
     fields = ("alias", "genre")
 
@@ -27,6 +31,10 @@ class NameWordAdmin(ListedLookups, ModelAdmin):
     list_display = ("word", "allowed")
     list_filter = ("allowed",)
     search_fields = ("word",)
+    when_empty = _lazy(
+        "A list is built in. Add a word to keep it out of the names of clusters and out of reasons, or to "
+        "allow one that the list keeps out."
+    )
     list_per_page = ROWS_PER_PAGE
     fields = ("word", "allowed")
 
@@ -50,6 +58,10 @@ class ClusterNameRuleAdmin(ListedLookups, ModelAdmin):
     list_display = ("number", "rule", "name", "changed_at")
     list_filter = ("rule",)
     search_fields = ("=number", "name")
+    when_empty = _lazy(
+        "Clusters are named by their genres, moods and artists. Add a rule to show another name, or to never "
+        "show one again."
+    )
     list_per_page = ROWS_PER_PAGE
     fields = ("number", "rule", "name")
 

@@ -106,6 +106,7 @@ class ApiKeyAdmin(ListedLookups, ModelAdmin):
     list_filter = ("revoked_at",)
     search_fields = ("name", "prefix")
     fields = ("name", "user", "scopes", "expires_at", "revoked_at")
+    when_empty = _lazy("Add a key for each app that requests lists or sends feedback; it is shown once.")
     list_per_page = ROWS_PER_PAGE
     list_select_related = ("user",)
 

@@ -145,7 +145,8 @@ def format_amount(unit: str, value: float) -> str:
 
 
 def _format_number(value: float) -> str:
-    digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 3
+    size = abs(value)
+    digits = 0 if size >= 100 or value == int(value) else 1 if size >= 10 else 2 if size >= 1 else 3
     return number_format(round(value, digits) if digits else round(value), force_grouping=True)
 
 

@@ -189,7 +189,7 @@ def test_a_whole_alert_in_french() -> None:
     text = render_incident(make_incident("unusual"), "fr")
 
     assert text.subject == (
-        "Exécution inhabituelle\xa0: lignes reçues, morceaux\xa0: 500, attendu de 900 à 1\xa0100"
+        "Exécution inhabituelle\xa0: lignes reçues, morceaux\xa0: 500, attendu de 900 à 1\u202f100"
     )
     assert "Valeur\xa0: 500, plus bas que prévu." in text.what
     assert ("Mesure", "lignes reçues") in text.lines
@@ -255,7 +255,7 @@ def test_durations_have_their_two_largest_units(seconds: float, told: str) -> No
 
 @pytest.mark.parametrize(
     ("name", "value", "english", "french"),
-    [("length", 12_345, "12,345", "12\xa0345"), ("free_share", 0.0425, "4.25 %", "4,25 %"),
+    [("length", 12_345, "12\u202f345", "12\u202f345"), ("free_share", 0.0425, "4.25 %", "4,25 %"),
      ("free_bytes", 2_140_000_000, "2.14 GB", "2,14 Go"), ("run", 12_345, "12345", "12345"),
      ("age_days", 15.5, "15 d 12 h", "15 j 12 h"), ("resource", "users", "listeners", "auditeurs")],
 )  # fmt: skip

@@ -190,6 +190,10 @@ EMPTY = {
     "promotion": "The first version that passes the offline gates becomes champion",
     "servedlist": "Apps request lists with an API key",
     "feedback": "POST /api/v1/feedback/",
+    "apikey": "Add a key for each app",
+    "nameword": "Add a word to keep it out",
+    "clusternamerule": "Add a rule to show another name",
+    "genrealias": "if the source has two names for one genre",
 }
 
 
