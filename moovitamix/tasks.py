@@ -36,24 +36,26 @@ def backup_fresh(now: datetime) -> None:
     Without BACKUP_DIR nothing is reported.
     """
     if settings.BACKUP_DIR is None:
-        incidents.resolve(BACKUP_OLD, now)
-        incidents.resolve(BACKUP_INCOMPLETE, now)
+        incidents.resolve_here(BACKUP_OLD, now)
+        incidents.resolve_here(BACKUP_INCOMPLETE, now)
         return
     _report_damaged(damaged_in_newest_backup(settings.BACKUP_DIR), now)
     limit = timedelta(hours=settings.MAX_BACKUP_AGE_HOURS)
     newest = newest_backup(settings.BACKUP_DIR)
     if newest is not None and now - newest <= limit:
-        incidents.resolve(BACKUP_OLD, now)
+        incidents.resolve_here(BACKUP_OLD, now)
         return
     facts = {"limit_hours": settings.MAX_BACKUP_AGE_HOURS, "path": str(settings.BACKUP_DIR)}
     if newest is not None:
         facts |= {"made_at": newest.isoformat(), "age_hours": (now - newest).total_seconds() / 3_600}
-    incidents.open_or_update(Condition(BACKUP_OLD, BACKUP_OLD, Severity.WARNING, facts), now)
+    incidents.open_or_update_here(Condition(BACKUP_OLD, BACKUP_OLD, Severity.WARNING, facts), now)
 
 
 def _report_damaged(damaged: dict[str, str], now: datetime) -> None:
     if not damaged:
-        incidents.resolve(BACKUP_INCOMPLETE, now)
+        incidents.resolve_here(BACKUP_INCOMPLETE, now)
         return
     facts = {"version": sorted(damaged), "reason": damaged[min(damaged)]}
-    incidents.open_or_update(Condition(BACKUP_INCOMPLETE, BACKUP_INCOMPLETE, Severity.WARNING, facts), now)
+    incidents.open_or_update_here(
+        Condition(BACKUP_INCOMPLETE, BACKUP_INCOMPLETE, Severity.WARNING, facts), now
+    )

@@ -107,6 +107,8 @@ def is_reported_here(incident: Incident) -> bool:
 
 def resolve_here(key: str, now: datetime) -> None:
     """Resolve the incident, unless another host has reported the same problem within the last hour."""
+    if _find_open(key) is None:
+        return  # as a rule, without a transaction
     with transaction.atomic():
         incident = Incident.objects.select_for_update().filter(key=key, resolved_at=None).first()
         if incident is None:

@@ -51,9 +51,9 @@ def _run_check(check: Check, now: datetime) -> bool:
     except Exception as error:
         logger.exception("check_failed check=%s", _check_name(check))
         facts = {"error": describe_error(error)}
-        incidents.open_or_update(Condition(key, CHECK_FAILED, Severity.WARNING, facts), now)
+        incidents.open_or_update_here(Condition(key, CHECK_FAILED, Severity.WARNING, facts), now)
         return False
-    incidents.resolve(key, now)
+    incidents.resolve_here(key, now)
     return True
 
 

@@ -1,5 +1,6 @@
 """The watchdog: each check runs even if others fail, then alerts are sent; once a minute."""
 
+import socket
 from datetime import UTC, datetime, time, timedelta
 from threading import Event
 
@@ -60,7 +61,8 @@ def test_a_check_that_raises_is_an_incident_and_keeps_no_other_from_being_made()
     assert made == WatchdogResult(("first", "last", "send"), ("broken",))
     incident = Incident.objects.get()
     assert (incident.key, incident.severity) == ("watchdog_check_failed:broken", "warning")
-    assert incident.facts == {"error": "ValueError: The disk is gone"}
+    assert incident.facts["error"] == "ValueError: The disk is gone"
+    assert list(incident.facts["hosts"]) == [socket.gethostname()]
 
 
 def test_a_check_that_works_again_or_is_not_made_any_more_ends_its_incident() -> None:
@@ -74,6 +76,30 @@ def test_a_check_that_works_again_or_is_not_made_any_more_ends_its_incident() ->
 
     assert Incident.objects.count() == 2
     assert not Incident.objects.filter(resolved_at=None).exists()
+
+
+def test_a_machine_on_which_a_check_works_does_not_end_the_incident_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_broken = True
+
+    def check(now: datetime) -> None:
+        if is_broken:
+            raise PermissionError("The folder belongs to somebody else")
+
+    for minute, host in enumerate(("web-1", "web-2", "web-1", "web-2")):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        is_broken = host == "web-1"
+        run_checks(NOW + minute * MINUTE, [check], send)
+    [incident] = Incident.objects.all()
+    still_open = incident.resolved_at is None
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-1")
+    run_checks(NOW + 4 * MINUTE, [check], send)
+
+    incident.refresh_from_db()
+    assert still_open
+    assert list(incident.facts["hosts"]) == ["web-1"]
+    assert incident.resolved_at is not None
 
 
 def test_a_sender_that_raises_is_an_incident_too() -> None:
@@ -183,5 +209,5 @@ def test_a_round_asks_the_database_a_bounded_number_of_times(
         make_finished_run(day, reports={"songs": {"received": 3}}, followed_up_at=NOW)
     run_watchdog(NOW)
 
-    with django_assert_max_num_queries(93):
+    with django_assert_max_num_queries(94):
         run_watchdog(NOW + MINUTE)

@@ -1,6 +1,7 @@
 """The age of the newest backup is watched, if backups are set up."""
 
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,19 @@ def test_a_damaged_manifest_is_no_backup(settings: Any, tmp_path: Path) -> None:
     (next(tmp_path.iterdir()) / MANIFEST).write_text("{")
 
     assert check(NOW) == [("backup_old", None)]
+
+
+def test_a_machine_without_backups_does_not_end_the_incident_of_the_one_that_makes_them(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_on(host: str, folder: Path | None, minute: int) -> list[tuple[str, Any]]:
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+        settings.BACKUP_DIR = folder
+        return check(NOW + minute * HOUR / 60)
+
+    found = check_on("worker", tmp_path, 0)
+    elsewhere = check_on("web", None, 1)
+    back_up(tmp_path, NOW)
+
+    assert found == elsewhere == [("backup_old", None)]
+    assert check_on("worker", tmp_path, 2) == []
