@@ -143,23 +143,48 @@ class ListenerProfile:
 
         Songs that the model does not know are left out.
         """
-        excluded = self.excluded_ids
-        return Profiles(
-            plays=build_sparse_row(song_ids, self.songs, self.plays),
-            recent=build_sparse_row(song_ids, self.songs, self.recent),
-            skips=build_sparse_row(song_ids, self.skipped, self.skips),
-            genres=[self.genres],
-            keys=np.array([self.listener_id], dtype=np.int64),
-            excluded=build_sparse_row(song_ids, excluded, np.ones(len(excluded), dtype=np.float32)),
-        )
+        return build_model_profiles([self], song_ids)
+
+
+def build_model_profiles(profiles: Sequence[ListenerProfile], song_ids: Ids) -> Profiles:
+    """One row per listener, see `ListenerProfile.model_profile`."""
+    plays, recent = _build_sparse_rows(
+        song_ids,
+        [one.songs for one in profiles],
+        [one.plays for one in profiles],
+        [one.recent for one in profiles],
+    )
+    (skips,) = _build_sparse_rows(
+        song_ids, [one.skipped for one in profiles], [one.skips for one in profiles]
+    )
+    excluded_ids = [one.excluded_ids for one in profiles]
+    ones = [np.ones(len(ids), dtype=np.float32) for ids in excluded_ids]
+    (excluded,) = _build_sparse_rows(song_ids, excluded_ids, ones)
+    return Profiles(
+        plays=plays,
+        recent=recent,
+        skips=skips,
+        genres=[one.genres for one in profiles],
+        keys=np.array([one.listener_id for one in profiles], dtype=np.int64),
+        excluded=excluded,
+    )
 
 
 def build_sparse_row(song_ids: Ids, songs: Ids, values: Values) -> csr_array:
     """A float32 row of shape (1, n_songs) with `values` at the columns of `songs` (ascending)."""
-    columns, there = find_columns(song_ids, songs)
-    columns, values = columns[there].astype(np.int32), values[there]
-    indptr = np.array([0, len(columns)], dtype=np.int32)
-    return csr_array((values, columns, indptr), shape=(1, len(song_ids)))
+    return _build_sparse_rows(song_ids, [songs], [values])[0]
+
+
+def _build_sparse_rows(
+    song_ids: Ids, songs: Sequence[Ids], *values: Sequence[Values]
+) -> tuple[csr_array, ...]:
+    """Float32 matrices of shape (len(songs), n_songs) with `values` at the columns of `songs` (ascending)."""
+    columns, there = find_columns(song_ids, np.concatenate(songs))
+    n_before = np.concatenate([[0], np.cumsum(there)])
+    ends = np.concatenate([[0], np.cumsum([len(one) for one in songs])])
+    indices, indptr = columns[there].astype(np.int32), n_before[ends].astype(np.int32)
+    shape = (len(songs), len(song_ids))
+    return tuple(csr_array((np.concatenate(one)[there], indices, indptr), shape=shape) for one in values)
 
 
 def read_profile(listener_id: int, now: datetime) -> ListenerProfile | None:

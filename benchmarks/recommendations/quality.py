@@ -334,7 +334,7 @@ def _best_new_songs(
     if new is None or not len(new.columns):
         return ScoredSongs(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32))
     allowed = ~np.isin(new.columns, np.concatenate([profile.plays.indices, known[:RANKED_ON_THEIR_OWN]]))
-    values = ranker.rank(profile, new, allowed)
+    values = ranker.rank(profile, new, allowed[np.newaxis])[0]
     best = np.argsort(-values, kind="stable")[:MOST_NEW_OFFERS]
     best = best[np.isfinite(values[best])]
     return ScoredSongs(new.columns[best], values[best])

@@ -20,7 +20,7 @@ from recommender.models import Cluster, Experiment, ModelVersion
 from recommender.registry import artifact_folders, artifact_storage, model_loader, registry
 from recommender.retraining import retrain_now
 from recommender.serving.candidates import candidate_cache
-from recommender.serving.candidates.candidates import generate_candidates
+from recommender.serving.candidates.candidates import generate_block
 
 logger = logging.getLogger(__name__)
 
@@ -129,18 +129,18 @@ def clear_process_caches(storage: Path) -> None:
 def break_challengers(share: float) -> Iterator[None]:
     """Let every challenger under test fail for a share of the listeners, in this process."""
 
-    def fail_for_some(profile: Any, model: Any, now: datetime) -> Any:
+    def fail_for_some(profiles: Any, model: Any, now: datetime) -> Any:
         tested = {one.challenger_id for one in assignment.RUNNING_EXPERIMENTS.current() if one.kind in TESTED}
-        is_broken = assignment.hash_to_share("broken", profile.listener_id) < share
-        if is_broken and model is not None and model.version.pk in tested:
+        shares = [assignment.hash_to_share("broken", profile.listener_id) for profile in profiles]
+        if min(shares) < share and model is not None and model.version.pk in tested:
             raise ValueError("This challenger was broken by the simulation.")
-        return generate_candidates(profile, model, now)
+        return generate_block(profiles, model, now)
 
-    vars(candidate_cache)["generate_candidates"] = fail_for_some
+    vars(candidate_cache)["generate_block"] = fail_for_some
     try:
         yield
     finally:
-        vars(candidate_cache)["generate_candidates"] = generate_candidates
+        vars(candidate_cache)["generate_block"] = generate_block
 
 
 def _spoil(array: NDArray[Any], strength: float) -> NDArray[Any]:

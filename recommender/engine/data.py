@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,13 +188,29 @@ class ScoredSongs(NamedTuple):
 class NearestPlays(NamedTuple):
     """Pairs of a song and a song near it that the listener has played; shape (m,) each."""
 
+    listeners: NDArray[np.intp]  # rows of the profiles
     songs: NDArray[np.int32]
     played: NDArray[np.int32]
     nearness: NDArray[np.float32]  # above 0; higher is nearer, comparable among the pairs of one song
 
+    def chosen(self, which: NDArray[np.bool_]) -> Self:
+        return type(self)(self.listeners[which], self.songs[which], self.played[which], self.nearness[which])
+
+
+def join_nearest_plays(parts: Sequence[NearestPlays]) -> NearestPlays:
+    return NearestPlays(
+        np.concatenate([one.listeners for one in parts]),
+        np.concatenate([one.songs for one in parts]),
+        np.concatenate([one.played for one in parts]),
+        np.concatenate([one.nearness for one in parts]),
+    )
+
 
 class ServableModel(Protocol):
-    """The part of a model that serving calls; every profile holds one listener."""
+    """The part of a model that serving calls.
+
+    What a listener gets does not depend on the other listeners of a block, bit for bit.
+    """
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -209,22 +225,31 @@ class ServableModel(Protocol):
         """Which songs may be recommended, shape (n_songs,)."""
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
-        """The n best songs; empty if the model can't rank songs for a listener without plays.
+        """One listener's candidates, see `block_candidates`."""
 
-        If all scores are equal, lists are drawn by affinity alone.
+    def block_candidates(self, profiles: Profiles, *, n: int) -> list[ScoredSongs]:
+        """Each listener's n best songs; empty if the model can't rank songs for a listener without plays.
+
+        Played, excluded and unavailable songs are left out. If all scores are equal, lists are drawn by
+        affinity alone.
         """
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The scores of unplayed songs, on the scale of `candidates`."""
+        """One listener's scores, see `block_scores`."""
+
+    def block_scores(
+        self, profiles: Profiles, songs: Sequence[NDArray[np.int32]]
+    ) -> list[NDArray[np.float32]]:
+        """The scores of each listener's unplayed songs, on the scale of `candidates`."""
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
-        """Each term's contribution to the songs' scores; shape (len(songs),) each."""
+        """Each term's contribution to the songs' scores for one listener; shape (len(songs),) each."""
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
         """At most n other songs, the most similar first."""
 
-    def nearest_plays(self, profile: Profiles, songs: NDArray[np.int32]) -> NearestPlays:
-        """The played songs that are near the songs, in any order; none for songs with nothing near."""
+    def nearest_plays(self, profiles: Profiles, songs: Sequence[NDArray[np.int32]]) -> NearestPlays:
+        """The played songs that are near each listener's songs, in any order; none if nothing is near."""
 
     @property
     def new_song_ranker(self) -> "NewSongRanker | None":
@@ -232,7 +257,7 @@ class ServableModel(Protocol):
 
 
 class NewSongRanker(Protocol):
-    """Ranks songs that hardly anyone has played; every profile holds one listener."""
+    """Ranks songs that hardly anyone has played."""
 
     @property
     def audio_names(self) -> list[str]:
@@ -245,8 +270,12 @@ class NewSongRanker(Protocol):
             artists: codes of the arrived songs, negative if the model does not know the artist.
         """
 
-    def rank(self, profile: Profiles, new: NewSongs, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """How well each new song suits the listener, shape (m,); -inf if not allowed or unknown."""
+    def rank(self, profiles: Profiles, new: NewSongs, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """How well each new song suits each listener, shape (n, m); -inf if not allowed or unknown.
+
+        Args:
+            allowed: shape (n, m).
+        """
 
     def similarities(self, song: int, new: NewSongs) -> NDArray[np.float32]:
         """Each new song's score for a listener of this one song; -inf if not similar.

@@ -34,28 +34,25 @@ class SongIdentity:
     def have_several_artists(self, songs: NDArray[np.integer]) -> NDArray[np.bool_]:
         return np.asarray(self.artist_starts[np.asarray(songs) + 1] - self.artist_starts[songs] > 1)
 
-    def have_artist(self, songs: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
-        found, places = self.flat_artists(songs)
-        have = np.zeros(len(songs), dtype=np.bool_)
-        have[places[np.isin(found, codes)]] = True
-        return have
-
-    def share_artist(self, songs: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Whether each of `songs` has an artist of any of the other songs."""
-        is_wanted = np.zeros(self._artist_numbers.max(initial=-1) + 1, dtype=np.bool_)
-        is_wanted[self._artist_numbers[self._flat_entries(others)[0]]] = True
+    def artist_numbers(self, songs: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+        """As `flat_artists`, but with the artists' places in `artist_codes`, for lookup tables."""
         entries, places = self._flat_entries(songs)
-        share = np.zeros(len(songs), dtype=np.bool_)
-        share[places[is_wanted[self._artist_numbers[entries]]]] = True
-        return share
+        return self._numbered_artists[1][entries], places
+
+    @property
+    def artist_codes(self) -> NDArray[np.int32]:
+        """The codes of all artists, ascending."""
+        return self._numbered_artists[0]
+
+    @property
+    def n_artists(self) -> int:
+        return len(self.artist_codes)
 
     @cached_property
-    def _artist_numbers(self) -> NDArray[np.int32]:
-        """`artists` numbered from 0, for lookup tables."""
-        return np.unique(self.artists, return_inverse=True)[1].astype(np.int32)
-
-    def all_artists_of(self, songs: NDArray[np.integer]) -> NDArray[np.int32]:
-        return np.unique(self.flat_artists(songs)[0])
+    def _numbered_artists(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The codes of all artists, and each entry of `artists` as a place in them."""
+        codes, numbers = np.unique(self.artists, return_inverse=True)
+        return codes, numbers.astype(np.int32)
 
     def select(self, songs: NDArray[np.integer]) -> Self:
         artists, places = self.flat_artists(songs)

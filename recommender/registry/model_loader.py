@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from recommender.engine.data import Profiles, ServableModel
 from recommender.engine.identity.name_words import NameWords
 from recommender.engine.mix.model import OnlineMixModel
 from recommender.engine.song_columns import find_columns
-from recommender.engine.song_identity import SongIdentity
+from recommender.engine.song_identity import SongIdentity, code_without_artist
 from recommender.models import Cluster, ModelVersion
 from recommender.models.naming import read_name_words
 from recommender.registry import artifact_storage, registry, shared_storage
@@ -40,6 +41,8 @@ SERVING_CLASSES: Final[Mapping[str, type[OnlineMixModel | ClassicModel]]] = {
     ModelVersion.Method.MIX: OnlineMixModel,
     ModelVersion.Method.CLASSIC: ClassicModel,
 }
+
+UNKNOWN_ARTIST: Final = -1
 
 # One for an experiment and one for the holdback.
 MAX_CHALLENGERS: Final = 2
@@ -77,23 +80,43 @@ class ServingModel:
         return np.array([cluster.number for cluster in self.clusters], dtype=np.int32)
 
     def cluster_affinities(self, profile: Profiles) -> dict[int, float]:
-        """The listener's affinity to each cluster, by number, highest first. They sum to 1, or are empty.
+        """One listener's affinities, see `block_affinities`."""
+        return self.block_affinities(profile)[0]
 
-        The listener sees these shares of plays; the ranking also uses favourite genres after few plays.
+    def block_affinities(self, profiles: Profiles) -> list[dict[int, float]]:
+        """Each listener's affinities to the clusters, by number, highest first; they sum to 1.
+
+        Without plays they are empty. The listener sees these shares of plays; the ranking also uses favourite
+        genres after few plays.
         """
-        if not profile.plays.nnz:
-            return {}
-        base = profile.plays if profile.recent is None else profile.recent
-        shares = cluster_affinities(base, self.scorer.labels, len(self.clusters), profile.skips)[0]
-        order = np.lexsort((self.cluster_numbers, -shares))
-        played = order[shares[order] > 0]
-        return dict(zip(self.cluster_numbers[played].tolist(), shares[played].tolist(), strict=True))
+        base = profiles.plays if profiles.recent is None else profiles.recent
+        shares = cluster_affinities(base, self.scorer.labels, len(self.clusters), profiles.skips)
+        shares[np.diff(profiles.plays.indptr) == 0] = 0
+        listeners, labels = np.nonzero(shares > 0)
+        values, numbers = shares[listeners, labels], self.cluster_numbers[labels]
+        order = np.lexsort((numbers, -values, listeners))
+        starts = np.searchsorted(listeners, np.arange(profiles.n + 1)).tolist()
+        pairs = list(zip(numbers[order].tolist(), values[order].tolist(), strict=True))
+        return [dict(pairs[start:stop]) for start, stop in pairwise(starts)]
 
     def cluster_numbers_of(self, song_ids: NDArray[np.int64], default: int) -> NDArray[np.int32]:
         columns, there = find_columns(self.song_ids, song_ids)
         numbers = np.full(len(song_ids), default, dtype=np.int32)
         numbers[there] = self.cluster_numbers[self.scorer.labels[columns[there]]]
         return numbers
+
+    def have_artist(self, columns: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Whether each song has an artist."""
+        asked = np.unique(columns[self._artist_state[columns] == UNKNOWN_ARTIST])
+        for column in asked.tolist():
+            without = [code_without_artist(int(self.song_ids[column]))]
+            self._artist_state[column] = self.identity.artists_of(column) != without
+        return np.asarray(self._artist_state[columns] == 1)
+
+    @cached_property
+    def _artist_state(self) -> NDArray[np.int8]:
+        """1 with an artist, 0 without; UNKNOWN_ARTIST until it is needed, because it takes a hash."""
+        return np.full(len(self.song_ids), UNKNOWN_ARTIST, dtype=np.int8)
 
     @cached_property
     def has_copies(self) -> NDArray[np.bool_]:

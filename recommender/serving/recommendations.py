@@ -298,7 +298,7 @@ def new_releases(
     catalogue = new_songs_of(model, profile.run_id) if model else None
     if model is None or catalogue is None:
         return []
-    found = songs_by_played_artists(catalogue, profile.model_profile(model.song_ids), profile, model)
+    found = songs_by_played_artists(catalogue, profile, model)
     ids = catalogue.ids[found.places].tolist()
     cards = read_song_cards(ids)
     rows = [

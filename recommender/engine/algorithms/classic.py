@@ -1,6 +1,6 @@
 """`classic`, the plain K-means recommender: a cluster drawn by affinity, then a random song of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recommender.engine.algorithms.base import expand_ranges, slice_profiles
 from recommender.engine.clustering.affinities import cluster_affinities
-from recommender.engine.data import NearestPlays, Profiles, ScoredSongs
+from recommender.engine.data import NearestPlays, Profiles, ScoredSongs, join_nearest_plays
 from recommender.engine.features import fold_stored_words, genre_rows, word_columns
 
 ARRAY_NAMES: Final = (
@@ -76,16 +76,25 @@ class ClassicModel:
         return lists
 
     def candidates(self, profile: Profiles, *, n: int) -> ScoredSongs:
+        """See `block_candidates`."""
+        return self.block_candidates(profile, n=n)[0]
+
+    def block_candidates(self, profiles: Profiles, *, n: int) -> list[ScoredSongs]:
         """The songs from `recommend`, all with score 0; empty without plays."""
-        if not profile.plays.nnz:
-            no_songs = np.empty(0, dtype=np.int32)
-            return ScoredSongs(no_songs, no_songs.astype(np.float32))
-        songs = self.recommend(profile, n)[0]
-        songs = songs[songs >= 0]
-        return ScoredSongs(songs, np.zeros(len(songs), dtype=np.float32))
+        found = []
+        for row, songs in enumerate(self.recommend(profiles, n)):
+            has_plays = profiles.plays.indptr[row] < profiles.plays.indptr[row + 1]
+            drawn = songs[songs >= 0] if has_plays else songs[:0]
+            found.append(ScoredSongs(drawn, np.zeros(len(drawn), dtype=np.float32)))
+        return found
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        return np.zeros(len(songs), dtype=np.float32)
+        return self.block_scores(profile, [songs])[0]
+
+    def block_scores(
+        self, profiles: Profiles, songs: Sequence[NDArray[np.int32]]
+    ) -> list[NDArray[np.float32]]:
+        return [np.zeros(len(one), dtype=np.float32) for one in songs]
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         return {"affinity": self.affinities(profile)[0][self.labels[songs]].astype(np.float32)}
@@ -102,13 +111,17 @@ class ClassicModel:
         nearest = np.argsort(distances, kind="stable")[:n]
         return ScoredSongs(songs[nearest], (1 / (1 + distances[nearest])).astype(np.float32))
 
-    def nearest_plays(self, profile: Profiles, songs: NDArray[np.int32]) -> NearestPlays:
+    def nearest_plays(self, profiles: Profiles, songs: Sequence[NDArray[np.int32]]) -> NearestPlays:
         """The played songs of each song's cluster, by 1 / (1 + distance)."""
-        played = profile.plays.indices
-        here, there = self.points[songs], self.points[played]
-        squares = (here**2).sum(axis=1)[:, np.newaxis] + (there**2).sum(axis=1) - 2 * here @ there.T
-        at, by = np.nonzero(self.labels[songs][:, np.newaxis] == self.labels[played])
-        return NearestPlays(songs[at], played[by], 1 / (1 + np.sqrt(np.maximum(0, squares[at, by]))))
+        found = []
+        for row, asked in enumerate(songs):
+            played = profiles.plays.indices[profiles.plays.indptr[row] : profiles.plays.indptr[row + 1]]
+            here, there = self.points[asked], self.points[played]
+            squares = (here**2).sum(axis=1)[:, np.newaxis] + (there**2).sum(axis=1) - 2 * here @ there.T
+            at, by = np.nonzero(self.labels[asked][:, np.newaxis] == self.labels[played])
+            nearness = 1 / (1 + np.sqrt(np.maximum(0, squares[at, by])))
+            found.append(NearestPlays(np.full(len(at), row), asked[at], played[by], nearness))
+        return join_nearest_plays(found)
 
     @property
     def new_song_ranker(self) -> None:

@@ -80,12 +80,17 @@ class ListenerNeighbourhood:
         return keep_best(similarities, NEIGHBOURS)
 
     def votes_of_one(
-        self, plays: csr_array, key: int | None
+        self, songs: NDArray[np.int32], plays: NDArray[np.float32], key: int | None
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The nearest listeners' votes for one listener: song columns, which may repeat, and the votes."""
-        weights = plays.data * self.idf[plays.indices]
+        """The nearest listeners' votes for one listener: song columns, which may repeat, and the votes.
+
+        Args:
+            songs: columns of the songs played.
+            plays: their weights.
+        """
+        weights = plays * self.idf[songs]
         length = float(np.sqrt((weights.astype(np.float64) ** 2).sum())) or 1.0
-        entries, widths = _entries_of_rows(self.audiences, plays.indices)
+        entries, widths = _entries_of_rows(self.audiences, songs)
         similarities: NDArray[Any] = np.bincount(
             self.audiences.indices[entries],
             weights=self.audiences.data[entries] * np.repeat(weights / np.float32(length), widths),
@@ -95,8 +100,8 @@ class ListenerNeighbourhood:
             similarities[self.keys == key] = 0
         nearest = _largest(similarities, NEIGHBOURS)
         entries, widths = _entries_of_rows(self.histories, nearest)
-        songs = self.histories.indices[entries]
-        return songs, (np.repeat(similarities[nearest], widths) * self.damping[songs]).astype(np.float32)
+        voted = self.histories.indices[entries]
+        return voted, (np.repeat(similarities[nearest], widths) * self.damping[voted]).astype(np.float32)
 
 
 class UserKNN:

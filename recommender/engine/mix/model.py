@@ -3,7 +3,7 @@
 `MixModel` scores all songs for batches of listeners, `OnlineMixModel` a preselection for one request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple, Self
@@ -20,6 +20,7 @@ from recommender.engine.mix.new_songs import MixNewSongRanker
 from recommender.engine.mix.scoring import (
     NeighbourVotes,
     batch_terms,
+    direction_moments,
     online_terms,
     preselect_songs,
     sum_neighbour_votes,
@@ -28,6 +29,7 @@ from recommender.engine.mix.scoring import (
 from recommender.engine.mix.terms import (
     TERM_NAMES,
     ListenerFeatures,
+    TermMoments,
     blend_scores,
     build_listener_features,
     one_song_profile,
@@ -58,8 +60,11 @@ class MixModel:
     def n_songs(self) -> int:
         return self.components.n_songs
 
-    def listener_features(self, profiles: Profiles) -> ListenerFeatures:
-        return build_listener_features(self.components, self._word_columns, self.genre_means, profiles)
+    def listener_features(self, profiles: Profiles, *, one_by_one: bool = False) -> ListenerFeatures:
+        """The features of each listener; `one_by_one`: see `build_directions`."""
+        return build_listener_features(
+            self.components, self._word_columns, self.genre_means, profiles, one_by_one=one_by_one
+        )
 
     @cached_property
     def _word_columns(self) -> dict[str, int]:
@@ -83,7 +88,7 @@ class MixModel:
         genres = np.asarray(
             (features.favourite_genres @ self.components.genres.T).toarray(), dtype=np.float32
         )
-        return blend_scores(self.components, features, total, slice(None), genres)
+        return blend_scores(self.components, features.cold_start_weight, total, slice(None), genres)
 
     def recommend(self, profiles: Profiles, n: int, *, seed: int = 7) -> NDArray[np.int32]:
         return recommend_in_blocks(self.scores, profiles, n, self.components.available)
@@ -109,10 +114,11 @@ class MixModel:
         )
 
 
-class _ScoredListener(NamedTuple):
+class _ScoredListeners(NamedTuple):
     model: MixModel
     features: ListenerFeatures
-    votes: NeighbourVotes
+    moments: TermMoments  # see `direction_moments`
+    votes: list[NeighbourVotes]
 
 
 @dataclass(frozen=True)
@@ -140,67 +146,89 @@ class OnlineMixModel:
         return self.mix.components.available
 
     def candidates(self, profile: Profiles, *, n: int, budget: int | None = None) -> ScoredSongs:
-        """The n best of about `budget` preselected songs (more if fewer than n are eligible)."""
-        mix = self.mix
+        """See `block_candidates`."""
+        return self.block_candidates(profile, n=n, budget=budget)[0]
+
+    def block_candidates(self, profiles: Profiles, *, n: int, budget: int | None = None) -> list[ScoredSongs]:
+        """Each listener's n best of about `budget` preselected songs (more if fewer than n are eligible)."""
         budget = budget or int(
-            min(MOST_PRESELECTED, max(FEWEST_PRESELECTED, PRESELECTED_SHARE * mix.n_songs))
+            min(MOST_PRESELECTED, max(FEWEST_PRESELECTED, PRESELECTED_SHARE * self.mix.n_songs))
         )
-        _, features, votes = self._scored_listener(profile)
-        songs = preselect_songs(mix.components, mix.weights, features, profile, votes, budget)
-        while len(songs) < n and budget < mix.n_songs:
+        songs = self._preselect(profiles, range(profiles.n), budget)
+        while budget < self.mix.n_songs and (short := [row for row, one in enumerate(songs) if len(one) < n]):
             budget *= 4
-            songs = preselect_songs(mix.components, mix.weights, features, profile, votes, budget)
-        scores = self._blend(features, online_terms(mix.components, features, profile, votes, songs), songs)
-        best = top_places(scores, n)
-        return ScoredSongs(songs[best].astype(np.int32), scores[best])
+            for row, more in zip(short, self._preselect(profiles, short, budget), strict=True):
+                songs[row] = more
+        found = []
+        for chosen, scores in zip(songs, self.block_scores(profiles, songs), strict=True):
+            best = top_places(scores, n)
+            found.append(ScoredSongs(chosen[best].astype(np.int32), scores[best]))
+        return found
 
     def score(self, profile: Profiles, songs: NDArray[np.int32]) -> NDArray[np.float32]:
-        features = self._features(profile)
-        return self._blend(features, self._terms(features, profile, songs), songs)
+        return self.block_scores(profile, [songs])[0]
+
+    def block_scores(
+        self, profiles: Profiles, songs: Sequence[NDArray[np.integer[Any]]]
+    ) -> list[NDArray[np.float32]]:
+        features = self._scored_listeners(profiles).features
+        terms = self._terms(profiles, songs)
+        return [self._blend(features, row, *one) for row, one in enumerate(zip(terms, songs, strict=True))]
 
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """Each term's contribution to the songs' scores; the contributions add up to `score`."""
-        features = self._features(profile)
-        terms = self._terms(features, profile, songs)
+        features = self._scored_listeners(profile).features
+        terms = self._terms(profile, [songs])[0]
         scale = self.mix.weights.astype(np.float32) * (1 - features.cold_start_weight[0])
         contributions = terms * scale[:, np.newaxis]
-        cold_start = self._blend(features, terms, songs) - contributions.sum(axis=0)
+        cold_start = self._blend(features, 0, terms, songs) - contributions.sum(axis=0)
         return {**dict(zip(TERM_NAMES, contributions, strict=True)), COLD_START_TERM: cold_start}
 
     def similar(self, song: int, *, n: int) -> ScoredSongs:
         return self.candidates(one_song_profile(song, self.mix.n_songs), n=n)
 
-    def nearest_plays(self, profile: Profiles, songs: NDArray[np.int32]) -> NearestPlays:
-        return find_nearest_plays(self.mix.components, self._features(profile).profile_weights, songs)
+    def nearest_plays(self, profiles: Profiles, songs: Sequence[NDArray[np.int32]]) -> NearestPlays:
+        weights = self._scored_listeners(profiles).features.profile_weights
+        return find_nearest_plays(self.mix.components, weights, songs)
 
     @cached_property
     def new_song_ranker(self) -> MixNewSongRanker:
-        mix = self.mix
-        return MixNewSongRanker(mix.components, self._features, self.score, self.space_arrays)
+        return MixNewSongRanker(self.mix.components, self._features, self.block_scores, self.space_arrays)
 
-    def _features(self, profile: Profiles) -> ListenerFeatures:
-        return self._scored_listener(profile).features
+    def _features(self, profiles: Profiles) -> ListenerFeatures:
+        return self._scored_listeners(profiles).features
 
-    def _scored_listener(self, profile: Profiles) -> "_ScoredListener":
-        """The listener's features and votes, computed once for two or three calls."""
-        scored: _ScoredListener | None = profile.memo.get("mix")
+    def _scored_listeners(self, profiles: Profiles) -> "_ScoredListeners":
+        """The listeners' features and votes, computed once for two or three calls."""
+        scored: _ScoredListeners | None = profiles.memo.get("mix")
         if scored is None or scored.model is not self.mix:
-            features = self.mix.listener_features(profile)
-            votes = sum_neighbour_votes(self.mix.components, features, profile)
-            scored = profile.memo["mix"] = _ScoredListener(self.mix, features, votes)
+            components = self.mix.components
+            features = self.mix.listener_features(profiles, one_by_one=True)
+            moments = direction_moments(components, features, profiles)
+            votes = sum_neighbour_votes(components, features, profiles)
+            scored = profiles.memo["mix"] = _ScoredListeners(self.mix, features, moments, votes)
         return scored
 
+    def _preselect(self, profiles: Profiles, rows: Sequence[int], budget: int) -> list[NDArray[np.int64]]:
+        _, features, _, votes = self._scored_listeners(profiles)
+        return preselect_songs(self.mix.components, self.mix.weights, features, profiles, votes, budget, rows)
+
     def _terms(
-        self, features: ListenerFeatures, profile: Profiles, songs: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
-        votes = self._scored_listener(profile).votes
-        return online_terms(self.mix.components, features, profile, votes, songs)
+        self, profiles: Profiles, songs: Sequence[NDArray[np.integer[Any]]]
+    ) -> list[NDArray[np.float32]]:
+        _, features, moments, votes = self._scored_listeners(profiles)
+        return online_terms(self.mix.components, features, moments, votes, songs)
 
     def _blend(
-        self, features: ListenerFeatures, terms: NDArray[np.float32], songs: NDArray[np.integer[Any]]
+        self,
+        features: ListenerFeatures,
+        row: int,
+        terms: NDArray[np.float32],
+        songs: NDArray[np.integer[Any]],
     ) -> NDArray[np.float32]:
         weighted = self.mix.weights.astype(np.float32) @ terms
         genres = terms[TERM_NAMES.index("genre")]
+        cold = features.cold_start_weight[row : row + 1]
         return blend_scores(
-            self.mix.components, features, weighted[np.newaxis], songs, genres[np.newaxis]
+            self.mix.components, cold, weighted[np.newaxis], songs, genres[np.newaxis]
         ).ravel()

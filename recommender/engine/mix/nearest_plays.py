@@ -1,5 +1,7 @@
 """Finds the played songs that are most similar to each recommended song; its reason names them."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.item_similarity import KNN_SHRINK
-from recommender.engine.data import NearestPlays
+from recommender.engine.data import NearestPlays, join_nearest_plays
 from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.scoring import take_sparse_rows
 from recommender.engine.mix.terms import ProfileWeights
@@ -23,74 +25,94 @@ MAX_GENRE_SONGS: Final = 40  # the most played songs, one of which a song of the
 
 
 def find_nearest_plays(
-    components: MixComponents, weights: ProfileWeights, songs: NDArray[np.int32]
+    components: MixComponents, weights: ProfileWeights, songs: Sequence[NDArray[np.int32]]
 ) -> NearestPlays:
-    """Played songs near each song; often played ones are nearer.
+    """Played songs near each listener's songs; often played ones are nearer.
 
     They are among the song's nearest 50 by common listeners, with clearly more of them than by chance and, if
     both have genres, with a common genre word. Songs without any get the most played songs of a genre that
     they share with much of what the listener plays.
     """
     by_listeners = _share_listeners(components, weights, songs)
-    others = _without(components, songs, by_listeners.songs)
+    others = _without(components, songs, by_listeners)
     by_genre = _share_much_played_genres(components, weights, others)
-    return NearestPlays(
-        np.concatenate([by_listeners.songs, by_genre.songs]),
-        np.concatenate([by_listeners.played, by_genre.played]),
-        np.concatenate([by_listeners.nearness, by_genre.nearness]),
-    )
+    return join_nearest_plays([by_listeners, by_genre])
 
 
 def _without(
-    components: MixComponents, songs: NDArray[np.int32], left_out: NDArray[np.int32]
-) -> NDArray[np.int32]:
-    """The other songs, ascending."""
+    components: MixComponents, songs: Sequence[NDArray[np.int32]], pairs: NearestPlays
+) -> list[NDArray[np.int32]]:
+    """Each listener's other songs, ascending."""
+    starts = np.searchsorted(pairs.listeners, np.arange(len(songs) + 1))
     kept = np.zeros(components.n_songs, dtype=np.bool_)
-    kept[songs] = True
-    kept[left_out] = False
-    return np.sort(songs[kept[songs]])
+    others = []
+    for row, asked in enumerate(songs):
+        kept[asked] = True
+        kept[pairs.songs[starts[row] : starts[row + 1]]] = False
+        others.append(np.sort(asked[kept[asked]]))
+        kept[asked] = False
+    return others
 
 
 def _share_listeners(
-    components: MixComponents, weights: ProfileWeights, songs: NDArray[np.int32]
+    components: MixComponents, weights: ProfileWeights, songs: Sequence[NDArray[np.int32]]
 ) -> NearestPlays:
+    """Pairs by common listeners, by listener."""
     played, neighbourhood = weights.plain.indices, components.neighbourhood
     if "knn" not in components.neighbours or neighbourhood is None:  # an artifact of an earlier release
-        return NearestPlays(played[:0], played[:0], weights.weighted.data[:0])
-    entries = take_sparse_rows(components.neighbours["knn"], played)
+        return NearestPlays(np.zeros(0, np.intp), played[:0], played[:0], weights.weighted.data[:0])
+    nearest = components.neighbours["knn"][played]
     is_asked = np.zeros(components.n_songs, dtype=np.bool_)
-    is_asked[songs] = True
-    kept = is_asked[entries.columns]
-    near, cosines = entries.columns[kept], entries.values[kept]
-    own = np.repeat(played, entries.widths)[kept]
-    often = np.repeat(weights.weighted.data, entries.widths)[kept]
+    kept = np.empty(len(nearest.indices), dtype=np.bool_)
+    edges = nearest.indptr[weights.plain.indptr]
+    for asked, start, stop in zip(songs, edges[:-1], edges[1:], strict=True):
+        is_asked[asked] = True
+        kept[start:stop] = is_asked[nearest.indices[start:stop]]
+        is_asked[asked] = False
+    near, cosines = nearest.indices[kept], nearest.data[kept]
+    places = np.repeat(np.arange(len(played)), np.diff(nearest.indptr))[kept]
+    own, often = played[places], weights.weighted.data[places]
     listeners = components.listeners
     common = cosines * (np.sqrt(listeners[near] * listeners[own]) + np.float32(KNN_SHRINK))
     # The idf is the logarithm of all listeners by those of the song.
     by_chance = listeners[near] * np.exp(-neighbourhood.idf[own])
     enough = common > MIN_COMMON_LISTENERS - 0.5  # a count, but for rounding
     enough &= common - by_chance >= MIN_EXCESS * np.sqrt(by_chance)
-    pairs = NearestPlays(near[enough], own[enough], (cosines * often)[enough])
+    rows = np.repeat(np.arange(len(songs)), np.diff(weights.plain.indptr))[places]
+    pairs = NearestPlays(rows[enough], near[enough], own[enough], (cosines * often)[enough])
     alike = _share_genres(components, pairs.songs, pairs.played)
-    return NearestPlays(pairs.songs[alike], pairs.played[alike], pairs.nearness[alike])
+    return pairs.chosen(alike)
 
 
 def _share_much_played_genres(
-    components: MixComponents, weights: ProfileWeights, songs: NDArray[np.int32]
+    components: MixComponents, weights: ProfileWeights, songs: Sequence[NDArray[np.int32]]
 ) -> NearestPlays:
-    plays = weights.weighted.data
+    """Pairs by genre, by listener."""
+    n, n_words = len(songs), components.genres.shape[1]
+    starts, plays = weights.plain.indptr, weights.weighted.data
     played_words = take_sparse_rows(components.genres, weights.plain.indices)
-    word_plays = np.zeros(components.genres.shape[1], dtype=np.float32)
-    np.add.at(word_plays, played_words.columns, np.repeat(plays, played_words.widths))
-    word_shares = word_plays / max(float(plays.sum()), 1e-12)
-    telling = np.where(word_shares >= MIN_GENRE_SHARE, components.genre_idf, 0).astype(np.float32)
-    best = np.sort(np.argsort(-plays, kind="stable")[:MAX_GENRE_SONGS])
-    words = _genre_rows(components, songs)
-    words.data = words.data * telling[words.indices]
-    shared = words @ _genre_rows(components, weights.plain.indices[best]).T
+    ends = np.concatenate([[0], np.cumsum(played_words.widths)])[starts]
+    by_word = np.repeat(plays, played_words.widths)
+    telling = np.empty((n, n_words), dtype=np.float32)
+    best = []
+    for row, (start, stop) in enumerate(itertools.pairwise(starts)):
+        word_plays = np.zeros(n_words, dtype=np.float32)
+        words = slice(ends[row], ends[row + 1])
+        np.add.at(word_plays, played_words.columns[words], by_word[words])
+        word_shares = word_plays / max(float(plays[start:stop].sum()), 1e-12)
+        telling[row] = np.where(word_shares >= MIN_GENRE_SHARE, components.genre_idf, 0)
+        best.append(start + np.sort(np.argsort(-plays[start:stop], kind="stable")[:MAX_GENRE_SONGS]))
+    asked_by = np.repeat(np.arange(n), [len(one) for one in songs])
+    best_of = np.repeat(np.arange(n), [len(one) for one in best])
+    places = np.concatenate([*best, np.empty(0, dtype=np.int64)]).astype(np.int64)
+    asked = np.concatenate([*songs, np.empty(0, dtype=np.int32)]).astype(np.int32)
+    # Each listener has words of their own, so that one product serves all of them.
+    wanted = _genre_rows(components, asked, asked_by, n)
+    wanted.data = wanted.data * telling.ravel()[wanted.indices]
+    shared = wanted @ _genre_rows(components, weights.plain.indices[places], best_of, n).T
     shared.eliminate_zeros()
-    at, by = np.repeat(np.arange(len(songs)), np.diff(shared.indptr)), best[shared.indices]
-    return NearestPlays(songs[at], weights.plain.indices[by], shared.data * plays[by])
+    at, by = np.repeat(np.arange(len(asked)), np.diff(shared.indptr)), places[shared.indices]
+    return NearestPlays(asked_by[at], asked[at], weights.plain.indices[by], shared.data * plays[by])
 
 
 def _share_genres(
@@ -108,10 +130,17 @@ def _share_genres(
     return share
 
 
-def _genre_rows(components: MixComponents, songs: NDArray[np.int32]) -> csr_array:
-    """The songs' rows of `genres`, built directly: indexing takes twice as long."""
+def _genre_rows(
+    components: MixComponents, songs: NDArray[np.int32], listeners: NDArray[np.intp], n_listeners: int
+) -> csr_array:
+    """The songs' rows of `genres`, each in the columns of its listener.
+
+    They are built directly: indexing takes twice as long.
+    """
+    n_words = components.genres.shape[1]
     words = take_sparse_rows(components.genres, songs)
     starts = np.concatenate([[0], np.cumsum(words.widths)])
-    rows = csr_array((words.values, words.columns, starts), shape=(len(songs), components.genres.shape[1]))
+    columns = words.columns + np.repeat(listeners * n_words, words.widths).astype(np.int32)
+    rows = csr_array((words.values, columns, starts), shape=(len(songs), n_listeners * n_words))
     rows.sort_indices()
     return rows

@@ -3,7 +3,7 @@
 The blend ranks them below all others, so lists give them places of their own (see `sampler`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -34,7 +34,7 @@ class MixNewSongRanker:
 
     components: MixComponents
     listener_features: Callable[[Profiles], ListenerFeatures]
-    score: Callable[[Profiles, NDArray[np.int32]], NDArray[np.float32]]
+    block_scores: Callable[[Profiles, Sequence[NDArray[np.int32]]], list[NDArray[np.float32]]]
     space_arrays: Mapping[str, NDArray[Any]]  # of the feature space; {} in artifacts without one
 
     @cached_property
@@ -54,24 +54,38 @@ class MixNewSongRanker:
             content=content, artists=np.concatenate([components.artists[own], artists]), nearest=nearest,
         )  # fmt: skip
 
-    def rank(self, profile: Profiles, new: NewSongs, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
-        values = np.full(len(new.columns), -np.inf, dtype=np.float32)
+    def rank(self, profiles: Profiles, new: NewSongs, allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+        values = np.full((profiles.n, len(new.columns)), -np.inf, dtype=np.float32)
+        describable = new.content.any(axis=1) | (new.artists >= 0)
         # Without any plays nothing tells which new songs suit the listener.
-        places = np.flatnonzero(allowed & (new.content.any(axis=1) | (new.artists >= 0)))
-        if not profile.plays.nnz or not len(places):
+        has_plays = np.diff(profiles.plays.indptr) > 0
+        places = [np.flatnonzero(one) for one in allowed & describable & has_plays[:, np.newaxis]]
+        if not any(map(len, places)):
             return values
-        features = self.listener_features(profile)
-        chosen = _select(new, places)
-        artist = standardise_rows(artist_log_shares(features, chosen))[0]
-        cosine = standardise_rows(content_cosines(features, chosen))[0]
-        if not self.components.genres.nnz or not chosen.nearest.shape[1]:
-            values[places] = artist + cosine
+        features = self.listener_features(profiles)
+        artist = artist_log_shares(features, new)
+        directions = content_directions(features)
+        uses_scores = self.components.genres.nnz and new.nearest.shape[1]
+        shortlists, sums = [], []
+        cosine = np.zeros_like(artist)
+        for row, chosen in enumerate(places):
+            content = new.content if len(chosen) == len(new.columns) else new.content.take(chosen, axis=0)
+            artist[row, chosen] = standardise(artist[row, chosen])
+            # One listener at a time, because the product of a block differs in the last bit.
+            cosine[row, chosen] = standardise((directions[row : row + 1] @ content.T)[0])
+            sums.append(artist[row, chosen] + cosine[row, chosen])
+            shortlists.append(chosen[top_places(sums[row], SHORTLIST)])
+            if not uses_scores:
+                values[row, chosen] = sums[row]
+        if not uses_scores:
             return values
-        shortlist = top_places(artist + cosine, SHORTLIST)
-        known, inverse = np.unique(chosen.nearest[shortlist], return_inverse=True)
-        scores = self.score(profile, known.astype(np.int32))[inverse.reshape(len(shortlist), -1)]
-        mean = standardise_rows(scores.mean(axis=1)[np.newaxis])[0]
-        values[places[shortlist]] = mean + artist[shortlist] + np.float32(COSINE_WEIGHT) * cosine[shortlist]
+        known = [np.unique(new.nearest[chosen], return_inverse=True) for chosen in shortlists]
+        scored = self.block_scores(profiles, [songs.astype(np.int32) for songs, _ in known])
+        for row, (chosen, scores, (_, inverse)) in enumerate(zip(shortlists, scored, known, strict=True)):
+            if len(chosen):
+                mean = standardise(scores[inverse.reshape(len(chosen), -1)].mean(axis=1))
+                close = np.float32(COSINE_WEIGHT) * cosine[row, chosen]
+                values[row, chosen] = mean + artist[row, chosen] + close
         return values
 
     def similarities(self, song: int, new: NewSongs) -> NDArray[np.float32]:
@@ -82,7 +96,7 @@ class MixNewSongRanker:
         if len(near) and new.nearest.shape[1]:
             known, inverse = np.unique(new.nearest[near], return_inverse=True)
             played = one_song_profile(song, self.components.n_songs)
-            scores = self.score(played, known.astype(np.int32))
+            scores = self.block_scores(played, [known.astype(np.int32)])[0]
             values[near] = scores[inverse.reshape(len(near), -1)].mean(axis=1)
         return values
 
@@ -130,11 +144,11 @@ def find_nearest_known(components: MixComponents, content: NDArray[np.float32]) 
     return known[np.concatenate(blocks)].astype(np.int32)
 
 
-def content_cosines(features: ListenerFeatures, new: NewSongs) -> NDArray[np.float32]:
-    """Cosines of each listener's mean content with each new song's content, shape (n, m)."""
+def content_directions(features: ListenerFeatures) -> NDArray[np.float32]:
+    """Each listener's mean content, shape (n, d), rows of length 1, or 0 if nothing is known."""
     directions = features.directions.content[-1]
     lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-    return np.asarray((directions / np.where(lengths > 0, lengths, 1)) @ new.content.T, dtype=np.float32)
+    return np.asarray(directions / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
 def artist_log_shares(features: ListenerFeatures, new: NewSongs) -> NDArray[np.float32]:
@@ -145,20 +159,14 @@ def artist_log_shares(features: ListenerFeatures, new: NewSongs) -> NDArray[np.f
     )
 
 
-def standardise_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """z-scores of each row; 0 in a row of equal values."""
-    deviation = values.std(axis=1, keepdims=True)
-    centred = values - values.mean(axis=1, keepdims=True)
-    return np.asarray(np.where(deviation > 1e-6, centred / np.maximum(deviation, 1e-6), 0), dtype=np.float32)
+def standardise(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """z-scores; 0 for equal values."""
+    if not len(values) or (deviation := values.std()) <= 1e-6:
+        return np.zeros_like(values)
+    return np.asarray((values - values.mean()) / deviation, dtype=np.float32)
 
 
 def _most_common_labels(components: MixComponents, nearest: NDArray[np.int32]) -> NDArray[np.int32]:
     """The most common cluster of each row's nearest songs; the lower label wins ties."""
     labels = components.labels[nearest]
     return np.array([np.bincount(row).argmax() if len(row) else 0 for row in labels], dtype=np.int32)
-
-
-def _select(new: NewSongs, places: NDArray[np.intp]) -> NewSongs:
-    return NewSongs(
-        new.columns[places], new.labels[places], new.content[places], new.artists[places], new.nearest[places]
-    )

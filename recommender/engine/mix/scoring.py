@@ -1,6 +1,7 @@
 """Computes the terms of `mix`: batch for all songs, online for the preselected songs of a request."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -103,43 +104,74 @@ class NeighbourVotes:
 
     songs: NDArray[np.int64]  # shape (m,), ascending
     names: tuple[str, ...]  # the terms
-    sums: NDArray[np.float64]  # shape (len(names), m)
+    sums: NDArray[np.float64]  # shape (len(names), m + 1); the last column is 0, for all other songs
     moments: TermMoments  # of each term over all unplayed songs, shape (len(names),)
+    places: NDArray[np.int32]  # shape (n_songs,), each song's column in `sums`
 
     def sums_of(self, name: str) -> NDArray[np.float64] | None:
         """The term's sums, shape (m,); None if the model does not have the term."""
-        return self.sums[self.names.index(name)] if name in self.names else None
+        return self.sums[self.names.index(name), :-1] if name in self.names else None
 
 
 def sum_neighbour_votes(
-    components: MixComponents, features: ListenerFeatures, profile: Profiles
-) -> NeighbourVotes:
+    components: MixComponents, features: ListenerFeatures, profiles: Profiles
+) -> list[NeighbourVotes]:
+    """The votes of each listener in `profiles`."""
     plain, weighted = features.profile_weights.plain, features.profile_weights.weighted
-    reached = {
-        name: take_sparse_rows(matrix, plain.indices) for name, matrix in components.neighbours.items()
-    }
+    # scipy copies whole rows: for a block of listeners a fifth of the time of `take_sparse_rows`.
+    reached = {name: matrix[plain.indices] for name, matrix in components.neighbours.items()}
+    found = []
+    for row in range(profiles.n):
+        start, stop = plain.indptr[row], plain.indptr[row + 1]
+        by_listeners = None
+        if components.neighbourhood is not None:
+            key = None if features.keys is None else int(features.keys[row])
+            by_listeners = components.neighbourhood.votes_of_one(
+                plain.indices[start:stop], weighted.data[start:stop], key
+            )
+        entries = {name: _rows_between(matrix, start, stop) for name, matrix in reached.items()}
+        played = profiles.plays.indices[profiles.plays.indptr[row] : profiles.plays.indptr[row + 1]]
+        found.append(_votes_of_one(components, entries, weighted.data[start:stop], by_listeners, played))
+    return found
+
+
+def _rows_between(matrix: csr_array, start: int, stop: int) -> "SparseRows":
+    first, end = matrix.indptr[start], matrix.indptr[stop]
+    widths = np.diff(matrix.indptr[start : stop + 1])
+    return SparseRows(matrix.indices[first:end], matrix.data[first:end], widths)
+
+
+def _votes_of_one(
+    components: MixComponents,
+    reached: Mapping[str, "SparseRows"],
+    weights: NDArray[np.float32],
+    by_listeners: tuple[NDArray[np.int32], NDArray[np.float32]] | None,
+    played: NDArray[np.int32],
+) -> NeighbourVotes:
+    """One listener's votes.
+
+    Args:
+        reached: the neighbours of the songs used, by matrix.
+        weights: of the songs used.
+        by_listeners: songs and votes of the nearest listeners.
+    """
     mask = np.zeros(components.n_songs, dtype=np.bool_)
     for entries in reached.values():
         mask[entries.columns] = True
-    by_listeners = None
-    if components.neighbourhood is not None:
-        key = None if features.keys is None else int(features.keys[0])
-        by_listeners = components.neighbourhood.votes_of_one(weighted, key)
+    if by_listeners is not None:
         mask[by_listeners[0]] = True
-    mask[profile.plays.indices] = False
+    mask[played] = False
     songs = np.flatnonzero(mask)
-    # Uninitialised: only the entries of reached and played songs are written and read.
-    place = np.empty(components.n_songs, dtype=np.intp)
-    place[songs] = np.arange(len(songs))
-    place[profile.plays.indices] = len(songs)
+    places = np.full(components.n_songs, len(songs), dtype=np.int32)
+    places[songs] = np.arange(len(songs), dtype=np.int32)
     raw: dict[tuple[str, bool], NDArray[np.float64]] = {}
     for name, entries in reached.items():
-        places = place[entries.columns]
+        reached_places = places[entries.columns]
         # All weights of `plain` are 1.
-        raw[name, False] = _sum_by_place(places, entries.values, len(songs))
+        raw[name, False] = _sum_by_place(reached_places, entries.values, len(songs))
         if VoteTerm(name, weighted=True, root=False) in VOTE_TERMS.values():
-            by_play = entries.values * np.repeat(weighted.data, entries.widths)
-            raw[name, True] = _sum_by_place(places, by_play, len(songs))
+            by_play = entries.values * np.repeat(weights, entries.widths)
+            raw[name, True] = _sum_by_place(reached_places, by_play, len(songs))
     sums = {
         name: np.sqrt(np.maximum(raw[vote.matrix, vote.weighted], 0))
         if vote.root
@@ -148,18 +180,19 @@ def sum_neighbour_votes(
         if vote.matrix in reached
     }
     if by_listeners is not None:
-        sums["user_knn"] = _sum_by_place(place[by_listeners[0]], by_listeners[1], len(songs))
-    rows = np.array(list(sums.values())).reshape(len(sums), len(songs))
-    n_unplayed = np.array([components.n_songs - profile.plays.nnz])
-    return NeighbourVotes(
-        songs, tuple(sums), rows, term_moments(rows.sum(axis=1), (rows**2).sum(axis=1), n_unplayed)
-    )
+        sums["user_knn"] = _sum_by_place(places[by_listeners[0]], by_listeners[1], len(songs))
+    rows = np.array(list(sums.values())).reshape(len(sums), len(songs) + 1)
+    n_unplayed = np.array([components.n_songs - len(played)])
+    totals, squares = rows.sum(axis=1), (rows**2).sum(axis=1)
+    return NeighbourVotes(songs, tuple(sums), rows, term_moments(totals, squares, n_unplayed), places)
 
 
-def _sum_by_place(places: NDArray[np.intp], values: NDArray[np.float32], n_songs: int) -> NDArray[np.float64]:
-    # Played songs share the last array element, which is cut off.
+def _sum_by_place(
+    places: NDArray[np.int32], values: NDArray[np.float32], n_songs: int
+) -> NDArray[np.float64]:
     sums: NDArray[Any] = np.bincount(places, weights=values, minlength=n_songs + 1)
-    return sums[:n_songs]
+    sums[n_songs] = 0  # the sum of the played songs
+    return sums
 
 
 class SparseRows(NamedTuple):
@@ -179,32 +212,50 @@ def preselect_songs(
     components: MixComponents,
     weights: NDArray[np.float64],
     features: ListenerFeatures,
-    profile: Profiles,
-    votes: NeighbourVotes,
+    profiles: Profiles,
+    votes: Sequence[NeighbourVotes],
     budget: int,
-) -> NDArray[np.int64]:
-    """About `budget` songs that are likely to score well, ascending.
+    rows: Sequence[int],
+) -> list[NDArray[np.int64]]:
+    """About `budget` songs of each listener in `rows` that are likely to score well, ascending.
 
     They are those with the most votes, the most played of the best clusters and favourite artists, and a few
     of every cluster.
     """
-    mask = np.full(components.n_songs, budget >= components.n_songs, dtype=np.bool_)
+    closed = [profiles.plays] if profiles.excluded is None else [profiles.plays, profiles.excluded]
     if budget < components.n_songs:
-        voted = _top_voted_songs(weights, votes, budget // 2)
-        clusters, sizes = _best_clusters(components, features, votes, budget - len(voted))
         all_clusters = np.arange(components.n_clusters)
-        artists = features.artists.indices[top_places(features.artists.data, PRESELECTED_ARTISTS)]
-        mask[voted] = True
         by_cluster = components.by_cluster, components.cluster_starts
-        mask[_first_of_groups(*by_cluster, clusters, sizes)] = True
-        mask[_first_of_groups(*by_cluster, all_clusters, np.array(HITS_PER_CLUSTER))] = True
-        by_artist = components.by_artist, components.artist_starts
-        mask[_first_of_groups(*by_artist, artists, np.array(SONGS_PER_ARTIST))] = True
-    mask[profile.plays.indices] = False
-    if profile.excluded is not None:
-        mask[profile.excluded.indices] = False
-    songs = np.flatnonzero(mask)
-    return songs[components.available[songs]]
+        of_every_cluster = _first_of_groups(*by_cluster, all_clusters, np.array(HITS_PER_CLUSTER))
+    chosen = []
+    for row in rows:
+        own = votes[row]
+        mask = np.full(components.n_songs, budget >= components.n_songs, dtype=np.bool_)
+        if budget < components.n_songs:
+            voted = _top_voted_songs(weights, own, budget // 2)
+            mask[voted] = True
+            mask[of_every_cluster] = True
+            clusters, sizes = _best_clusters(components, features.affinities[row], own, budget - len(voted))
+            mask[_first_of_groups(*by_cluster, clusters, sizes)] = True
+            mask[_songs_of_best_artists(components, *entries_of_row(features.artists, row))] = True
+        for matrix in closed:
+            mask[entries_of_row(matrix, row)[0]] = False
+        songs = np.flatnonzero(mask)
+        chosen.append(songs[components.available[songs]])
+    return chosen
+
+
+def entries_of_row(matrix: csr_array, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Columns and values of a row: views, where indexing would build a matrix."""
+    start, stop = matrix.indptr[row], matrix.indptr[row + 1]
+    return matrix.indices[start:stop], matrix.data[start:stop]
+
+
+def _songs_of_best_artists(
+    components: MixComponents, artists: NDArray[np.int32], shares: NDArray[np.float32]
+) -> NDArray[np.int32]:
+    best = artists[top_places(shares, PRESELECTED_ARTISTS)].astype(np.intp)
+    return _first_of_groups(components.by_artist, components.artist_starts, best, np.array(SONGS_PER_ARTIST))
 
 
 def _top_voted_songs(weights: NDArray[np.float64], votes: NeighbourVotes, most: int) -> NDArray[np.int64]:
@@ -213,14 +264,14 @@ def _top_voted_songs(weights: NDArray[np.float64], votes: NeighbourVotes, most: 
     total = np.zeros(len(votes.songs))
     for name, sums, deviation in zip(votes.names, votes.sums, votes.moments.deviation.tolist(), strict=True):
         if deviation > 0:
-            total += sums * (weights[TERM_NAMES.index(name)] / deviation)
+            total += sums[:-1] * (weights[TERM_NAMES.index(name)] / deviation)
     return votes.songs[np.argpartition(-total, most)[:most]]
 
 
 def _best_clusters(
-    components: MixComponents, features: ListenerFeatures, votes: NeighbourVotes, songs: int
+    components: MixComponents, affinities: NDArray[np.float32], votes: NeighbourVotes, songs: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    shares = features.affinities[0].astype(np.float64)
+    shares = affinities.astype(np.float64)
     sums = votes.sums_of("rp3")
     if sums is not None and sums.any():
         labels = components.labels[votes.songs]
@@ -250,86 +301,116 @@ def top_places(scores: NDArray[np.floating[Any]], n: int) -> NDArray[np.intp]:
 def online_terms(
     components: MixComponents,
     features: ListenerFeatures,
-    profile: Profiles,
-    votes: NeighbourVotes,
-    songs: NDArray[np.integer[Any]],
-) -> NDArray[np.float32]:
-    terms = np.zeros((len(TERM_NAMES), len(songs)), dtype=np.float32)
-    if len(votes.songs):
-        places = np.minimum(np.searchsorted(votes.songs, songs), len(votes.songs) - 1)
-        is_reached = votes.songs[places] == songs
-        raw = np.where(is_reached, votes.sums[:, places], 0).astype(np.float32)
-        terms[_term_rows(votes.names)] = standardise_term(raw, votes.moments)
-    names, raw, moments = _online_linear_terms(components, features, profile, songs)
-    terms[_term_rows(names)] = standardise_term(raw, moments)
-    for name, values in _online_share_terms(components, features, songs).items():
-        terms[TERM_NAMES.index(name)] = values
-    for name, values in time_terms(components, songs).items():
-        terms[TERM_NAMES.index(name)] = values
-    return terms
+    moments: TermMoments,
+    votes: Sequence[NeighbourVotes],
+    songs: Sequence[NDArray[np.integer[Any]]],
+) -> list[NDArray[np.float32]]:
+    """The terms of each listener's songs, shape (n_terms, number of songs) each.
+
+    Args:
+        moments: of the direction terms, see `direction_moments`.
+    """
+    found = []
+    directions = _term_rows(DIRECTION_TERMS)
+    for row, (own, chosen) in enumerate(zip(votes, songs, strict=True)):
+        terms = np.zeros((len(TERM_NAMES), len(chosen)), dtype=np.float32)
+        if own.names:
+            raw = own.sums[:, own.places[chosen]].astype(np.float32)
+            terms[_term_rows(own.names)] = standardise_term(raw, own.moments)
+        linear = linear_terms(components, features.directions.of_listener(row), chosen)
+        raw = np.concatenate([linear[name] for name in DIRECTION_TERMS])
+        terms[directions] = standardise_term(raw, TermMoments(moments.mean[row], moments.deviation[row]))
+        found.append(terms)
+    starts = np.concatenate([[0], np.cumsum([len(chosen) for chosen in songs])])
+    columns = np.concatenate([*songs, np.empty(0, dtype=np.int32)]).astype(np.int32)
+    for name, values in (
+        _online_share_terms(components, features, columns, starts) | time_terms(components, columns)
+    ).items():
+        index = TERM_NAMES.index(name)
+        for terms, start, stop in zip(found, starts[:-1], starts[1:], strict=True):
+            terms[index] = values[start:stop]
+    return found
 
 
 def _term_rows(names: Sequence[str]) -> list[int]:
     return [TERM_NAMES.index(name) for name in names]
 
 
-def _online_linear_terms(
-    components: MixComponents, features: ListenerFeatures, profile: Profiles, songs: NDArray[np.integer[Any]]
-) -> tuple[Sequence[str], NDArray[np.float32], TermMoments]:
-    """The linear terms' names, their values, shape (n_terms, len(songs)), and their moments."""
-    asked = linear_terms(components, features.directions, songs)
-    played = linear_terms(components, features.directions, profile.plays.indices)
-    totals, squares = [], []
-    for name, vector in features.directions.vectors().items():
-        space, width = name.removesuffix("_short"), vector.shape[1]
-        direction, of_played = vector[0], played[name][0].astype(np.float64)
-        # A linear score s = V p has the mean mean(V) p and the mean square p' (V'V / n) p, so the moments
-        # need no scores of all songs.
-        mean = components.centres[space][:width] @ direction
-        mean_square = direction @ components.products[space][:width, :width] @ direction
-        totals.append(components.n_songs * mean - of_played.sum())
-        squares.append(components.n_songs * mean_square - (of_played**2).sum())
-    n_unplayed = np.array([components.n_songs - profile.plays.nnz])
-    moments = term_moments(np.array(totals), np.array(squares), n_unplayed)
-    return DIRECTION_TERMS, np.concatenate([asked[name] for name in DIRECTION_TERMS]), moments
+def direction_moments(
+    components: MixComponents, features: ListenerFeatures, profiles: Profiles
+) -> TermMoments:
+    """Each listener's moments of DIRECTION_TERMS over the unplayed songs, shape (n, n_terms)."""
+    shape = (profiles.n, len(DIRECTION_TERMS))
+    totals, squares = np.zeros(shape), np.zeros(shape)
+    vectors = features.directions.vectors()
+    for row in range(profiles.n):
+        columns = entries_of_row(profiles.plays, row)[0]
+        played = linear_terms(components, features.directions.of_listener(row), columns)
+        for term, name in enumerate(DIRECTION_TERMS):
+            direction, of_played = vectors[name][row], played[name][0].astype(np.float64)
+            space, width = name.removesuffix("_short"), len(direction)
+            # A linear score s = V p has the mean mean(V) p and the mean square p' (V'V / n) p, so the moments
+            # need no scores of all songs.
+            mean = components.centres[space][:width] @ direction
+            mean_square = direction @ components.products[space][:width, :width] @ direction
+            totals[row, term] = components.n_songs * mean - of_played.sum()
+            squares[row, term] = components.n_songs * mean_square - (of_played**2).sum()
+    n_unplayed = components.n_songs - np.diff(profiles.plays.indptr)
+    return term_moments(totals, squares, n_unplayed[:, np.newaxis])
 
 
 def _genre_matches(
-    components: MixComponents, features: ListenerFeatures, songs: NDArray[np.integer[Any]]
+    components: MixComponents,
+    features: ListenerFeatures,
+    songs: NDArray[np.int32],
+    starts: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    if not features.favourite_genres.nnz:
-        return np.zeros(len(songs), dtype=np.float32)
+    matches = np.zeros(len(songs), dtype=np.float32)
     word_weights = np.zeros(components.genres.shape[1], dtype=np.float32)
-    word_weights[features.favourite_genres.indices] = features.favourite_genres.data
-    entries = take_sparse_rows(components.genres, songs)
-    rows = np.repeat(np.arange(len(songs)), entries.widths)
-    matches = np.bincount(rows, weights=word_weights[entries.columns], minlength=len(songs))
-    return matches.astype(np.float32)
+    for row, (start, stop) in enumerate(itertools.pairwise(starts)):
+        words, weights = entries_of_row(features.favourite_genres, row)
+        if not len(words):
+            continue
+        word_weights[words] = weights
+        entries = take_sparse_rows(components.genres, songs[start:stop])
+        rows = np.repeat(np.arange(stop - start), entries.widths)
+        by_word = word_weights[entries.columns]
+        matches[start:stop] = np.bincount(rows, weights=by_word, minlength=stop - start)
+        word_weights[words] = 0
+    return matches
 
 
 def _online_share_terms(
-    components: MixComponents, features: ListenerFeatures, songs: NDArray[np.integer[Any]]
+    components: MixComponents,
+    features: ListenerFeatures,
+    songs: NDArray[np.int32],
+    starts: NDArray[np.int64],
 ) -> dict[str, NDArray[np.float32]]:
-    affinity = features.affinities[0][components.labels[songs]]
+    listeners = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    affinity = features.affinities[listeners, components.labels[songs]]
     shares = (
         {}
         if components.albums is None or features.albums is None
-        else {"album": _log_shares(features.albums, components.albums[songs])}
+        else {"album": _log_shares(features.albums, components.albums[songs], starts)}
     )
     return {
         **shares,
-        "artist": _log_shares(features.artists, components.artists[songs]),
+        "artist": _log_shares(features.artists, components.artists[songs], starts),
         "affinity": np.log(affinity + np.float32(SHARE_FLOOR)),
         "popularity": np.log(components.listeners[songs] + np.float32(0.5)),
-        "genre": _genre_matches(components, features, songs),
+        "genre": _genre_matches(components, features, songs, starts),
     }
 
 
-def _log_shares(shares: csr_array, groups: NDArray[np.int32]) -> NDArray[np.float32]:
-    """log(share + .02) of each song's group, for one listener."""
-    codes = shares.indices
-    share = np.zeros(len(groups), dtype=np.float32)
-    if len(codes):
-        places = np.minimum(np.searchsorted(codes, groups), len(codes) - 1)
-        share = np.where(codes[places] == groups, shares.data[places], 0)
+def _log_shares(
+    shares: csr_array, groups: NDArray[np.int32], starts: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """log(share + .02) of each song's group, for the listener whose songs are between two of `starts`."""
+    share = np.empty(len(groups), dtype=np.float32)
+    of_group = np.zeros(shares.shape[1], dtype=np.float32)
+    for row, (start, stop) in enumerate(itertools.pairwise(starts)):
+        codes, values = entries_of_row(shares, row)
+        of_group[codes] = values
+        share[start:stop] = of_group[groups[start:stop]]
+        of_group[codes] = 0
     return np.asarray(np.log(share + np.float32(SHARE_FLOOR)))

@@ -10,7 +10,7 @@ A score is the weighted sum of the terms, blended with the cold-start score (`bl
 Votes and directions are standardised over the unplayed songs: the same weights fit any length of history.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,17 +70,20 @@ def build_listener_features(
     columns: Mapping[str, int],
     genre_means: NDArray[np.float32],
     profiles: Profiles,
+    *,
+    one_by_one: bool = False,
 ) -> ListenerFeatures:
     """The features of each listener in `profiles`.
 
     Args:
         columns: of the genre words.
+        one_by_one: see `build_directions`.
     """
     profile_weights = build_profile_weights(profiles)
     favourite_genres = favourite_genre_weights(components, columns, profiles.genres, profiles.n)
     return ListenerFeatures(
         profile_weights=profile_weights,
-        directions=build_directions(components, profile_weights),
+        directions=build_directions(components, profile_weights, one_by_one=one_by_one),
         favourite_genres=favourite_genres,
         affinities=affinities_with_genre_prior(components, genre_means, profiles, favourite_genres),
         artists=group_shares(components.artists, components.n_artists, profile_weights.weighted),
@@ -101,7 +104,7 @@ def cold_start_weights(n_played: NDArray[np.int64]) -> NDArray[np.float32]:
 
 def blend_scores(
     components: MixComponents,
-    features: ListenerFeatures,
+    cold_start_weight: NDArray[np.float32],
     weighted: NDArray[np.float32],
     songs: NDArray[np.integer[Any]] | slice,
     genres: NDArray[np.float32],
@@ -109,8 +112,12 @@ def blend_scores(
     """The scores of `songs`, shape (n, number of songs): weighted terms blended with the cold-start score.
 
     The cold-start score is the popularity, raised for favourite genres.
+
+    Args:
+        cold_start_weight: shape (n,).
+        weighted: the weighted sums of the terms, shape (n, number of songs), as `genres`.
     """
-    cold = features.cold_start_weight[:, np.newaxis]
+    cold = cold_start_weight[:, np.newaxis]
     popularity = np.log(components.current_listeners[songs] + np.float32(0.5))
     return np.asarray(
         (1 - cold) * weighted + cold * (popularity + COLD_START_GENRE_WEIGHT * genres), dtype=np.float32
@@ -155,6 +162,14 @@ class ListenerDirections(NamedTuple):
     content: list[NDArray[np.float32]]
     co_listening: list[NDArray[np.float32]]  # per HYBRID_CONTENT_WEIGHTS, shape (n, d')
 
+    def of_listener(self, row: int) -> "ListenerDirections":
+        """One listener's directions, in arrays of one row."""
+        chosen = slice(row, row + 1)
+        return ListenerDirections(
+            self.taste[chosen], [one[chosen] for one in self.content],
+            [one[chosen] for one in self.co_listening],
+        )  # fmt: skip
+
     def vectors(self) -> dict[str, NDArray[np.float64]]:
         """The listeners' vectors by direction term, in the spaces of `MixComponents.centres`."""
         low, high = (
@@ -172,25 +187,51 @@ class ListenerDirections(NamedTuple):
         return {name: vector.astype(np.float64) for name, vector in vectors.items()}
 
 
-def build_directions(components: MixComponents, profile_weights: ProfileWeights) -> ListenerDirections:
+def build_directions(
+    components: MixComponents, profile_weights: ProfileWeights, *, one_by_one: bool = False
+) -> ListenerDirections:
+    """The directions of each listener.
+
+    Args:
+        one_by_one: sum each listener's songs apart, as for a single one. For a large batch a sparse product
+            is faster; its sums differ in the last bit.
+    """
     plain, weighted = profile_weights.plain, profile_weights.weighted
-    taste = _weighted_sums(plain, popularity_damping(components.listeners[plain.indices]), components.taste)
-    content, co_listening = [], []
-    for column, weight in enumerate(HYBRID_CONTENT_WEIGHTS):
-        normalised = weighted.data / components.norms[weighted.indices, column]
-        # Squared: the weight applies to the listener's vector and to the song's.
-        content.append(_weighted_sums(weighted, normalised, components.content) * np.float32(weight**2))
-        co_listening.append(_weighted_sums(weighted, normalised, components.company))
-    return ListenerDirections(taste, content, co_listening)
+    sum_rows = _sums_one_by_one if one_by_one or plain.shape[0] == 1 else _sums_by_product
+    damping = popularity_damping(components.listeners[plain.indices])
+    taste = sum_rows(plain, [damping], components.taste)[0]
+    normalised = [
+        weighted.data / components.norms[weighted.indices, column]
+        for column in range(len(HYBRID_CONTENT_WEIGHTS))
+    ]
+    # Squared: the weight applies to the listener's vector and to the song's.
+    content = [
+        sums * np.float32(weight**2)
+        for weight, sums in zip(
+            HYBRID_CONTENT_WEIGHTS, sum_rows(weighted, normalised, components.content), strict=True
+        )
+    ]
+    return ListenerDirections(taste, content, sum_rows(weighted, normalised, components.company))
 
 
-def _weighted_sums(
-    plays: csr_array, weights: NDArray[np.float32], rows: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    if plays.shape[0] == 1:
-        return np.asarray(weights @ rows[plays.indices], dtype=np.float32)[np.newaxis, :]
-    weighted_plays = csr_array((weights, plays.indices, plays.indptr), shape=plays.shape)
-    return np.asarray(weighted_plays @ rows, dtype=np.float32)
+def _sums_by_product(
+    plays: csr_array, weights: Sequence[NDArray[np.float32]], rows: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """For each array of weights, each listener's weighted sum of the songs' rows, shape (n, d)."""
+    products = (csr_array((one, plays.indices, plays.indptr), shape=plays.shape) @ rows for one in weights)
+    return [np.asarray(product, dtype=np.float32) for product in products]
+
+
+def _sums_one_by_one(
+    plays: csr_array, weights: Sequence[NDArray[np.float32]], rows: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """As `_sums_by_product`."""
+    sums = [np.empty((plays.shape[0], rows.shape[1]), dtype=np.float32) for _ in weights]
+    for row, (start, stop) in enumerate(zip(plays.indptr[:-1], plays.indptr[1:], strict=True)):
+        played = rows[plays.indices[start:stop]]
+        for of_all, one in zip(sums, weights, strict=True):
+            of_all[row] = one[start:stop] @ played
+    return sums
 
 
 def linear_terms(

@@ -14,7 +14,13 @@ from recommender.engine.algorithms.base import exclusion_mask, slice_profiles
 from recommender.engine.data import Profiles, TrainingSet
 from recommender.engine.evaluation.metrics import LIST_LENGTH
 from recommender.engine.mix.components import MixComponents
-from recommender.engine.mix.scoring import batch_terms, online_terms, preselect_songs, sum_neighbour_votes
+from recommender.engine.mix.scoring import (
+    batch_terms,
+    direction_moments,
+    online_terms,
+    preselect_songs,
+    sum_neighbour_votes,
+)
 from recommender.engine.mix.terms import TERM_NAMES, ListenerFeatures, blend_scores
 from recommender.engine.parallel import two_workers
 
@@ -225,7 +231,8 @@ def _batch_rows(
         for index, term in batch_terms(components, features, block, np.ones(len(TERM_NAMES))):
             terms[index] = term
         no_terms = np.zeros_like(terms[0])
-        base = blend_scores(components, features, no_terms, slice(None), terms[TERM_NAMES.index("genre")])
+        genres = terms[TERM_NAMES.index("genre")]
+        base = blend_scores(components, features.cold_start_weight, no_terms, slice(None), genres)
         base[exclusion_mask(block, components.available)] = -np.inf
         for row in range(block.n):
             songs = np.flatnonzero(np.isfinite(base[row]))
@@ -239,10 +246,12 @@ def _online_rows(
         profile = slice_profiles(profiles, row, row + 1)
         features = build_features(profile)
         votes = sum_neighbour_votes(components, features, profile)
-        songs = preselect_songs(components, weights, features, profile, votes, PRESELECTED_SONGS)
-        terms = online_terms(components, features, profile, votes, songs)
+        moments = direction_moments(components, features, profile)
+        chosen = preselect_songs(components, weights, features, profile, votes, PRESELECTED_SONGS, [0])
+        songs, terms = chosen[0], online_terms(components, features, moments, votes, chosen)[0]
         no_terms = np.zeros((1, len(songs)), dtype=np.float32)
-        base = blend_scores(components, features, no_terms, songs, terms[[TERM_NAMES.index("genre")]])
+        genres = terms[[TERM_NAMES.index("genre")]]
+        base = blend_scores(components, features.cold_start_weight, no_terms, songs, genres)
         yield songs, terms * (1 - features.cold_start_weight[0]), base[0]
 
 

@@ -2,8 +2,9 @@
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -39,6 +40,39 @@ class CandidateListDamaged(ValueError):
     """The bytes are not a candidate list, or have changed since they were written."""
 
 
+class GroupedPairs(Mapping[int, tuple[int, ...]]):
+    """Several numbers by key, kept as arrays until they are looked up.
+
+    A request needs those of twenty songs of four hundred, and a prepared list only writes them.
+    """
+
+    def __init__(self, keys: NDArray[np.integer[Any]], numbers: NDArray[np.integer[Any]]) -> None:
+        """Keep equally long arrays; keys ascend, and the numbers of a key are in the order of its entries."""
+        self.keys_of_pairs, self.numbers = keys, numbers
+
+    def __getitem__(self, key: int) -> tuple[int, ...]:
+        return self._by_key[key]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._by_key)
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __repr__(self) -> str:
+        return repr(self._by_key)
+
+    def items(self) -> ItemsView[int, tuple[int, ...]]:
+        return self._by_key.items()
+
+    @cached_property
+    def _by_key(self) -> dict[int, tuple[int, ...]]:
+        grouped: dict[int, tuple[int, ...]] = {}
+        for key, number in zip(self.keys_of_pairs.tolist(), self.numbers.tolist(), strict=True):
+            grouped[key] = (*grouped.get(key, ()), number)
+        return grouped
+
+
 @dataclass(frozen=True)
 class CandidateArrays:
     """One listener's candidates, best first; entry i of every array is the same song."""
@@ -58,9 +92,9 @@ class CandidateArrays:
     further_codes: dict[int, tuple[int, ...]] = field(default_factory=dict)
     # Song id: the played songs behind its reason. Of a familiar artist: the most played song; of others: the
     # nearest songs. Processes of earlier releases read one song, and name its artist if both songs share it.
-    related: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    related: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     # Cluster number: the songs of the cluster that the listener plays most, each by another artist.
-    played_in_cluster: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    played_in_cluster: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     # Song id: how much the listener loves a played song; higher is more. They are among `songs`.
     favourites: dict[int, float] = field(default_factory=dict)
 
@@ -76,7 +110,7 @@ def encode_candidates(candidates: CandidateArrays) -> bytes:
     sections = [last_plays]
     if candidates.format >= FIRST_WITH_EXTENT:
         codes, related, cluster_plays = (
-            np.array([(key, one) for key, several in sorted(by_key.items()) for one in several], dtype=dtype)
+            _encode_pairs(by_key, dtype)
             for by_key, dtype in (
                 (candidates.further_codes, CODE_DTYPE), (candidates.related, RELATED_DTYPE),
                 (candidates.played_in_cluster, CLUSTER_PLAY_DTYPE),
@@ -119,8 +153,8 @@ def decode_candidates(encoded: bytes) -> CandidateArrays:
     shares = zip(affinities["cluster"].tolist(), affinities["share"].tolist(), strict=True)
     return CandidateArrays(
         songs["song"], songs["value"], songs["cluster"], songs["artist"], songs["flags"], dict(shares),
-        version, dict(last_plays.tolist()), _group(codes.tolist()), _group(related.tolist()),
-        _group(cluster_plays.tolist()), dict(favourites.tolist()),
+        version, dict(last_plays.tolist()), dict(_group(codes)), _group(related), _group(cluster_plays),
+        dict(favourites.tolist()),
     )  # fmt: skip
 
 
@@ -157,11 +191,19 @@ def _decode_sections(version: int, body: bytes, start: int) -> list[NDArray[Any]
     return sections
 
 
-def _group(pairs: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
-    grouped: dict[int, tuple[int, ...]] = {}
-    for key, value in pairs:
-        grouped[key] = (*grouped.get(key, ()), value)
-    return grouped
+def _encode_pairs(by_key: Mapping[int, tuple[int, ...]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if not isinstance(by_key, GroupedPairs):
+        pairs = [(key, one) for key, several in sorted(by_key.items()) for one in several]
+        return np.array(pairs, dtype=dtype)
+    encoded = np.empty(len(by_key.numbers), dtype=dtype)
+    for name, column in zip(dtype.names or (), (by_key.keys_of_pairs, by_key.numbers), strict=True):
+        encoded[name] = column
+    return encoded
+
+
+def _group(pairs: NDArray[Any]) -> GroupedPairs:
+    keys, numbers = (pairs[name] for name in pairs.dtype.names or ())
+    return GroupedPairs(keys, numbers)
 
 
 def _checksum(version: int, n_songs: int, n_affinities: int, body: bytes) -> int:

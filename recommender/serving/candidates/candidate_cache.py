@@ -23,7 +23,7 @@ from recommender.listener_profiles import ListenerProfile
 from recommender.models import CandidateList, Experiment, Feedback, ModelVersion, ServedList, sql
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
-from recommender.serving.candidates.candidates import generate_candidates
+from recommender.serving.candidates.candidates import generate_block, split_into_blocks
 from recommender.serving.list_limits import RequestRenewal
 
 logger = logging.getLogger(__name__)
@@ -98,10 +98,10 @@ def load_fresh(
     profile = listener_profiles.read_profile(listener_id, now)
     if profile is None:
         return None
-    generated = _try_generate(profile, loaded, now, live=True)
+    generated = _try_generate_one(profile, loaded, now, live=True)
     if generated is None and (older := _load_stale(profile, loaded)) is not None:
         return older
-    generated = generated or _generate(profile, LoadedModel(None, "The model fails."), now, live=True)
+    generated = generated or _generate([profile], LoadedModel(None, "The model fails."), now, live=True)[0]
     if store:
         _store(generated.row)
     return generated
@@ -116,7 +116,7 @@ def generate_without(
         return None
     ids = frozenset(song for song in excluded if is_possible_id(song))
     rest = replace(profile, excluded=profile.excluded | ids)
-    generated = _try_generate(rest, candidates.loaded, now, live=True)
+    generated = _try_generate_one(rest, candidates.loaded, now, live=True)
     if generated is not None:
         # No history has this fingerprint, so the next request generates a list with all songs.
         generated.row.history, generated.row.run_id = ONE_REQUEST, ONE_REQUEST_RUN
@@ -137,7 +137,7 @@ def load_for_challenger(
     if champion.awaits_renewal and (waiting := _serve_until_renewed(newest, loaded, now)) is not None:
         return waiting
     profile = champion.profile or listener_profiles.read_profile(listener_id, now)
-    generated = _try_generate(profile, loaded, now, live=True) if profile is not None else None
+    generated = _try_generate_one(profile, loaded, now, live=True) if profile is not None else None
     if generated is not None:
         _store(generated.row)
     return generated
@@ -145,7 +145,7 @@ def load_for_challenger(
 
 def make_list(profile: ListenerProfile, loaded: LoadedModel, now: datetime) -> CandidateList | None:
     """A new list, not stored; None if the model fails for this listener or finds no songs."""
-    generated = _try_generate(profile, loaded, now, live=False)
+    generated = _try_generate_one(profile, loaded, now, live=False)
     return generated.row if generated is not None and len(generated.candidates.songs) else None
 
 
@@ -356,9 +356,9 @@ def prepare_lists(
 
 def generate_rows(listener_ids: Sequence[int], loaded: LoadedModel, now: datetime) -> list[CandidateList]:
     """New candidate lists of these listeners, not stored; listeners for whom the model fails have none."""
-    profiles = listener_profiles.read_profiles(listener_ids, now).values()
-    generated = [_try_generate(profile, loaded, now, live=False) for profile in profiles]
-    return [one.row for one in generated if one is not None]
+    profiles = list(listener_profiles.read_profiles(listener_ids, now).values())
+    found = (_try_generate(block, loaded, now, live=False) for block in split_into_blocks(profiles))
+    return [one.row for block in found for one in block if one is not None]
 
 
 def store_batches(
@@ -483,34 +483,47 @@ def _last_run_with_new_songs() -> int:
 
 
 def _try_generate(
-    profile: ListenerProfile, loaded: LoadedModel, now: datetime, *, live: bool
-) -> ServingCandidates | None:
+    profiles: Sequence[ListenerProfile], loaded: LoadedModel, now: datetime, *, live: bool
+) -> list[ServingCandidates | None]:
+    """New candidates of each listener; None if the model fails for the listener."""
     try:
-        return _generate(profile, loaded, now, live=live)
+        return list(_generate(profiles, loaded, now, live=live))
     except DatabaseError:
         raise
     except Exception:
-        # Any error: an older candidate list is better for the listener than an error page.
-        logger.exception("scoring_failed listener=%s version=%s", profile.listener_id, loaded.version_id)
-        return None
+        if len(profiles) == 1:
+            # Any error: an older candidate list is better for the listener than an error page.
+            listener_id = profiles[0].listener_id
+            logger.exception("scoring_failed listener=%s version=%s", listener_id, loaded.version_id)
+            return [None]
+    # The other listeners of the block get their candidates.
+    return [_try_generate_one(profile, loaded, now, live=live) for profile in profiles]
+
+
+def _try_generate_one(
+    profile: ListenerProfile, loaded: LoadedModel, now: datetime, *, live: bool
+) -> ServingCandidates | None:
+    return _try_generate([profile], loaded, now, live=live)[0]
 
 
 def _generate(
-    profile: ListenerProfile, loaded: LoadedModel, now: datetime, *, live: bool
-) -> ServingCandidates:
-    candidates = generate_candidates(profile, loaded.model, now)
-    row = CandidateList(
-        listener_id=profile.listener_id,
-        version_id=loaded.version_id,
-        made_at=now,
-        live=live,
-        history_at=profile.history_at,
-        history=profile.history_fingerprint,
-        run_id=profile.run_id,
-        feedback_id=profile.feedback_id,
-        candidates=candidate_codec.encode_candidates(candidates),
-    )
-    return ServingCandidates(row, candidates, loaded, profile=profile)
+    profiles: Sequence[ListenerProfile], loaded: LoadedModel, now: datetime, *, live: bool
+) -> list[ServingCandidates]:
+    found = []
+    for profile, candidates in zip(profiles, generate_block(profiles, loaded.model, now), strict=True):
+        row = CandidateList(
+            listener_id=profile.listener_id,
+            version_id=loaded.version_id,
+            made_at=now,
+            live=live,
+            history_at=profile.history_at,
+            history=profile.history_fingerprint,
+            run_id=profile.run_id,
+            feedback_id=profile.feedback_id,
+            candidates=candidate_codec.encode_candidates(candidates),
+        )
+        found.append(ServingCandidates(row, candidates, loaded, profile=profile))
+    return found
 
 
 def _store(row: CandidateList) -> None:

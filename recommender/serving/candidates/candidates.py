@@ -1,21 +1,29 @@
 """Candidate generation: a listener's best songs by the model, or by popularity in a cold start."""
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.engine.data import Profiles
+from recommender.engine.data import NOT_IN_MODEL
 from recommender.engine.sampling import sampler
 from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.engine.sampling.favourites import favourite_scores
 from recommender.engine.song_columns import are_among, find_columns
-from recommender.listener_profiles import ListenerProfile
+from recommender.listener_profiles import ListenerProfile, build_model_profiles
 from recommender.registry.model_loader import ServingModel
 from recommender.serving.candidates.cold_start import cold_start_candidates
-from recommender.serving.candidates.new_songs import new_songs_of, rank_new_songs
+from recommender.serving.candidates.listener_block import ListenerBlock, ListenerSongs, places_within
+from recommender.serving.candidates.new_songs import (
+    NewSongCatalogue,
+    RankedNewSongs,
+    new_songs_of,
+    rank_new_songs,
+)
 from recommender.serving.candidates.played_songs import PlayedSongs
 from recommender.serving.list_limits import (
     MAX_CANDIDATES,
@@ -36,25 +44,55 @@ MAX_NEW_SONGS: Final = 20
 RANKED_ON_THEIR_OWN: Final = 100
 # Scored songs, of which the artist cap and the listener's feedback remove some.
 SCORED_CANDIDATES: Final = 3 * MAX_CANDIDATES
+# Listeners of a block share the time of several hundred numpy calls. The arrays of more of them, or of those
+# with many songs, would leave the processor's cache.
+BLOCK_LISTENERS: Final = 32
+BLOCK_SONGS: Final = 6_000
 
-Columns = NDArray[np.int32]
 Scores = NDArray[np.float64]
 
 
 def generate_candidates(
     profile: ListenerProfile, model: ServingModel | None, now: datetime
 ) -> CandidateArrays:
-    """A listener's candidates, best first, without excluded songs.
+    """One listener's candidates, see `generate_block`."""
+    return generate_block([profile], model, now)[0]
+
+
+def split_into_blocks(profiles: Sequence[ListenerProfile]) -> Iterator[Sequence[ListenerProfile]]:
+    """Yield blocks of at most BLOCK_LISTENERS listeners and, above one listener, BLOCK_SONGS played songs."""
+    start = n_songs = 0
+    for place, profile in enumerate(profiles):
+        n_songs += len(profile.songs)
+        if place > start and (n_songs > BLOCK_SONGS or place - start == BLOCK_LISTENERS):
+            yield profiles[start:place]
+            start, n_songs = place, len(profile.songs)
+    if start < len(profiles):
+        yield profiles[start:]
+
+
+def generate_block(
+    profiles: Sequence[ListenerProfile], model: ServingModel | None, now: datetime
+) -> list[CandidateArrays]:
+    """Each listener's candidates, best first, without excluded songs.
 
     Played songs are candidates only if last played long ago, or, with the flag HEARD at the end, if few
-    others remain.
+    others remain. A listener's candidates do not depend on the other listeners.
+
+    Args:
+        profiles: a block, see `split_into_blocks`; read together.
     """
-    by_model = model_candidates(profile, model, now) if model else None
-    if model is None or by_model is None or not len(by_model.songs):
-        return cold_start_candidates(profile, model, now)
-    if np.count_nonzero(by_model.flags & HEARD == 0) >= MAX_LIST_LENGTH:
-        return by_model
-    return _with_unknown_songs(by_model, cold_start_candidates(profile, model, now), model)
+    if model is None or not profiles:
+        return [cold_start_candidates(profile, model, now) for profile in profiles]
+    found = []
+    for profile, by_model in zip(profiles, model_candidates(profiles, model, now), strict=True):
+        candidates = by_model
+        if not len(by_model.songs):
+            candidates = cold_start_candidates(profile, model, now)
+        elif np.count_nonzero(by_model.flags & HEARD == 0) < MAX_LIST_LENGTH:
+            candidates = _with_unknown_songs(by_model, cold_start_candidates(profile, model, now), model)
+        found.append(candidates)
+    return found
 
 
 def _with_unknown_songs(
@@ -87,202 +125,282 @@ def _with_unknown_songs(
     )
 
 
-def model_candidates(profile: ListenerProfile, model: ServingModel, now: datetime) -> CandidateArrays | None:
-    """Candidates by the model; None if it has no songs for a listener without plays."""
-    row = profile.model_profile(model.song_ids)
-    found = model.scorer.candidates(row, n=SCORED_CANDIDATES)
-    if not len(found.songs) and not row.plays.nnz:
-        return None
-    allowed = ~_in_excluded_cluster(profile, model, found.songs)
-    recordings = model.recording_numbers
-    is_closed = np.zeros(len(model.song_ids), dtype=np.bool_)  # there are at most as many recordings
-    is_closed[recordings[_closed_songs(profile, model)]] = True
-    allowed &= ~is_closed[recordings[found.songs]]
-    allowed &= first_per_group(recordings[found.songs], 1)
-    songs, scores = found.songs[allowed], found.scores[allowed].astype(np.float64)
-    identity = model.identity
-    is_familiar = identity.share_artist(songs, row.plays.indices)
-    best = choose_candidates(identity.leads(songs), is_familiar)
-    known = _with_rerecommended(profile, row, model, songs[best], scores[best], now)
-    return _with_new_songs(known, profile, row, model)
+@dataclass(frozen=True)
+class _KnownSongs:
+    """Candidates that the model knows, by listener, best first; equally long arrays."""
+
+    songs: ListenerSongs
+    values: Scores
+    is_familiar: NDArray[np.bool_]
+    played: NDArray[np.intp]  # the place in `PlayedColumns`; -1 if not played
+    is_heard: NDArray[np.bool_]  # False for songs recommended again
+
+    def chosen(self, which: NDArray[Any]) -> Self:
+        columns = (self.values, self.is_familiar, self.played, self.is_heard)
+        return type(self)(self.songs.chosen(which), *(column[which] for column in columns))
 
 
-def _with_new_songs(
-    candidates: CandidateArrays, profile: ListenerProfile, row: Profiles, model: ServingModel
-) -> CandidateArrays:
-    """Append the new songs that suit the listener best, unless they are among the best candidates."""
-    catalogue = new_songs_of(model, profile.run_id)
-    if catalogue is None:
-        return candidates
-    columns, there = find_columns(model.song_ids, candidates.songs)
-    listed = model.identity.recordings[columns[there]]
-    recordings = catalogue.identity.recordings
-    closed = are_among(recordings, model.identity.recordings[_closed_songs(profile, model)])
-    closed |= catalogue.has_arrived & are_among(recordings, listed)
-    ranked = rank_new_songs(catalogue, row, profile, ~closed, MAX_NEW_SONGS)
-    added = ~are_among(catalogue.ids[ranked.places], candidates.songs[:RANKED_ON_THEIR_OWN])
-    places, values = ranked.places[added], ranked.values[added]
-    songs = catalogue.ids[places]
-    left = ~are_among(candidates.songs, songs)
-    familiar = catalogue.identity.have_artist(places, model.identity.all_artists_of(row.plays.indices))
-    new = {
-        "songs": songs, "values": values, "clusters": model.cluster_numbers[catalogue.songs.labels[places]],
-        "artists": catalogue.identity.leads(places),
-        "flags": np.where(familiar, NEW_SONG | FAMILIAR, NEW_SONG).astype(np.uint8),
-    }  # fmt: skip
-    joined: dict[str, Any] = {
-        name: np.concatenate([getattr(candidates, name)[left], column]) for name, column in new.items()
-    }
-    codes = {song: candidates.further_codes[song] for song in candidates.songs[left].tolist()
-             if song in candidates.further_codes}  # fmt: skip
-    further = {
-        int(catalogue.ids[place]): tuple(catalogue.identity.artists_of(place)[1:])
-        for place in places.tolist()
-        if len(catalogue.identity.artists_of(place)) > 1
-    }
-    return replace(candidates, **joined, further_codes=codes | further)
+class _NewSongs(NamedTuple):
+    """New songs for the places for new songs, by listener, best first."""
+
+    catalogue: NewSongCatalogue
+    ranked: RankedNewSongs
 
 
-def _with_rerecommended(
-    profile: ListenerProfile,
-    row: Profiles,
-    model: ServingModel,
-    songs: Columns,
-    scores: Scores,
-    now: datetime,
-) -> CandidateArrays:
-    old_songs, old_scores = rerecommended_songs(profile, model, now)
-    low, spread = sampler.score_scale(scores)  # only of the new songs, so that old songs do not change it
-    columns = np.concatenate([songs, old_songs])
-    values = (np.concatenate([scores, old_scores]) - low) / spread
-    is_old = np.arange(len(columns)) >= len(songs)
-    # If the model gives all songs the same score, the old songs are spread evenly among the new songs.
-    places = np.concatenate([np.arange(len(songs)), np.linspace(0, len(songs), len(old_songs))])
-    order = np.lexsort((places, -values))[:MAX_CANDIDATES]
-    columns, is_old, values = columns[order], is_old[order], values[order]
-    heard = _heard_songs(profile, model, columns)
-    loved, love_scores = favourite_songs(profile, model)
-    heard = np.concatenate([heard, loved[~are_among(loved, np.concatenate([columns, heard]))]])
-    columns, is_old = (
-        np.concatenate([columns, heard]),
-        np.concatenate([is_old, np.zeros(len(heard), np.bool_)]),
+def model_candidates(
+    profiles: Sequence[ListenerProfile], model: ServingModel, now: datetime
+) -> list[CandidateArrays]:
+    """Each listener's candidates by the model; empty if it has no songs for a listener without plays."""
+    block = ListenerBlock(profiles, model)
+    loved, love_scores = favourite_songs(block)
+    known = _with_heard(block, _with_rerecommended(block, now), loved)
+    reasons = PlayedSongs(block)
+    listed, new = _list_new_songs(block, known)
+    parts = zip(
+        _build_arrays(block, listed, new),
+        model.block_affinities(block.rows),
+        _last_plays(block, known),
+        _further_codes(block, listed.songs, new),
+        reasons.related_to(known.songs, known.is_familiar),
+        reasons.in_clusters(),
+        block.split(block.played.listeners[loved], block.song_ids(loved), love_scores),
+        strict=True,
     )
+    return [
+        CandidateArrays(
+            **arrays, affinities=affinities, last_played_at=last_plays, further_codes=codes, related=related,
+            played_in_cluster=in_cluster, favourites=favourites,
+        )
+        for arrays, affinities, last_plays, codes, related, in_cluster, favourites in parts
+    ]  # fmt: skip
+
+
+def _best_songs(block: ListenerBlock) -> _KnownSongs:
+    """The unplayed songs with the highest scores, which are the values."""
+    model = block.model
+    found = model.scorer.block_candidates(block.rows, n=SCORED_CANDIDATES)
+    songs = ListenerSongs.join([one.songs for one in found])
+    scores = np.concatenate([one.scores for one in found]).astype(np.float64)
+    allowed = ~block.in_excluded_cluster(songs)
+    copied = np.flatnonzero(model.has_copies[songs.columns])
+    recordings = block.recordings(songs.chosen(copied))
+    allowed[copied] &= first_per_group(recordings, 1)
+    allowed[copied] &= ~are_among(recordings, block.recordings(block.closed))
+    songs, scores = songs.chosen(allowed), scores[allowed]
+    leads, is_familiar = model.identity.leads(songs.columns), block.by_played_artist(songs)
+    best = np.concatenate([
+        start + choose_candidates(leads[start:stop], is_familiar[start:stop])
+        for start, stop in pairwise(songs.starts(block.n).tolist())
+    ])  # fmt: skip
+    unplayed = np.full(len(best), -1)
+    return _KnownSongs(songs.chosen(best), scores[best], is_familiar[best], unplayed, unplayed > 0)
+
+
+def _with_rerecommended(block: ListenerBlock, now: datetime) -> _KnownSongs:
+    """The best songs, and songs to recommend again among them; the values are scaled scores."""
+    best, (old, old_scores) = _best_songs(block), rerecommended_songs(block, now)
+    starts, old_starts = best.songs.starts(block.n), block.played.songs_at(old).starts(block.n)
+    # Only of the new songs, so that old songs do not change the scale.
+    scales = [sampler.score_scale(best.values[start:stop]) for start, stop in pairwise(starts.tolist())]
+    low, spread = np.array(scales).T
+    joined = _append(block, best, old, old_scores, is_heard=False)
+    values = (joined.values - low[joined.songs.listeners]) / spread[joined.songs.listeners]
+    joined = replace(joined, values=values)
+    if not len(old):
+        return joined
+    order = []
+    for row, start in enumerate((starts + old_starts).tolist()[:-1]):
+        n, n_old = starts[row + 1] - starts[row], old_starts[row + 1] - old_starts[row]
+        # If the model gives all songs the same score, the old songs are spread evenly among the new songs.
+        places = np.concatenate([np.arange(n), np.linspace(0, n, n_old)])
+        own = values[start : start + n + n_old]
+        order.append(start + np.lexsort((places, -own))[:MAX_CANDIDATES])
+    return joined.chosen(np.concatenate(order))
+
+
+def _append(
+    block: ListenerBlock, known: _KnownSongs, played: NDArray[np.intp], values: Scores, *, is_heard: bool
+) -> _KnownSongs:
+    """Add played songs after each listener's others.
+
+    Args:
+        played: places in `PlayedColumns`, by listener.
+    """
+    if not len(played):
+        return known
+    added = block.played.songs_at(played)
+    order = np.argsort(np.concatenate([known.songs.listeners, added.listeners]), kind="stable")
+    songs = ListenerSongs(*(np.concatenate(both)[order] for both in zip(known.songs, added, strict=True)))
+    # A played song is by a played artist.
+    columns = (
+        (known.values, values), (known.is_familiar, np.ones(len(played), dtype=np.bool_)),
+        (known.played, played), (known.is_heard, np.full(len(played), is_heard)),
+    )  # fmt: skip
+    return _KnownSongs(songs, *(np.concatenate(both)[order] for both in columns))
+
+
+def _with_heard(block: ListenerBlock, listed: _KnownSongs, loved: NDArray[np.intp]) -> _KnownSongs:
+    """The songs, then played songs that fill up the candidates, then further favourites."""
+    pairs = block.pairs(listed.songs)
+    heard = _heard_songs(block, listed.songs)
+    taken = np.concatenate([pairs, block.pairs(block.played.songs_at(heard))])
+    further = loved[~are_among(block.pairs(block.played.songs_at(loved)), taken)]
+    ends = listed.songs.starts(block.n)
     # The played songs get the last value, so that a list of equal values stays one.
-    values = np.concatenate([values, np.full(len(heard), values[-1] if len(values) else 0.0)])
-    is_heard = np.arange(len(columns)) >= len(order)
-    scorer, identity = model.scorer, model.identity
-    is_familiar = identity.share_artist(columns, row.plays.indices)
-    flags = np.where(is_familiar, FAMILIAR, 0) | (RERECOMMENDED * is_old) | (HEARD * is_heard)
-    if profile.has_likes:
-        flags |= LIKES
-    played_songs = PlayedSongs(profile, model)
-    song_ids = model.song_ids[columns]
-    return CandidateArrays(
-        songs=song_ids,
-        values=values.astype(np.float32),
-        clusters=model.cluster_numbers[scorer.labels[columns]],
-        artists=identity.leads(columns),
-        flags=(flags | (0 if row.plays.nnz else COLD_START)).astype(np.uint8),
-        affinities=model.cluster_affinities(row),
-        last_played_at=profile.last_plays_of(song_ids[is_old | is_heard]),
-        further_codes=_further_codes(model, columns),
-        related=played_songs.related_to(columns, is_familiar, row),
-        played_in_cluster=played_songs.in_clusters(),
-        favourites=dict(zip(model.song_ids[loved].tolist(), love_scores.tolist(), strict=True)),
-    )
+    last = np.append(listed.values, 0.0)[np.where(np.diff(ends) > 0, ends[1:] - 1, len(listed.values))]
+    for played in (heard, further):
+        values = last[block.played.listeners[played]]
+        listed = _append(block, listed, played, values, is_heard=True)
+    return listed
 
 
-def _further_codes(model: ServingModel, columns: NDArray[np.integer]) -> dict[int, tuple[int, ...]]:
-    """By song id: codes of further credited artists and, as a negative number, of a copied recording."""
-    found = {}
-    has_copies = model.has_copies[columns]
-    # Most songs have neither.
-    wanted = has_copies | model.identity.have_several_artists(columns)
-    for column, copied in zip(columns[wanted].tolist(), has_copies[wanted].tolist(), strict=True):
-        credited = model.identity.artists_of(column)[1:]
-        recording = [-1 - int(model.identity.recordings[column])] if copied else []
-        if credited or recording:
-            found[int(model.song_ids[column])] = (*credited, *recording)
-    return found
+def _heard_songs(block: ListenerBlock, listed: ListenerSongs) -> NDArray[np.intp]:
+    """Places of played songs that fill up the candidates, the song played longest ago first."""
+    played = block.played
+    wanted = MAX_CANDIDATES - np.diff(listed.starts(block.n))
+    places = np.flatnonzero(played.is_known & ~played.is_excluded & (wanted > 0)[played.listeners])
+    songs = played.songs_at(places)
+    allowed = block.may_recommend(songs) & ~are_among(block.pairs(songs), block.pairs(listed))
+    places = places[allowed]
+    places = places[np.lexsort((played.last_played_at[places], played.listeners[places]))]
+    places = places[first_per_group(block.recordings(played.songs_at(places)), 1)]
+    listeners = played.listeners[places]
+    return places[places_within(listeners) < wanted[listeners]]
 
 
-def _closed_songs(profile: ListenerProfile, model: ServingModel) -> NDArray[np.int64]:
-    """Columns of played, disliked and skipped songs, of which no copy is a candidate."""
-    columns, there = find_columns(model.song_ids, np.concatenate([profile.songs, profile.excluded_ids]))
-    return columns[there]
+def favourite_songs(block: ListenerBlock) -> tuple[NDArray[np.intp], Scores]:
+    """The songs most likely to be played again, best first: places in `PlayedColumns`, and scores."""
+    played = block.played
+    places = np.flatnonzero(played.is_known & ~played.is_excluded & (played.play_counts > 0))
+    places = places[block.may_recommend(played.songs_at(places))]
+    scores = favourite_scores(played.habits[places], played.skips[places])
+    order = np.lexsort((-scores, played.listeners[places]))
+    places, scores = places[order], scores[order]
+    songs = played.songs_at(places)
+    best = first_per_group(block.recordings(songs), 1) & first_per_group(block.leads(songs), MAX_PER_ARTIST)
+    places, scores = places[best], scores[best]
+    best = places_within(played.listeners[places]) < MAX_FAVOURITES
+    return places[best], scores[best]
 
 
-def _heard_songs(profile: ListenerProfile, model: ServingModel, columns: Columns) -> Columns:
-    """Played songs that fill up the candidates, the one played longest ago first."""
-    wanted = MAX_CANDIDATES - len(columns)
-    if wanted <= 0:
-        return np.empty(0, dtype=np.int32)
-    order = np.lexsort((profile.songs, profile.last_played_at))
-    found, there = find_columns(model.song_ids, profile.songs[order])
-    heard: Columns = found[there].astype(np.int32)
-    unwanted = are_among(model.song_ids[heard], profile.excluded_ids) | are_among(heard, columns)
-    allowed = model.scorer.available[heard] & ~unwanted & ~_in_excluded_cluster(profile, model, heard)
-    heard = heard[allowed]
-    return heard[first_per_group(model.recording_numbers[heard], 1)][:wanted]
-
-
-def favourite_songs(profile: ListenerProfile, model: ServingModel) -> tuple[Columns, Scores]:
-    """The songs most likely to be played again, best first, and their scores."""
-    skipped = np.zeros(len(profile.songs))
-    places, is_played = find_columns(profile.songs, profile.skipped)
-    skipped[places[is_played]] = profile.skips[is_played]
-    scores = favourite_scores(profile.habits, skipped)
-    order = np.lexsort((profile.songs, -scores))
-    order = order[profile.play_counts[order] > 0]
-    found, there = find_columns(model.song_ids, profile.songs[order])
-    columns, scores = found[there].astype(np.int32), scores[order][there]
-    allowed = model.scorer.available[columns] & ~_in_excluded_cluster(profile, model, columns)
-    allowed &= ~are_among(model.song_ids[columns], profile.excluded_ids)
-    columns, scores = columns[allowed], scores[allowed]
-    best = first_per_group(model.recording_numbers[columns], 1)
-    best &= first_per_group(model.identity.leads(columns), MAX_PER_ARTIST)
-    return columns[best][:MAX_FAVOURITES], scores[best][:MAX_FAVOURITES]
-
-
-def rerecommended_songs(
-    profile: ListenerProfile, model: ServingModel, now: datetime
-) -> tuple[Columns, Scores]:
-    """The most played of the songs not played for sixty days, and their scores.
+def rerecommended_songs(block: ListenerBlock, now: datetime) -> tuple[NDArray[np.intp], Scores]:
+    """The most played of the songs not played for sixty days: places in `PlayedColumns`, and scores.
 
     Skipped and excluded songs are left out; the others are scored as if never played.
     """
-    is_long_ago = _last_plays_of_recordings(profile, model) < (now - RERECOMMEND_AFTER).timestamp()
-    unwanted = are_among(profile.songs, np.concatenate([profile.excluded_ids, profile.skipped]))
-    places = np.flatnonzero(is_long_ago & ~unwanted)
-    places = places[np.lexsort((places, -profile.plays[places]))][:MAX_RERECOMMENDED]
-    found, there = find_columns(model.song_ids, profile.songs[places])
-    found = found[there]
-    columns: Columns = np.sort(found[first_per_group(model.recording_numbers[found], 1)]).astype(np.int32)
-    columns = columns[model.scorer.available[columns] & ~_in_excluded_cluster(profile, model, columns)]
-    if not len(columns):
-        return columns, np.empty(0)
-    without = profile.without_songs(profile.songs[places]).model_profile(model.song_ids)
-    return columns, model.scorer.score(without, columns).astype(np.float64)
+    played = block.played
+    is_long_ago = _last_plays_of_recordings(block) < (now - RERECOMMEND_AFTER).timestamp()
+    places = np.flatnonzero(is_long_ago & ~played.is_excluded & ~played.is_skipped)
+    places = places[np.lexsort((-played.plays[places], played.listeners[places]))]
+    places = places[places_within(played.listeners[places]) < MAX_RERECOMMENDED]
+    found = places[played.is_known[places]]
+    found = np.sort(found[first_per_group(block.recordings(played.songs_at(found)), 1)])
+    found = found[block.may_recommend(played.songs_at(found))]
+    rows = np.unique(played.listeners[found]).tolist()
+    if not rows:
+        return found, np.empty(0)
+    first = np.searchsorted(played.listeners, np.arange(block.n))
+    without, columns = [], []
+    for row in rows:
+        profile, left_out = block.profiles[row], places[played.listeners[places] == row] - first[row]
+        without.append(profile.without_songs(profile.songs[left_out]))
+        columns.append(played.columns[found[played.listeners[found] == row]].astype(np.int32))
+    rest = build_model_profiles(without, block.model.song_ids)
+    scores = block.model.scorer.block_scores(rest, columns)
+    return found, np.concatenate(scores).astype(np.float64)
 
 
-def _last_plays_of_recordings(profile: ListenerProfile, model: ServingModel) -> NDArray[np.float64]:
-    columns, there = find_columns(model.song_ids, profile.songs)
-    latest = profile.last_played_at.copy()
-    recordings, places = np.unique(model.recording_numbers[columns[there]], return_inverse=True)
+def _last_plays_of_recordings(block: ListenerBlock) -> NDArray[np.float64]:
+    """When each played song, or a copy of it, was last played."""
+    played = block.played
+    latest = played.last_played_at.copy()
+    known = np.flatnonzero(played.is_known)
+    copied = known[block.model.has_copies[played.columns[known]]]
+    recordings, places = np.unique(block.recordings(played.songs_at(copied)), return_inverse=True)
     by_recording = np.zeros(len(recordings))
-    np.maximum.at(by_recording, places, latest[there])
-    latest[there] = by_recording[places]
+    np.maximum.at(by_recording, places, latest[copied])
+    latest[copied] = by_recording[places]
     return latest
 
 
-def _in_excluded_cluster(
-    profile: ListenerProfile, model: ServingModel, columns: Columns
-) -> NDArray[np.bool_]:
-    excluded = np.zeros(len(columns), dtype=np.bool_)
-    if profile.excluded_clusters:
-        numbers = model.cluster_numbers[model.scorer.labels[columns]].tolist()
-        pairs = zip(model.song_ids[columns].tolist(), numbers, strict=True)
-        for place, (song, number) in enumerate(pairs):
-            wrong = profile.excluded_clusters
-            excluded[place] = song in wrong and wrong[song] in {None, number}
-    return excluded
+def _list_new_songs(block: ListenerBlock, known: _KnownSongs) -> tuple[_KnownSongs, _NewSongs | None]:
+    """The new songs that suit each listener best, unless they are among the best candidates.
+
+    The other candidates are without them.
+    """
+    catalogue = new_songs_of(block.model, block.run_id)
+    if catalogue is None:
+        return known, None
+    ranked = rank_new_songs(catalogue, block, known.songs, MAX_NEW_SONGS)
+    columns = catalogue.songs.columns[ranked.places]
+    pairs = block.pairs(ListenerSongs(ranked.listeners, columns))
+    best = known.songs.chosen(places_within(known.songs.listeners) < RANKED_ON_THEIR_OWN)
+    in_model = columns != NOT_IN_MODEL
+    added = ~(in_model & are_among(pairs, block.pairs(best)))
+    left = ~are_among(block.pairs(known.songs), pairs[added & in_model])
+    return known.chosen(left), _NewSongs(catalogue, RankedNewSongs(*(one[added] for one in ranked)))
+
+
+def _build_arrays(
+    block: ListenerBlock, known: _KnownSongs, new: _NewSongs | None
+) -> list[dict[str, NDArray[Any]]]:
+    """The arrays of each listener's `CandidateArrays`."""
+    model, listeners = block.model, known.songs.listeners
+    no_plays = np.diff(block.rows.plays.indptr) == 0
+    flags = (FAMILIAR * known.is_familiar) | (HEARD * known.is_heard)
+    flags |= RERECOMMENDED * ((known.played >= 0) & ~known.is_heard)
+    flags |= (LIKES * block.has_likes | COLD_START * no_plays)[listeners]
+    columns = {
+        "songs": model.song_ids[known.songs.columns],
+        "values": known.values.astype(np.float32),
+        "clusters": model.cluster_numbers[model.scorer.labels[known.songs.columns]],
+        "artists": model.identity.leads(known.songs.columns),
+        "flags": flags.astype(np.uint8),
+    }
+    if new is not None:
+        catalogue, ranked = new
+        familiar = block.plays_artist(ranked.listeners, *catalogue.identity.flat_artists(ranked.places))
+        further = {
+            "songs": catalogue.ids[ranked.places], "values": ranked.values,
+            "clusters": model.cluster_numbers[catalogue.songs.labels[ranked.places]],
+            "artists": catalogue.identity.leads(ranked.places),
+            "flags": np.where(familiar, NEW_SONG | FAMILIAR, NEW_SONG).astype(np.uint8),
+        }  # fmt: skip
+        listeners = np.concatenate([listeners, ranked.listeners])
+        order = np.argsort(listeners, kind="stable")
+        listeners = listeners[order]
+        columns = {name: np.concatenate([one, further[name]])[order] for name, one in columns.items()}
+    starts = np.searchsorted(listeners, np.arange(block.n + 1)).tolist()
+    return [{name: one[start:stop] for name, one in columns.items()} for start, stop in pairwise(starts)]
+
+
+def _last_plays(block: ListenerBlock, known: _KnownSongs) -> list[dict[int, float]]:
+    """When each played candidate was last played, by song id, in seconds since 1970."""
+    is_played = known.played >= 0
+    places = known.played[is_played]
+    return block.split(
+        known.songs.listeners[is_played], block.song_ids(places), block.played.last_played_at[places]
+    )
+
+
+def _further_codes(
+    block: ListenerBlock, songs: ListenerSongs, new: _NewSongs | None
+) -> list[dict[int, tuple[int, ...]]]:
+    """By song id: codes of further credited artists and, as a negative number, of a copied recording."""
+    model, identity = block.model, block.model.identity
+    found: list[dict[int, tuple[int, ...]]] = [{} for _ in range(block.n)]
+    has_copies = model.has_copies[songs.columns]
+    # Most songs have neither.
+    wanted = has_copies | identity.have_several_artists(songs.columns)
+    rows = zip(*(one[wanted].tolist() for one in (*songs, has_copies)), strict=True)
+    for listener, column, copied in rows:
+        credited = identity.artists_of(column)[1:]
+        recording = [-1 - int(identity.recordings[column])] if copied else []
+        found[listener][int(model.song_ids[column])] = (*credited, *recording)
+    if new is not None:
+        catalogue, ranked = new
+        several = catalogue.identity.have_several_artists(ranked.places)
+        pairs = zip(ranked.listeners[several].tolist(), ranked.places[several].tolist(), strict=True)
+        for listener, place in pairs:
+            found[listener][int(catalogue.ids[place])] = tuple(catalogue.identity.artists_of(place)[1:])
+    return found

@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingestion.models import Song, numeric_features
-from recommender.engine.data import NOT_IN_MODEL, Catalogue, NewSongRanker, NewSongs, Profiles
+from recommender.engine.algorithms.base import expand_ranges
+from recommender.engine.data import NOT_IN_MODEL, Catalogue, NewSongRanker, NewSongs
 from recommender.engine.identity.credits import ArtistCredits, artist_key
 from recommender.engine.identity.text import has_text
-from recommender.engine.song_columns import are_among, find_columns
+from recommender.engine.mix.scoring import top_places
+from recommender.engine.song_columns import find_columns
 from recommender.engine.song_identity import SongIdentity, identify_songs, join_identities
 from recommender.listener_profiles import ListenerProfile
 from recommender.models import sql
 from recommender.models.naming import read_genre_names
 from recommender.registry.model_loader import FileSignature, ServingModel
+from recommender.serving.candidates.listener_block import ListenerBlock, ListenerSongs, repeat_listeners
 
 # Songs that came after the training; the highest ids of more. A weekly training keeps the number small.
 MAX_ARRIVED: Final = 2_000
@@ -39,9 +42,10 @@ class NewSongCatalogue:
 
 
 class RankedNewSongs(NamedTuple):
-    """A listener's new songs, best first: places in the catalogue and rank values, shape (n,) each."""
+    """New songs of several listeners, by listener, best first; equally long arrays."""
 
-    places: NDArray[np.intp]
+    listeners: NDArray[np.intp]
+    places: NDArray[np.intp]  # in the catalogue
     values: NDArray[np.float32]
 
 
@@ -69,41 +73,78 @@ def new_songs_of(model: ServingModel, run_id: int) -> NewSongCatalogue | None:
 
 
 def rank_new_songs(
-    catalogue: NewSongCatalogue,
-    row: Profiles,
-    profile: ListenerProfile,
-    allowed: NDArray[np.bool_],
-    n: int,
+    catalogue: NewSongCatalogue, block: ListenerBlock, listed: ListenerSongs, n: int
 ) -> RankedNewSongs:
-    """The n allowed songs that suit the listener best, without played, skipped and excluded ones."""
-    values = catalogue.ranker.rank(row, catalogue.songs, allowed & _open_songs(catalogue, profile))
-    best = np.argsort(-values, kind="stable")[:n]
-    best = best[np.isfinite(values[best])]
-    return RankedNewSongs(best, values[best])
+    """The n songs that suit each listener best.
+
+    Left out are played, skipped and excluded songs, their copies, and songs that arrived as copies of a
+    listed song.
+    """
+    allowed = _open_songs(catalogue, block)
+    recordings, model_recordings = catalogue.identity.recordings, block.model.identity.recordings
+    closed = np.zeros_like(allowed)
+    if catalogue.has_arrived.any():
+        _mark_equal(closed, listed.listeners, model_recordings[listed.columns], recordings)
+        closed &= catalogue.has_arrived
+    _mark_equal(closed, block.closed.listeners, model_recordings[block.closed.columns], recordings)
+    values = catalogue.ranker.rank(block.rows, catalogue.songs, allowed & ~closed)
+    best = []
+    for of_listener in values:
+        places = np.flatnonzero(np.isfinite(of_listener))
+        best.append(places[top_places(of_listener[places], n)])
+    listeners, places = repeat_listeners(best), np.concatenate(best)
+    return RankedNewSongs(listeners, places, values[listeners, places])
 
 
 def songs_by_played_artists(
-    catalogue: NewSongCatalogue, row: Profiles, profile: ListenerProfile, model: ServingModel
+    catalogue: NewSongCatalogue, profile: ListenerProfile, model: ServingModel
 ) -> RankedNewSongs:
     """New songs by artists that the listener plays, the most played first, then the highest id.
 
     Values are the artists' shares of the listener's plays, weighted by recency.
     """
-    plays = row.plays if row.recent is None else row.recent
+    block = ListenerBlock([profile], model)
+    plays = block.rows.plays if block.rows.recent is None else block.rows.recent
     artists, codes = model.scorer.artists, catalogue.songs.artists
     by_artist = np.asarray(np.bincount(artists[plays.indices], plays.data, int(artists.max(initial=-1)) + 1))
     shares = by_artist / max(float(by_artist.sum()), 1e-12)
-    values = np.where((codes < 0) | ~_open_songs(catalogue, profile), 0, shares[codes])
+    values = np.where((codes < 0) | ~_open_songs(catalogue, block)[0], 0, shares[codes])
     places = np.flatnonzero(values > 0)
     best = places[np.lexsort((-catalogue.ids[places], -values[places]))]
-    return RankedNewSongs(best, values[best].astype(np.float32))
+    return RankedNewSongs(np.zeros(len(best), dtype=np.intp), best, values[best].astype(np.float32))
 
 
-def _open_songs(catalogue: NewSongCatalogue, profile: ListenerProfile) -> NDArray[np.bool_]:
-    """Mask that is True for songs that the listener has neither played, skipped nor excluded."""
-    wrong_style = np.array(list(profile.excluded_clusters), dtype=np.int64)
-    closed = np.concatenate([profile.songs, profile.excluded_ids, wrong_style, profile.skipped])
-    return ~are_among(catalogue.ids, closed)
+def _open_songs(catalogue: NewSongCatalogue, block: ListenerBlock) -> NDArray[np.bool_]:
+    """Which songs each listener has neither played, skipped nor excluded, shape (n_listeners, n_songs)."""
+    closed = [
+        np.concatenate([
+            profile.songs, profile.excluded_ids, profile.skipped,
+            np.array(list(profile.excluded_clusters), dtype=np.int64),
+        ])
+        for profile in block.profiles
+    ]  # fmt: skip
+    is_closed = np.zeros((block.n, len(catalogue.ids)), dtype=np.bool_)
+    _mark_equal(is_closed, repeat_listeners(closed), np.concatenate(closed), catalogue.ids)
+    return ~is_closed
+
+
+def _mark_equal(
+    mask: NDArray[np.bool_],
+    listeners: NDArray[np.intp],
+    values: NDArray[np.int64],
+    of_songs: NDArray[np.int64],
+) -> None:
+    """Set the mask for each listener's songs whose value is one of the listener's values.
+
+    Args:
+        mask: shape (n_listeners, n_songs).
+        of_songs: each song's value, shape (n_songs,).
+    """
+    order = np.argsort(of_songs, kind="stable")
+    ordered = of_songs[order]
+    starts = np.searchsorted(ordered, values, side="left")
+    widths = np.searchsorted(ordered, values, side="right") - starts
+    mask[np.repeat(listeners, widths), order[expand_ranges(starts, widths)]] = True
 
 
 def build_catalogue(songs: Sequence[Song], audio_names: Sequence[str]) -> Catalogue:

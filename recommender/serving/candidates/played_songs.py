@@ -1,15 +1,15 @@
 """The played songs that reasons name."""
 
-from typing import Final
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recommender.engine.data import Profiles
+from recommender.engine.data import NearestPlays
+from recommender.engine.sampling.candidate_codec import GroupedPairs
 from recommender.engine.song_columns import are_among, find_columns
-from recommender.engine.song_identity import code_without_artist
-from recommender.listener_profiles import ListenerProfile
-from recommender.registry.model_loader import ServingModel
+from recommender.serving.candidates.listener_block import ListenerBlock, ListenerSongs, places_within
 from recommender.serving.list_limits import first_per_group
 from recommender.serving.reasons.reasons import MAX_ARTISTS
 
@@ -18,86 +18,108 @@ MAX_NAMED_SONGS: Final = 2_000
 SONGS_PER_CLUSTER: Final = 2
 # A second artist is named if it is at least so near as the first.
 SECOND_ARTIST: Final = 0.5
+# Bits of an artist's code.
+LEAD_BITS: Final = 31
 
 
 class PlayedSongs:
-    """A listener's played songs, the most played first, without songs that are only liked."""
+    """The listeners' played songs, the most played first, without songs that are only liked."""
 
-    def __init__(self, profile: ListenerProfile, model: ServingModel) -> None:
-        columns, there = find_columns(model.song_ids, profile.songs)
-        played = np.flatnonzero(there & (profile.play_counts > 0))
-        order = np.lexsort((-profile.last_played_at[played], -profile.play_counts[played]))[:MAX_NAMED_SONGS]
-        self._columns = columns[played[order]]
-        self._model = model
-        self._have_artist: dict[int, bool] = {}
+    def __init__(self, block: ListenerBlock) -> None:
+        played = block.played
+        places = np.flatnonzero(played.is_known & (played.play_counts > 0))
+        order = np.lexsort(
+            (-played.last_played_at[places], -played.play_counts[places], played.listeners[places])
+        )
+        places = places[order]
+        self._songs = played.songs_at(places[places_within(played.listeners[places]) < MAX_NAMED_SONGS])
+        self._block = block
+        self._model = block.model
 
-    def related_to(
-        self, columns: NDArray[np.int32], is_familiar: NDArray[np.bool_], row: Profiles
-    ) -> dict[int, tuple[int, ...]]:
-        """Map candidates' song ids to the played songs that their reasons name, see `CandidateArrays`."""
-        familiar = self._by_artist_of(columns[is_familiar])
-        return self._nearest_to(columns[~is_familiar], row) | {song: (by,) for song, by in familiar.items()}
+    def related_to(self, songs: ListenerSongs, is_familiar: NDArray[np.bool_]) -> list[GroupedPairs]:
+        """Map each listener's candidates to the played songs that their reasons name.
 
-    def _by_artist_of(self, columns: NDArray[np.integer]) -> dict[int, int]:
-        """Map each familiar candidate's song id to the most played song by one of its artists."""
-        identity, song_ids = self._model.identity, self._model.song_ids
-        played_codes, played = identity.flat_artists(self._columns)
-        if not len(played_codes):
-            return {}
+        Songs are the source's ids, see `CandidateArrays`.
+        """
+        near, near_played = self._nearest_to(songs.chosen(~is_familiar))
+        familiar, by = self._by_artist_of(songs.chosen(is_familiar))
+        listeners, columns = (np.concatenate(both) for both in zip(near, familiar, strict=True))
+        played = np.concatenate([near_played, by])
+        order = np.argsort(self._block.pairs(ListenerSongs(listeners, columns)), kind="stable")
+        ids = self._model.song_ids
+        return self._group(listeners[order], ids[columns[order]], ids[played[order]])
+
+    def _group(
+        self, listeners: NDArray[np.intp], keys: NDArray[np.integer], songs: NDArray[np.int64]
+    ) -> list[GroupedPairs]:
+        starts = np.searchsorted(listeners, np.arange(self._block.n + 1)).tolist()
+        return [GroupedPairs(keys[start:stop], songs[start:stop]) for start, stop in pairwise(starts)]
+
+    def _by_artist_of(self, songs: ListenerSongs) -> tuple[ListenerSongs, NDArray[np.integer]]:
+        """Candidates by played artists, and the column of the most played song by one of their artists."""
+        identity = self._model.identity
+        numbers, played = identity.artist_numbers(self._songs.columns)
         # The first of each artist's songs is the most played, the first of a candidate's artists its lead.
-        codes, first = np.unique(played_codes.astype(np.int64), return_index=True)
-        asked_codes, asked = identity.flat_artists(columns)
-        places, is_known = find_columns(codes, asked_codes.astype(np.int64))
+        pairs = self._songs.listeners[played] * identity.n_artists + numbers
+        artists, first = np.unique(pairs, return_index=True)
+        numbers, asked = identity.artist_numbers(songs.columns)
+        places, is_known = find_columns(artists, songs.listeners[asked] * identity.n_artists + numbers)
         candidates, lead = np.unique(asked[is_known], return_index=True)
-        songs = self._columns[played[first[places[is_known][lead]]]]
-        return dict(zip(song_ids[columns[candidates]].tolist(), song_ids[songs].tolist(), strict=True))
+        by = self._songs.columns[played[first[places[is_known][lead]]]]
+        return songs.chosen(candidates), by
 
-    def _nearest_to(self, columns: NDArray[np.int32], row: Profiles) -> dict[int, tuple[int, ...]]:
-        """Map candidates' song ids to at most two played songs near them, each by another lead artist."""
-        identity, song_ids = self._model.identity, self._model.song_ids
-        near = self._model.scorer.nearest_plays(row, columns)
-        kept = are_among(near.played, self._columns)
-        songs, played, nearness = near.songs[kept], near.played[kept], near.nearness[kept]
+    def _nearest_to(self, songs: ListenerSongs) -> tuple[ListenerSongs, NDArray[np.integer]]:
+        """Candidates, and the columns of at most two played songs near each, by different lead artists."""
+        pairs = self._near_pairs(songs)
+        if not len(pairs.songs):
+            return ListenerSongs(pairs.listeners, pairs.songs), pairs.played
         # An artist is as near as all of their played songs together. The artist is named by the song with
-        # the fewest credits.
-        pairs = songs.astype(np.int64) << 32 | identity.leads(played)
+        # the fewest credits, of several by the nearest. Minima by group cost less than sorting by all of it.
+        identity = self._model.identity
+        artists = self._block.pairs(ListenerSongs(pairs.listeners, pairs.songs)) << LEAD_BITS
+        artists |= identity.leads(pairs.played)
+        order = artists.argsort(kind="stable")
+        artists, near, played = artists[order], pairs.nearness[order], pairs.played[order]
+        is_first = np.append(True, artists[1:] != artists[:-1])
+        starts, groups = np.flatnonzero(is_first), np.cumsum(is_first) - 1
         n_credits = identity.artist_starts[played + 1] - identity.artist_starts[played]
-        order = np.lexsort((-nearness, n_credits, pairs))
-        ordered = pairs[order]
-        is_first = np.ones(len(pairs), dtype=np.bool_)
-        is_first[1:] = ordered[1:] != ordered[:-1]
-        groups, named = ordered[is_first], played[order[is_first]]
-        group_of = np.empty(len(pairs), dtype=np.intp)
-        group_of[order] = np.cumsum(is_first) - 1
-        sums = np.bincount(group_of, nearness, len(groups))
-        ranked = np.lexsort((-sums, groups >> 32))
-        ranked = ranked[first_per_group(groups[ranked] >> 32, MAX_ARTISTS)]
-        best = (song_ids[groups[ranked] >> 32], named[ranked], sums[ranked])
-        found: dict[int, list[tuple[int, float]]] = {}
-        for song, column, total in zip(*(one.tolist() for one in best), strict=True):
-            artists = found.setdefault(song, [])
-            if self._has_artist(column) and (not artists or total >= SECOND_ARTIST * artists[0][1]):
-                artists.append((int(song_ids[column]), total))
-        return {song: tuple(by for by, _ in artists) for song, artists in found.items() if artists}
+        eligible = np.where(n_credits == np.minimum.reduceat(n_credits, starts)[groups], near, -np.inf)
+        named = np.flatnonzero(eligible == np.maximum.reduceat(eligible, starts)[groups])
+        named = named[np.searchsorted(groups[named], np.arange(len(starts)))]
+        nearness: NDArray[Any] = np.bincount(groups, near, len(starts))
+        best = named[self._best_two(artists[starts] >> LEAD_BITS, nearness, played[named])]
+        chosen = order[best]
+        return ListenerSongs(pairs.listeners[chosen], pairs.songs[chosen]), pairs.played[chosen]
 
-    def _has_artist(self, column: int) -> bool:
-        if column not in self._have_artist:
-            codes = self._model.identity.artists_of(column)
-            without = [code_without_artist(int(self._model.song_ids[column]))]
-            self._have_artist[column] = codes != without
-        return self._have_artist[column]
+    def _near_pairs(self, songs: ListenerSongs) -> NearestPlays:
+        """Pairs of a candidate and a played song near it."""
+        block = self._block
+        starts = songs.starts(block.n).tolist()
+        asked = [songs.columns[start:stop].astype(np.int32) for start, stop in pairwise(starts)]
+        near = self._model.scorer.nearest_plays(block.rows, asked)
+        played = block.pairs(ListenerSongs(near.listeners, near.played))
+        return near.chosen(are_among(played, block.pairs(self._songs)))
 
-    def in_clusters(self) -> dict[int, tuple[int, ...]]:
-        """Map each cluster number to its most played songs, each by another lead artist."""
-        model, found = self._model, dict[int, list[int]]()
-        named: set[tuple[int, int]] = set()
-        numbers = model.cluster_numbers[model.scorer.labels[self._columns]].tolist()
-        leads = model.identity.leads(self._columns).tolist()
-        for column, number, lead in zip(self._columns.tolist(), numbers, leads, strict=True):
-            songs = found.setdefault(number, [])
-            if len(songs) >= SONGS_PER_CLUSTER or (number, lead) in named:
-                continue
-            if self._has_artist(column):
-                songs.append(int(model.song_ids[column]))
-                named.add((number, lead))
-        return {number: tuple(songs) for number, songs in found.items()}
+    def _best_two(
+        self, songs: NDArray[np.int64], nearness: NDArray[np.floating], played: NDArray[np.int32]
+    ) -> NDArray[np.intp]:
+        """Places of each song's nearest artists, the nearest first."""
+        ranked = np.lexsort((-nearness, songs))
+        ranked = ranked[first_per_group(songs[ranked], MAX_ARTISTS)]
+        ranked = ranked[self._model.have_artist(played[ranked])]
+        # A second artist must be nearly as near as the first.
+        first = np.searchsorted(songs[ranked], songs[ranked])
+        return ranked[nearness[ranked] >= SECOND_ARTIST * nearness[ranked[first]]]
+
+    def in_clusters(self) -> list[GroupedPairs]:
+        """Map each cluster number to each listener's most played songs, each by another lead artist."""
+        model, songs = self._model, self._songs
+        songs = songs.chosen(model.have_artist(songs.columns))
+        numbers = model.cluster_numbers[model.scorer.labels[songs.columns]]
+        clusters = songs.listeners * (int(model.cluster_numbers.max(initial=0)) + 1) + numbers
+        is_first = first_per_group(clusters << LEAD_BITS | model.identity.leads(songs.columns), 1)
+        songs, clusters, numbers = songs.chosen(is_first), clusters[is_first], numbers[is_first]
+        order = np.argsort(clusters, kind="stable")
+        order = order[first_per_group(clusters[order], SONGS_PER_CLUSTER)]
+        ids = model.song_ids[songs.columns[order]]
+        return self._group(songs.listeners[order], numbers[order], ids)

@@ -18,7 +18,7 @@ from recommender.registry import model_loader, registry
 from recommender.registry.registry import NothingToRollBack
 from recommender.serving import recommendations
 from recommender.serving.candidates import candidate_cache
-from recommender.serving.candidates.candidates import generate_candidates
+from recommender.serving.candidates.candidates import generate_block
 from recommender.serving.list_limits import ServingOptions
 from recommender.serving.reasons.explanations import serialize_list
 from recommender.training.train import TrainingOptions, retrain
@@ -205,12 +205,13 @@ def breaks_for(monkeypatch: pytest.MonkeyPatch) -> BreaksFor:
     """Makes a version fail for some listeners."""
 
     def plant(version: ModelVersion, fails: Callable[[int], bool]) -> None:
-        def fail_for_some(profile: Any, model: Any, now: Any) -> Any:
-            if model is not None and model.version == version and fails(profile.listener_id):
+        def fail_for_some(profiles: Any, model: Any, now: Any) -> Any:
+            is_version = model is not None and model.version == version
+            if is_version and any(fails(profile.listener_id) for profile in profiles):
                 raise ValueError("It fails for this listener.")
-            return generate_candidates(profile, model, now)
+            return generate_block(profiles, model, now)
 
-        monkeypatch.setattr(candidate_cache, "generate_candidates", fail_for_some)
+        monkeypatch.setattr(candidate_cache, "generate_block", fail_for_some)
 
     return plant
 

@@ -1,4 +1,4 @@
-"""Artists that songs have in common."""
+"""Codes of songs' artists."""
 
 import numpy as np
 
@@ -16,15 +16,15 @@ def columns(*songs: int) -> np.ndarray:
     return np.array(songs, dtype=np.int32)
 
 
-def test_songs_share_an_artist_with_any_of_the_other_songs_lead_or_not() -> None:
-    assert IDENTITY.share_artist(columns(0, 1, 2, 3), columns(1)).tolist() == [True, True, False, False]
-    assert IDENTITY.share_artist(columns(3, 2), columns(1, 0)).tolist() == [True, False]
+def test_artists_are_numbered_by_their_codes() -> None:
+    numbers, places = IDENTITY.artist_numbers(columns(2, 0, 3))
+
+    assert IDENTITY.artist_codes.tolist() == [9, 40, 70]
+    assert IDENTITY.artist_codes[numbers].tolist() == [40, 70, 9, 70]
+    assert places.tolist() == [0, 1, 1, 2]
 
 
-def test_no_song_shares_an_artist_with_no_songs() -> None:
-    assert IDENTITY.share_artist(columns(0, 1), columns()).tolist() == [False, False]
-    assert IDENTITY.share_artist(columns(), columns(0)).tolist() == []
+def test_no_songs_have_no_artists() -> None:
+    numbers, places = IDENTITY.artist_numbers(columns())
 
-
-def test_songs_have_an_artist_by_its_code() -> None:
-    assert IDENTITY.have_artist(columns(0, 1, 2), np.array([9])).tolist() == [True, True, False]
+    assert (numbers.tolist(), places.tolist()) == ([], [])

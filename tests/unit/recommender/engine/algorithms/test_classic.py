@@ -277,7 +277,7 @@ def test_songs_are_indexed_by_cluster(model: ClassicModel) -> None:
 def test_songs_are_near_the_played_songs_of_their_cluster(model: ClassicModel) -> None:
     songs = np.array([4, 6, 7], dtype=np.int32)
 
-    near = model.nearest_plays(Profiles(row({3: 1, 9: 2})), songs)
+    near = model.nearest_plays(Profiles(row({3: 1, 9: 2})), [songs])
 
     assert set(zip(near.songs.tolist(), near.played.tolist(), strict=True)) == {(6, 3), (6, 9)}
     assert (near.nearness > 0).all()

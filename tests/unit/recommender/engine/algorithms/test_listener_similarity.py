@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine.algorithms import listener_similarity
@@ -15,6 +16,11 @@ PLAYS = csr_array(
 
 def make_neighbourhood(plays: csr_array = PLAYS, keys: list[int] | None = None) -> ListenerNeighbourhood:
     return ListenerNeighbourhood.fit(plays, None if keys is None else np.array(keys), seed=1)
+
+
+def songs_and_plays(row: csr_array) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    plays = log_plays(row)
+    return plays.indices, plays.data
 
 
 def test_votes_are_similarities_divided_by_the_root_of_popularity() -> None:
@@ -55,7 +61,7 @@ def test_one_request_gets_the_votes_of_the_batch() -> None:
     batch = neighbourhood.votes(log_plays(plays[:20]), np.arange(20)).toarray()
 
     for row in range(20):
-        songs, values = neighbourhood.votes_of_one(log_plays(plays[[row]]), row)
+        songs, values = neighbourhood.votes_of_one(*songs_and_plays(plays[[row]]), row)
 
         np.testing.assert_allclose(np.bincount(songs, values, 80), batch[row], rtol=1e-4, atol=1e-6)
 
@@ -74,4 +80,4 @@ def test_without_plays_there_are_no_votes() -> None:
 
     assert make_neighbourhood().votes(nobody, None).nnz == 0
     assert make_neighbourhood(nobody).votes(log_plays(PLAYS), None).nnz == 0
-    assert len(make_neighbourhood(nobody).votes_of_one(log_plays(PLAYS[[0]]), None)[0]) == 0
+    assert len(make_neighbourhood(nobody).votes_of_one(*songs_and_plays(PLAYS[[0]]), None)[0]) == 0

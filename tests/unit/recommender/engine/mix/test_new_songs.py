@@ -83,7 +83,7 @@ def test_new_songs_of_the_listeners_style_rank_first(model: OnlineMixModel) -> N
     ranker = model.new_song_ranker
     new = place(ranker, 121, 122)
 
-    values = ranker.rank(listener(1, 5, 9), new, np.ones(len(new.columns), dtype=np.bool_))
+    values = ranker.rank(listener(1, 5, 9), new, np.ones((1, len(new.columns)), dtype=np.bool_))[0]
 
     ids = np.where(new.columns == NOT_IN_MODEL, [*new.columns[:-2], 121, 122], new.columns)
     best = ids[np.argsort(-values)]
@@ -98,7 +98,7 @@ def test_a_new_song_by_an_artist_whom_the_listener_plays_ranks_above_its_equals(
     ranker, artist = model.new_song_ranker, int(model.artists[5])
     new = place(ranker, 125, 125, artists=[-1, artist])
 
-    values = ranker.rank(listener(1, 5, 9), new, np.ones(len(new.columns), dtype=np.bool_))
+    values = ranker.rank(listener(1, 5, 9), new, np.ones((1, len(new.columns)), dtype=np.bool_))[0]
 
     assert values[-1] > values[-2]
 
@@ -109,12 +109,12 @@ def test_songs_that_are_not_allowed_or_unknown_are_not_ranked(model: OnlineMixMo
     new = ranker.place(catalogue, np.array([-1, -1], dtype=np.int32))
     allowed = np.arange(len(new.columns)) > 2
 
-    values = ranker.rank(listener(1, 5, 9), new, allowed)
+    values = ranker.rank(listener(1, 5, 9), new, allowed[np.newaxis])[0]
 
     assert np.isneginf(values[:3]).all()
     assert np.isneginf(values[-2])
     assert np.isfinite(values[-1])
-    assert np.isneginf(ranker.rank(listener(), new, allowed)).all()
+    assert np.isneginf(ranker.rank(listener(), new, allowed[np.newaxis])).all()
 
 
 def test_arrived_songs_get_the_cluster_of_their_nearest_songs(model: OnlineMixModel) -> None:
@@ -131,7 +131,7 @@ def test_without_genres_artist_and_content_decide() -> None:
     ranker = model.new_song_ranker
     new = ranker.place(replace(replace_ids(()), audio={}), np.empty(0, dtype=np.int32))
 
-    values = ranker.rank(listener(5, 29), new, np.ones(len(new.columns), dtype=np.bool_))
+    values = ranker.rank(listener(5, 29), new, np.ones((1, len(new.columns)), dtype=np.bool_))[0]
 
     best = new.columns[np.argmax(values)]
     assert model.artists[best] == model.artists[5]
@@ -161,7 +161,9 @@ def test_an_artifact_without_a_feature_space_still_ranks_its_own_new_songs(model
     old = OnlineMixModel(MixModel.from_parts(model.mix.arrays(), model.mix.facts()))
     new = place(old.new_song_ranker, 121)
 
-    values = old.new_song_ranker.rank(listener(1, 5, 9), new, np.ones(len(new.columns), dtype=np.bool_))
+    values = old.new_song_ranker.rank(listener(1, 5, 9), new, np.ones((1, len(new.columns)), dtype=np.bool_))[
+        0
+    ]
 
     assert np.isneginf(values[-1])
     assert np.isfinite(values[:-1]).all()

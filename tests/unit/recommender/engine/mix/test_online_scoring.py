@@ -48,6 +48,24 @@ def listener(training: TrainingSet, row: int) -> Profiles:
     return Profiles(training.plays[[row]], genres=[training.genres[row]], keys=np.array([row]))
 
 
+def test_a_listeners_scores_do_not_depend_on_the_block_bit_for_bit(
+    training: TrainingSet, mix: MixModel
+) -> None:
+    genres = training.genres or []
+    block = Profiles(training.plays[:40], genres=genres[:40], keys=np.arange(40))
+    model = OnlineMixModel(mix)
+    songs = [np.arange(row, SONGS, 7, dtype=np.int32) for row in range(40)]
+
+    found, scores = model.block_candidates(block, n=400, budget=200), model.block_scores(block, songs)
+
+    for row in range(40):
+        profile = listener(training, row)
+        alone = model.candidates(profile, n=400, budget=200)
+        np.testing.assert_array_equal(found[row].songs, alone.songs)
+        np.testing.assert_array_equal(found[row].scores, alone.scores)
+        np.testing.assert_array_equal(scores[row], model.score(profile, songs[row]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", range(0, 300, 37))
 def test_online_scores_equal_batch_scores(training: TrainingSet, mix: MixModel, row: int) -> None:
@@ -164,7 +182,7 @@ def test_songs_are_near_played_songs_by_common_listeners(
     songs = np.setdiff1d(np.arange(SONGS), profile.plays.indices).astype(np.int32)
     listeners = (training.plays.toarray() > 0).astype(int)
 
-    near = without_genres.nearest_plays(profile, songs)
+    near = without_genres.nearest_plays(profile, [songs])
 
     common = (listeners[:, near.songs] * listeners[:, near.played]).sum(axis=0)
     assert len(near.songs) > 100
@@ -181,7 +199,7 @@ def test_songs_share_a_genre_that_the_listener_plays_a_lot(mix: MixModel) -> Non
     components.genre_idf[mix.words.index("style")] = 0  # a word of all songs
     model = OnlineMixModel(replace(mix, components=components))
 
-    near = model.nearest_plays(Profiles(csr_array(plays)), songs)
+    near = model.nearest_plays(Profiles(csr_array(plays)), [songs])
 
     pairs = set(zip(near.songs.tolist(), near.played.tolist(), strict=True))
     assert pairs >= {(songs[0], 4), (songs[0], 4 + STYLES)}
@@ -196,5 +214,5 @@ def test_without_common_listeners_or_in_an_earlier_artifact_no_song_is_near(
     played = Profiles(csr_array(([np.float32(1)], ([0], [STYLES])), shape=(1, SONGS)))
     others = np.array([1, 2, 3], dtype=np.int32)  # of other styles
 
-    assert len(without_genres.nearest_plays(played, others).songs) == 0
-    assert len(OnlineMixModel(old).nearest_plays(played, np.arange(60, dtype=np.int32)).songs) == 0
+    assert len(without_genres.nearest_plays(played, [others]).songs) == 0
+    assert len(OnlineMixModel(old).nearest_plays(played, [np.arange(60, dtype=np.int32)]).songs) == 0
