@@ -156,4 +156,5 @@ class ListeningHistoryAdmin(ExportAdmin):
 
 
 def _link_to_song(song: Song) -> SafeString:
-    return format_html('<a href="{}">{}</a>', reverse("admin:ingestion_song_change", args=[song.pk]), song)
+    url = reverse("admin:ingestion_song_change", args=[song.pk])
+    return format_html('<a class="mm-link" href="{}">{}</a>', url, song)

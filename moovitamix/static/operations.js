@@ -189,7 +189,7 @@ for (const element of document.querySelectorAll("time[datetime]")) {
   const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(moment);
   if (!element.textContent.includes(clock)) {
     const note = Object.assign(document.createElement("span"), { className: "mm-note" });
-    note.textContent = ` ${WORDS.yourClock.replace("{time}", clock)}`;
+    note.textContent = ` (${WORDS.yourClock.replace("{time}", clock)})`;
     element.after(note);
   }
 }
