@@ -4,6 +4,7 @@ Serving a list runs three; the ORM takes longer to build each than the draw take
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -103,7 +104,7 @@ def recently_shown_songs(
 
 
 def row_with_parent(model: type[SomeModel], parent: str, column: str, value: Any) -> SomeModel | None:
-    """The row whose unique `column` has this value, with the row of its foreign key `parent`.
+    """The row whose unique `column` has this value, with the row of its required foreign key `parent`.
 
     It equals `model.objects.select_related(parent).filter(column=value).first()`, in a seventh of the time:
     most of the ORM's time goes into building the statement.
@@ -112,7 +113,10 @@ def row_with_parent(model: type[SomeModel], parent: str, column: str, value: Any
     if found is None:
         return None
     parent_model = _parent_model(model, parent)
-    values = _converted_values(model, parent, found)
+    values, places = list(found), list(_converters(model, parent))
+    converted = _converted_values(model, parent, tuple(found[place] for place in places))
+    for place, one in zip(places, converted, strict=True):
+        values[place] = copy(one)  # a list would be shared by all requests
     own, other = _concrete_names(model), _concrete_names(parent_model)
     row = model.from_db(connection.alias, own, values[: len(own)])
     setattr(row, parent, parent_model.from_db(connection.alias, other, values[len(own) :]))
@@ -467,21 +471,32 @@ def _select_with_parent(model: type[models.Model], parent: str, column: str) -> 
     """  # noqa: S608
 
 
-# Most requests read the same row as the one before, and dates and JSON take longer to parse than to compare.
-@lru_cache(maxsize=1_024)
-def _converted_values(model: type[models.Model], parent: str, row: Row) -> tuple[Any, ...]:
+@lru_cache(maxsize=8)
+def _converters(model: type[models.Model], parent: str) -> dict[int, Any]:
+    """The ORM's converters of the columns of `_select_with_parent` that need some, by place."""
     compiler = model._default_manager.all().query.get_compiler(connection.alias)
     columns = [
         field.get_col(one._meta.db_table)
         for one in (model, _parent_model(model, parent))
         for field in one._meta.concrete_fields
     ]
-    (values,) = compiler.apply_converters([row], compiler.get_converters(columns))
+    return dict(compiler.get_converters(columns))
+
+
+# Most requests read the same row as the one before, and times take longer to parse than to compare. Names,
+# addresses and digests need no conversion, so that none of them is kept.
+@lru_cache(maxsize=64)
+def _converted_values(model: type[models.Model], parent: str, stored: Row) -> Row:
+    compiler = model._default_manager.all().query.get_compiler(connection.alias)
+    converters = dict(enumerate(_converters(model, parent).values()))
+    (values,) = compiler.apply_converters([stored], converters)
     return tuple(values)
 
 
 def _database_value(field: "Field[Any, Any]", row: models.Model) -> Any:
     value = getattr(row, field.attname)
+    if value is None:
+        return None
     if isinstance(field, JSONField):
         return orjson.dumps(value).decode()
     if isinstance(field, DateTimeField | UUIDField):

@@ -117,7 +117,7 @@ def test_the_error_for_an_expired_or_revoked_key_says_what_to_do(user: User) -> 
     }
 
 
-def test_a_change_of_a_key_or_its_user_counts_from_the_next_request(user: User) -> None:
+def test_a_change_of_a_key_counts_from_the_next_request(user: User) -> None:
     row, secret = issue_key("iOS app", user)
     caller = ApiCaller(secret)
     all_changes: list[dict[str, object]] = [
@@ -132,6 +132,29 @@ def test_a_change_of_a_key_or_its_user_counts_from_the_next_request(user: User) 
         statuses.append(caller.get("/users/").status_code)
 
     assert statuses == [200, 403, 200, 401]
+
+
+def test_a_change_of_a_key_s_user_counts_from_the_next_request(user: User) -> None:
+    caller = ApiCaller(issue_key("iOS app", user)[1])
+    before = caller.get("/users/").status_code
+    User.objects.update(is_active=False)
+
+    assert (before, caller.get("/users/").status_code) == (200, 401)
+
+
+def test_what_a_request_does_with_its_key_does_not_change_the_next_one(user: User) -> None:
+    row, _ = issue_key("iOS app", user)
+    first, second = (ApiKey.read_with_user("id", row.pk) for _ in range(2))
+    assert first is not None
+    assert second is not None
+
+    first.scopes.clear()
+    first.user.username = "other"
+
+    assert (second.scopes, second.user.username) == (row.scopes, "app")
+    third = ApiKey.read_with_user("id", row.pk)
+    assert third is not None
+    assert third.scopes == row.scopes
 
 
 def test_a_key_of_an_inactive_user_is_refused(user: User) -> None:
