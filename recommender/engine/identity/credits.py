@@ -27,7 +27,7 @@ OTHER_SEPARATORS: Final = re.compile(
 FORMAT_TAG: Final = re.compile(
     r"</?(?:a|b|em|font|i|small|span|strong|sub|sup|u)(?:\s[^<>]*)?>", re.IGNORECASE
 )
-LINE_TAG: Final = re.compile(r"</?(?:br|div|li|p)(?:\s[^<>]*)?\s*/?>", re.IGNORECASE)
+LINE_TAG: Final = re.compile(r"</?(?:br|div|li|p)(?:\s[^<>]*|/)?>", re.IGNORECASE)
 # Letters of stylised names, as in "P!nk", "Ke$ha" and "A$AP".
 STYLISED: Final = ((re.compile(r"(?<=\w)!(?=\w)"), "i"), (re.compile(r"\$(?=\w)|(?<=\w)\$"), "s"))
 INVERTED_ARTICLE: Final = re.compile(r"^(.+), the$", re.IGNORECASE)
@@ -152,8 +152,9 @@ def _is_no_artist(text: str) -> bool:
 
 def _readable(credit: str) -> str:
     """A credit without HTML and invisible characters, which could turn a sentence's direction."""
-    plain = INVISIBLE.sub("", unescape_entities(credit))
-    return LINE_TAG.sub("; ", FORMAT_TAG.sub("", plain)) if "<" in plain else plain
+    # Without runs of spaces, over which some patterns would backtrack for seconds.
+    plain = " ".join(INVISIBLE.sub("", unescape_entities(credit)).split())
+    return LINE_TAG.sub("; ", FORMAT_TAG.sub("", plain)).strip("; ") if "<" in plain else plain
 
 
 def _split_featuring(credit: str) -> list[str]:
