@@ -146,14 +146,19 @@ def read_name_words() -> NameWords:
 class KnownNames:
     genres: GenreNames
     words: NameWords
+    chosen: frozenset[str]  # names of clusters that staff chose
     until: float  # monotonic time at which staff's changes are read again
 
 
 def known_names() -> KnownNames:
-    """The genres' names and the word list for the reasons in lists; cached for a minute."""
+    """What staff set, for the reasons in lists and the names on pages; cached for a minute."""
     now = time.monotonic()
     if _cache.known is None or now >= _cache.known.until:
-        _cache.known = KnownNames(read_genre_names(), read_name_words(), now + KNOWN_NAMES_SECONDS)
+        renamed = ClusterNameRule.objects.filter(rule=ClusterNameRule.Rule.RENAME)
+        _cache.known = KnownNames(
+            read_genre_names(), read_name_words(), frozenset(renamed.values_list("name", flat=True)),
+            now + KNOWN_NAMES_SECONDS,
+        )  # fmt: skip
     return _cache.known
 
 

@@ -1,6 +1,7 @@
 """What integration tests must not depend on: seeds of lists, and caches that expire after some seconds."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -21,6 +22,14 @@ def _same_lists_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         recommendations, "secrets", SimpleNamespace(token_hex=lambda _: f"{next(numbers):032x}")
     )
+
+
+@pytest.fixture(autouse=True)
+def _no_names_of_another_test() -> Iterator[None]:
+    """Forget names that staff chose in this test, which are cached for a minute."""
+    yield
+    if naming._cache.known is not None and naming._cache.known.chosen:
+        naming._cache.known = None
 
 
 @pytest.fixture

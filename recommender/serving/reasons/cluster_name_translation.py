@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from recommender.engine.identity.credits import WHOLE_NAMES, artist_key
 from recommender.engine.identity.name_words import is_known_genre
 from recommender.models import Cluster
+from recommender.models.naming import known_names
 
 # Words of cluster names, as `engine.clustering.labeling` writes them.
 WORDS: Final = (
@@ -40,12 +41,12 @@ def family_name(cluster: Cluster) -> str:
 
 
 def translate_name(name: str, *, moods: Collection[str] = WORDS) -> str:
-    """Translate an automatic name, such as "Country, 1990s".
+    """Translate an automatic name, such as "Country, 1990s"; one that staff chose stays as they wrote it.
 
     Args:
         moods: the moods that the name may begin with; "Live" is also a band.
     """
-    if _is_english():
+    if _is_english() or _is_whole(name) or name in known_names().chosen:
         return name
     if numbered := CLUSTER.fullmatch(name):
         return _("Cluster {number}").format(number=numbered[1])
@@ -73,15 +74,20 @@ def join_names(names: Sequence[str]) -> str:
 
 def _translate_pair(names: str) -> str:
     """Translate the "and" between two names, but not within "Drum and Bass" or "Belle and Sebastian"."""
-    if is_known_genre(names) or artist_key(names) in WHOLE_NAMES:
+    words = names.split(" and ")
+    if len(words) == 1 or _is_whole(names):
         return names
-    *first, last = names.split(" and ")
-    # "Drum and Bass and Techno"; no known genre begins in the middle of another one.
-    for n in range(1, len(first) + 1):
-        one, other = " and ".join(first[:n]), " and ".join([*first[n:], last])
-        if is_known_genre(one) and is_known_genre(other):
-            return join_names([one, other])
+    # "Drum and Bass and Techno": a side that has an "and" of its own must be known.
+    for n in range(1, len(words)):
+        sides = [" and ".join(words[:n]), " and ".join(words[n:])]
+        if all(" and " not in side or _is_whole(side) for side in sides):
+            return join_names(sides)
     return join_names(names.split(" and ", 1))
+
+
+def _is_whole(name: str) -> bool:
+    """Whether an "and" or a comma belongs to a known genre or group, such as "Earth, Wind and Fire"."""
+    return is_known_genre(name) or artist_key(name) in WHOLE_NAMES
 
 
 def translate_word(word: str) -> str:

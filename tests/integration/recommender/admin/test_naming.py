@@ -6,12 +6,14 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import translation
 
 from ingestion.models import Song
 from recommender.models import Cluster, ClusterNameRule, GenreAlias, NameWord, naming
 from recommender.models.naming import read_name_words
 from recommender.registry import model_loader
 from recommender.serving.list_limits import ServingOptions
+from recommender.serving.reasons.reasons import cluster_reason
 from recommender.training import clusters, train
 from recommender.training.train import TrainingOptions, retrain
 from tests.support.builders.api import make_api_caller
@@ -216,3 +218,16 @@ def test_an_opinion_is_in_no_reason_unless_staff_allow_it(staff: Client, options
 
     assert "seen live" not in before
     assert "seen live, one of your favourite genres" in after
+
+
+def test_a_name_that_staff_chose_is_not_translated_in_reasons() -> None:
+    ClusterNameRule.objects.create(
+        number=3, rule=ClusterNameRule.Rule.RENAME, name="Kitchen and Sunday, calm"
+    )
+    naming._cache.known = None
+    with translation.override("fr"):
+        chosen = cluster_reason("Kitchen and Sunday, calm", 0.3).sentence
+        automatic = cluster_reason("Rock and Metal, calm", 0.3).sentence
+
+    assert "Kitchen and Sunday, calm" in chosen
+    assert "Rock et Metal, calme" in automatic

@@ -21,6 +21,8 @@ from recommender.serving.reasons.cluster_name_translation import (
 )
 from recommender.serving.reasons.reasons import DiscoveryCode, Reason, ReasonCode, reason_sentence
 
+# Names that staff chose are in the database.
+pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -95,6 +97,9 @@ def test_every_word_of_a_cluster_s_name_is_translated() -> None:
         ("Drum and Bass, calm", {}, "Drum and Bass, calme"),
         ("Drum and Bass and Techno", {}, "Drum and Bass et Techno"),
         ("Techno and Drum and Bass", {}, "Techno et Drum and Bass"),
+        ("Belle and Sebastian and Muse", {}, "Belle and Sebastian et Muse"),
+        ("Muse, Belle and Sebastian and Keane", {}, "Muse, Belle and Sebastian et Keane"),
+        ("Earth, Wind and Fire", {}, "Earth, Wind and Fire"),
         ("Rock and Metal, 1990s", {}, "Rock et Metal, années 1990"),
         ("Muse, Keane and Ash", {}, "Muse, Keane et Ash"),
         ("Belle and Sebastian", {}, "Belle and Sebastian"),
