@@ -26,8 +26,10 @@ KINDS: Final[Mapping[str, str]] = {
     "ratio": r"(?:over )?[\d,.]+ : [\d,.]+",
     "date": r"\d{4}-\d\d-\d\d(?: \d\d:\d\d)?",
     "numbers": r"\d+(?:, \d+)*",
+    "user": r"[\w.@+-]+",
     "typed": r".+",  # what a person typed
 }
+AS_WRITTEN: Final = frozenset({"name", "date", "numbers", "user", "typed"})
 WORD: Final = re.compile(r"(?<![{\w])[a-zA-Z]{2}")
 THIN_SPACE: Final = "\N{NARROW NO-BREAK SPACE}"
 
@@ -41,19 +43,30 @@ class SentencePatterns:
         """The sentence in the active language; None if it, or a part of it, has no pattern."""
         if (get_language() or "en").startswith("en"):
             return text
+        return self._translate(text, {})
+
+    def _translate(self, text: str, known: dict[str, str | None]) -> str | None:
+        """`known` has the parts that were translated, which several patterns try again."""
+        if text not in known:
+            known[text] = self._match(text, known)
+        return known[text]
+
+    def _match(self, text: str, known: dict[str, str | None]) -> str | None:
         for template, pattern in self._patterns:
             if found := pattern.fullmatch(text):
-                parts = {name: self._translate_part(name, part) for name, part in found.groupdict().items()}
+                parts = {
+                    name: self._translate_part(name, part, known) for name, part in found.groupdict().items()
+                }
                 if None not in parts.values():
                     # Joins of sentences have no words.
                     return (_(template) if WORD.search(template) else template).format(**parts)
         return None
 
-    def _translate_part(self, name: str, part: str) -> str | None:
+    def _translate_part(self, name: str, part: str, known: dict[str, str | None]) -> str | None:
         kind = _kind_of(name)
         if kind == "text":
-            return self.translate(part)
-        return part if kind in ("name", "date", "numbers", "typed") else localize_numbers(part)
+            return self._translate(part, known)
+        return part if kind in AS_WRITTEN else localize_numbers(part)
 
 
 def localize_numbers(text: str) -> str:
@@ -83,6 +96,10 @@ _RUN_PATTERNS: Final = SentencePatterns(
             "{received} {resource_text}: {new} new, {changed} changed, {unchanged} unchanged, "
             "{rejected} rejected, {missing} missing"
         ),
+        gettext_noop(
+            "{received} {resource_text} as of {read_date} UTC: {new} new, {changed} changed, "
+            "{unchanged} unchanged, {rejected} rejected, {missing} missing"
+        ),
         gettext_noop("{rows} sent more than once"),
         gettext_noop("{rows} reported by the source"),
         gettext_noop("{rows} share listener and time with a different session"),
@@ -96,7 +113,10 @@ _RUN_PATTERNS: Final = SentencePatterns(
 
 
 def run_summary(text: str) -> SafeString:
-    """The summary of a run in the active language; marked as English if it names reasons, which are."""
+    """The summary of a run in the active language.
+
+    It is marked as English if it names reasons of rejections or corrections, which are.
+    """
     translated = _RUN_PATTERNS.translate(text)
     if translated is not None:
         return format_html("{}", translated)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
@@ -179,7 +180,8 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         checked = services.judge_experiments()
         for one in checked:
             if one.decision:
-                messages.info(request, f"{one.experiment}: {stored_text(one.decision.verdict['reason'])}")
+                reason = stored_text(one.decision.verdict["reason"])
+                messages.info(request, format_html("{}: {}", one.experiment, reason))
         if not checked:
             messages.info(request, _("No experiment is running."))
         return redirect("admin:recommender_experiment_changelist")

@@ -91,8 +91,8 @@ DECISIONS: Final = (
         "the champion lost to the one of 28 days before, and was replaced by it, on {day_date} and "
         "{second_date}."
     ),
-    gettext_noop("Stopped by {user_typed}: {reason_typed}"),
-    gettext_noop("Decided by {user_typed}: {reason_typed}"),
+    gettext_noop("Stopped by {user}: {reason_typed}"),
+    gettext_noop("Decided by {user}: {reason_typed}"),
 )
 # Results of the offline gates.
 GATES: Final = (

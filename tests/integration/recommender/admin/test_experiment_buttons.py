@@ -136,3 +136,5 @@ def test_no_button_of_the_list_of_experiments_breaks_in_any_state(
     text = ask(staff, "experiment", action, split=10)
 
     assert "MoovitaMix" in text
+    assert "&amp;#x27;" not in text  # escaped twice
+    assert "&lt;span" not in text

@@ -123,6 +123,7 @@ def test_every_reason_of_a_decision_is_translated() -> None:
             ),
         ),
         ("Stopped by ada: Too many skips.", "Arrêtée par ada : Too many skips."),
+        ("Stopped by ada: too slow: see log", "Arrêtée par ada : too slow: see log"),
         ("2026w40.1 is newer.", "2026w40.1 est plus récente."),
     ],
 )
@@ -152,3 +153,23 @@ def test_the_summary_of_a_run_is_translated_unless_it_names_reasons() -> None:
         f"5{SPACE}390 morceaux : {french}, 3 envoyés plusieurs fois; 5{SPACE}390 auditeurs : {french}"
     )
     assert 'lang="en"' in reasons
+
+
+def test_the_summary_of_a_resumed_run_is_translated() -> None:
+    with translation.override("fr"):
+        shown = run_summary(
+            "3 songs as of 2026-11-30 02:00 UTC: 1 new, 0 changed, 2 unchanged, 0 rejected, 0 missing"
+        )
+
+    assert shown.replace("\N{NO-BREAK SPACE}", " ").startswith(
+        "3 morceaux lus le 2026-11-30 02:00 UTC : 1 nouveaux"
+    )
+
+
+def test_a_long_summary_without_a_translation_is_given_up_at_once() -> None:
+    # Every way to split it was tried anew: six segments took a minute, each further one twice as long.
+    segments = [f"{n} songs: 2 new, 1 changed, rejected because {n} is too short" for n in range(40)]
+    with translation.override("fr"):
+        shown = run_summary("; ".join(segments))
+
+    assert 'lang="en"' in shown
