@@ -179,10 +179,11 @@ HEALTH_PATH: Final = "/health/ready/"
 
 
 def run_watchdog(now: datetime) -> WatchdogResult | None:
-    """Run the watchdog's checks; None if another process did so within the minute."""
+    """Run the watchdog's checks; None if other processes did so within the minute."""
     checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
+    host_checks = [import_string(path) for path in settings.WATCHDOG_HOST_CHECKS]
     with alert_on_database_outage(now):
-        return run_checks(now, [*checks, follow_up_all], send_messages)
+        return run_checks(now, [*checks, follow_up_all], send_messages, host_checks=host_checks)
 
 
 @contextmanager

@@ -438,14 +438,17 @@ WATCHDOG_CHECKS = [
     "ingestion.monitoring.checks.infrastructure.workers_alive",
     "ingestion.monitoring.checks.infrastructure.queue_growing",
     "ingestion.monitoring.checks.freshness.data_fresh",
-    "ingestion.monitoring.checks.infrastructure.disk_room",
     "moovitamix.security.login_protection.locked_logins",
-    "moovitamix.tasks.backup_fresh",
     "recommender.monitoring.health_checks.model_stale",
-    "recommender.monitoring.health_checks.model_storage_away",
-    "recommender.monitoring.health_checks.model_degraded",
     "recommender.monitoring.health_checks.training_failed",
     "recommender.monitoring.health_checks.tests_failing",
+]
+# Each host runs these for itself.
+WATCHDOG_HOST_CHECKS = [
+    "ingestion.monitoring.checks.infrastructure.disk_room",
+    "moovitamix.tasks.backup_fresh",
+    "recommender.monitoring.health_checks.model_storage_away",
+    "recommender.monitoring.health_checks.model_degraded",
 ]
 # Alert texts by incident kind: each app brings its own (ingestion/alerts/messages/render.py joins them).
 ALERT_MESSAGES = [

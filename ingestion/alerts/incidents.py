@@ -24,7 +24,8 @@ LOG_LEVELS = {Severity.CRITICAL: logging.ERROR, Severity.NOTICE: logging.INFO}
 MAX_ATTEMPTS = 5
 # Of an incident that each host reports for itself: when each of them last reported it, by name.
 HOSTS: Final = "hosts"
-# A host that did not run the watchdog within this time no longer exists, and keeps no incident open.
+# Each host checks itself every minute. One that did not within this time no longer exists or does not run,
+# and keeps no incident open.
 OTHER_HOST_SILENCE: Final = timedelta(hours=1)
 
 

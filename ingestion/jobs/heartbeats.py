@@ -8,10 +8,12 @@ from typing import Any, Final
 from django.db import IntegrityError, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 
-from ingestion.models import Heartbeat
+from ingestion.models import Heartbeat, HostRound
 
 # Beat and the workers send a heartbeat every minute, and are back within a minute after a restart.
 SILENT_AFTER: Final = timedelta(minutes=5)
+# A container has a new name after each deployment; the turns of old names are deleted.
+FORGET_HOST_AFTER: Final = timedelta(days=1)
 
 
 def record_heartbeat(part: str, now: datetime, **facts: Any) -> None:
@@ -28,6 +30,26 @@ def claim_turn(part: str, now: datetime, every: timedelta) -> bool:
     if _update(Heartbeat.objects.filter(is_due, part=part), now):
         return True
     return not Heartbeat.objects.filter(part=part).exists() and _create(part, now, {})
+
+
+def claim_host_turn(now: datetime, every: timedelta) -> bool:
+    """As `claim_turn`, but true for one process of each host.
+
+    With one turn for all, processes that try once a minute keep their order, and one host always wins.
+    """
+    host = socket.gethostname()
+    is_due = Q(at__lte=now - every) | Q(at__gt=now + every)
+    if HostRound.objects.filter(is_due, host=host).update(at=now):
+        return True
+    if HostRound.objects.filter(host=host).exists():
+        return False
+    try:
+        with transaction.atomic():
+            HostRound.objects.create(host=host, at=now)
+    except IntegrityError:
+        return False
+    HostRound.objects.filter(at__lt=now - FORGET_HOST_AFTER).delete()
+    return True
 
 
 def add_facts(part: str, **facts: Any) -> None:

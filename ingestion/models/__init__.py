@@ -9,7 +9,7 @@ from ingestion.models.catalogue import (
     Song,
     numeric_features,
 )
-from ingestion.models.heartbeats import Heartbeat, TaskUsage
+from ingestion.models.heartbeats import Heartbeat, HostRound, TaskUsage
 from ingestion.models.incidents import Incident, Notification
 from ingestion.models.jobs import JobRun
 from ingestion.models.leases import Lease
@@ -33,6 +33,7 @@ __all__ = [
            "AuditEntry",
            "BaselineReset",
            "Heartbeat",
+           "HostRound",
            "Incident",
            "IngestionRun",
            "JobRun",

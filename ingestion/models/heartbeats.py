@@ -29,6 +29,20 @@ class Heartbeat(models.Model):
         return f"{self.part} at {self.at:%Y-%m-%d %H:%M:%S}"
 
 
+class HostRound(models.Model):
+    """When a host last began the checks of its own problems, such as its disk."""
+
+    host = models.CharField(max_length=255, unique=True)
+    at = models.DateTimeField("last round")
+
+    class Meta:
+        db_table = "ingestion_hostround"
+        ordering: ClassVar = ["host"]
+
+    def __str__(self) -> str:
+        return f"{self.host} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
 class TaskUsage(models.Model):
     task = models.CharField(max_length=100)
     task_id = models.CharField(max_length=50)

@@ -8,7 +8,7 @@ from typing import Final
 
 from ingestion.alerts import incidents
 from ingestion.alerts.incidents import Condition, Severity
-from ingestion.jobs.heartbeats import add_facts, claim_turn
+from ingestion.jobs.heartbeats import add_facts, claim_host_turn, claim_turn
 from ingestion.jobs.lock import describe_error
 from ingestion.models import Heartbeat
 
@@ -26,22 +26,33 @@ class WatchdogResult:
     failed: tuple[str, ...]
 
 
-def run_checks(now: datetime, checks: Sequence[Check], send: Check) -> WatchdogResult | None:
-    """Run every check, then send alerts; None if another process did so within the minute.
+def run_checks(
+    now: datetime, checks: Sequence[Check], send: Check, *, host_checks: Sequence[Check] = ()
+) -> WatchdogResult | None:
+    """Run every check, then send alerts; None if other processes did so within the minute.
 
-    A check that raises opens an incident.
+    One process of each host runs the checks of hosts, and one process of all hosts the others. A check that
+    raises opens an incident.
 
     Args:
         checks: called in this order; a check may use the results of earlier ones.
         send: called last; its errors are handled like a check's.
+        host_checks: checks of this host's own problems, called before the others.
     """
-    if not claim_turn(Heartbeat.Part.WATCHDOG, now, MIN_INTERVAL):
+    is_turn_of_host = claim_host_turn(now, MIN_INTERVAL)
+    is_turn = claim_turn(Heartbeat.Part.WATCHDOG, now, MIN_INTERVAL)
+    if not is_turn_of_host and not is_turn:
         return None
-    names = [_check_name(check) for check in (*checks, send)]
-    _resolve_removed_checks(names, now)
-    failed = tuple(_check_name(check) for check in (*checks, send) if not _run_check(check, now))
-    add_facts(Heartbeat.Part.WATCHDOG, checks=len(names), failed=list(failed))
-    return WatchdogResult(tuple(name for name in names if name not in failed), failed)
+    succeeded: list[str] = []
+    failed: list[str] = []
+    for check in host_checks if is_turn_of_host else ():
+        (succeeded if _run_check(check, now) else failed).append(_check_name(check))
+    if is_turn:
+        _resolve_removed_checks([_check_name(check) for check in (*checks, send, *host_checks)], now)
+        for check in (*checks, send):
+            (succeeded if _run_check(check, now) else failed).append(_check_name(check))
+        add_facts(Heartbeat.Part.WATCHDOG, checks=len(succeeded) + len(failed), failed=failed)
+    return WatchdogResult(tuple(succeeded), tuple(failed))
 
 
 def _run_check(check: Check, now: datetime) -> bool:

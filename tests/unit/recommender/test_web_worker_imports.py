@@ -12,7 +12,7 @@ import moovitamix.urls
 from django.conf import settings
 from django.utils.module_loading import import_string
 # A thread of each web process runs the watchdog.
-for path in settings.WATCHDOG_CHECKS:
+for path in (*settings.WATCHDOG_CHECKS, *settings.WATCHDOG_HOST_CHECKS):
     import_string(path)
 unwanted = {"recommender.training.evaluation", "recommender.training.train", "sklearn", "scipy.stats"}
 print(sorted(unwanted.intersection(sys.modules)))

@@ -11,8 +11,10 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from django_celery_beat.models import PeriodicTask
 
+from ingestion.alerts import incidents
+from ingestion.alerts.incidents import Condition
 from ingestion.jobs.heartbeats import latest_heartbeats
-from ingestion.models import Heartbeat, Incident, IngestionRun
+from ingestion.models import Heartbeat, HostRound, Incident, IngestionRun
 from ingestion.monitoring.watchdog import WatchdogResult, run_checks
 from ingestion.schedules import run_scheduler, sync_timetable
 from ingestion.services import run_watchdog
@@ -90,11 +92,11 @@ def test_a_machine_on_which_a_check_works_does_not_end_the_incident_of_another(
     for minute, host in enumerate(("web-1", "web-2", "web-1", "web-2")):
         monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
         is_broken = host == "web-1"
-        run_checks(NOW + minute * MINUTE, [check], send)
+        run_checks(NOW + minute * MINUTE, [], send, host_checks=[check])
     [incident] = Incident.objects.all()
     still_open = incident.resolved_at is None
     monkeypatch.setattr(socket, "gethostname", lambda: "web-1")
-    run_checks(NOW + 4 * MINUTE, [check], send)
+    run_checks(NOW + 4 * MINUTE, [], send, host_checks=[check])
 
     incident.refresh_from_db()
     assert still_open
@@ -122,8 +124,40 @@ def test_a_watchdog_whose_last_round_lies_in_the_future_looks_all_the_same() -> 
     assert run_checks(NOW, [first], send) is not None
 
 
+def test_each_host_runs_its_own_checks_every_minute_whoever_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each process tries once a minute, always at the same second.
+    phases = {0: "web-1", 15: "web-2", 20: "web-2"}
+    rounds: dict[str, list[int]] = {host: [] for host in phases.values()}
+
+    def disk(now: datetime) -> None:
+        host = socket.gethostname()
+        rounds[host].append(int((now - NOW).total_seconds()))
+        full = [Condition("disk", "disk_nearly_full", "critical")] if host == "web-2" else []
+        incidents.sync_scope_here("disk", full, now)
+
+    for minute in range(65):
+        for second, host in phases.items():
+            monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+            run_checks(NOW + timedelta(seconds=60 * minute + second), [first], send, host_checks=[disk])
+
+    assert rounds == {"web-1": list(range(0, 3900, 60)), "web-2": list(range(15, 3900, 60))}
+    assert looked.count("first") == 65
+    [incident] = Incident.objects.all()
+    assert (incident.resolved_at, list(incident.facts["hosts"])) == (None, ["web-2"])
+
+
+def test_hosts_that_are_gone_are_forgotten_after_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    for hours, host in ((0, "old"), (1, "web-1"), (25, "new")):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        run_checks(NOW + timedelta(hours=hours), [], send)
+
+    assert list(HostRound.objects.values_list("host", flat=True)) == ["new", "web-1"]
+
+
 def test_every_check_of_the_settings_can_be_called() -> None:
-    checks = [import_string(path) for path in settings.WATCHDOG_CHECKS]
+    checks = [import_string(path) for path in (*settings.WATCHDOG_CHECKS, *settings.WATCHDOG_HOST_CHECKS)]
 
     assert len({check.__name__ for check in checks}) == len(checks) == 16
 
@@ -209,5 +243,5 @@ def test_a_round_asks_the_database_a_bounded_number_of_times(
         make_finished_run(day, reports={"songs": {"received": 3}}, followed_up_at=NOW)
     run_watchdog(NOW)
 
-    with django_assert_max_num_queries(94):
+    with django_assert_max_num_queries(95):
         run_watchdog(NOW + MINUTE)
