@@ -22,8 +22,9 @@ WORST_FIRST = (Severity.CRITICAL, Severity.WARNING, Severity.NOTICE)
 LOG_LEVELS = {Severity.CRITICAL: logging.ERROR, Severity.NOTICE: logging.INFO}
 # An attempt fails only if another process opened or resolved the same key at the same moment.
 MAX_ATTEMPTS = 5
-# Of an incident that each host reports for itself: when each of them last reported it, by name.
+# Of an incident that each host reports for itself: the facts of each by its name, and when it reported them.
 HOSTS: Final = "hosts"
+REPORTED_AT: Final = "reported_at"
 # Each host checks itself every minute. One that did not within this time no longer exists or does not run,
 # and keeps no incident open.
 OTHER_HOST_SILENCE: Final = timedelta(hours=1)
@@ -93,21 +94,34 @@ def sync_scope(
 def open_or_update_here(condition: Condition, now: datetime) -> Incident:
     """As `open_or_update`, for a problem that this host has and others may have too.
 
-    Adds the hosts that have it to the condition's facts.
+    Stores each host's facts; those of this host become the incident's.
     """
-    with transaction.atomic():
-        # Locked, because another host may add or remove itself.
-        incident = Incident.objects.select_for_update().filter(key=condition.key, resolved_at=None).first()
-        hosts = {**_other_hosts(incident, now), socket.gethostname(): now.isoformat()}
-        return open_or_update(replace(condition, facts={**condition.facts, HOSTS: hosts}), now)
+    own = {**condition.facts, REPORTED_AT: now.isoformat()}
+    for _ in range(MAX_ATTEMPTS):
+        with transaction.atomic():
+            # Locked, because another host may add or remove itself. If no incident is open, the other host's
+            # `_create` wins or this one's, and whoever loses reads the winner's hosts.
+            locked = Incident.objects.select_for_update().filter(key=condition.key, resolved_at=None)
+            open_one = locked.first()
+            hosts = {**_other_hosts(open_one, now), socket.gethostname(): own}
+            merged = replace(condition, facts={**condition.facts, HOSTS: hosts})
+            incident = _create(merged, now) if open_one is None else _update_open(merged, now)
+        if incident is not None:
+            return incident
+    raise RuntimeError(f"Other hosts opened and resolved {condition.key} {MAX_ATTEMPTS} times in a row")
 
 
-def is_reported_here(incident: Incident) -> bool:
-    return socket.gethostname() in incident.facts.get(HOSTS, {})
+def facts_of_this_host(incident: Incident) -> dict[str, Any] | None:
+    """What this host last reported; None if it did not report the problem."""
+    facts = incident.facts.get(HOSTS, {}).get(socket.gethostname())
+    return facts if isinstance(facts, dict) else None
 
 
 def resolve_here(key: str, now: datetime) -> None:
-    """Resolve the incident, unless another host has reported the same problem within the last hour."""
+    """Resolve the incident, unless another host has reported the same problem within the last hour.
+
+    Then the facts of the host that reported last become the incident's.
+    """
     if _find_open(key) is None:
         return  # as a rule, without a transaction
     with transaction.atomic():
@@ -118,7 +132,9 @@ def resolve_here(key: str, now: datetime) -> None:
         if not others:
             resolve(key, now)
             return
-        Incident.objects.filter(pk=incident.pk).update(facts={**incident.facts, HOSTS: others})
+        last = max(others.values(), key=lambda facts: str(facts[REPORTED_AT]))
+        facts = {name: value for name, value in last.items() if name != REPORTED_AT} or incident.facts
+        Incident.objects.filter(pk=incident.pk).update(facts={**facts, HOSTS: others})
 
 
 def sync_scope_here(scope: str, conditions: Iterable[Condition], now: datetime) -> None:
@@ -129,16 +145,20 @@ def sync_scope_here(scope: str, conditions: Iterable[Condition], now: datetime) 
         resolve_here(key, now)
 
 
-def _other_hosts(incident: Incident | None, now: datetime) -> dict[str, str]:
-    """The other hosts that reported the incident in the last hour, and when."""
+def _other_hosts(incident: Incident | None, now: datetime) -> dict[str, dict[str, Any]]:
+    """What other hosts reported in the last hour, by host."""
     if incident is None:
         return {}
-    hosts = dict(incident.facts.get(HOSTS, {}))
+    hosts = {host: facts for host, facts in incident.facts.get(HOSTS, {}).items() if isinstance(facts, dict)}
     # An earlier release stored the last host only.
     if (last := incident.facts.get("host")) is not None:
-        hosts.setdefault(last, incident.seen_at.isoformat())
+        hosts.setdefault(last, {REPORTED_AT: incident.seen_at.isoformat()})
     oldest, here = now - OTHER_HOST_SILENCE, socket.gethostname()
-    return {host: at for host, at in hosts.items() if host != here and datetime.fromisoformat(at) > oldest}
+    return {
+        host: facts
+        for host, facts in hosts.items()
+        if host != here and datetime.fromisoformat(facts[REPORTED_AT]) > oldest
+    }
 
 
 def end_unannounced(scope: str, keep: Collection[str], now: datetime) -> None:

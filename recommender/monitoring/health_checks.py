@@ -74,7 +74,8 @@ def model_degraded(now: datetime) -> None:
     before = incidents.open_incidents().filter(key=DEGRADED).first()
     facts = {"reason": reason}
     incidents.open_or_update_here(Condition(DEGRADED, DEGRADED, Severity.CRITICAL, facts), now)
-    if before is not None and before.facts.get("reason") == reason and incidents.is_reported_here(before):
+    earlier = incidents.facts_of_this_host(before) if before is not None else None
+    if earlier is not None and earlier.get("reason") == reason:
         _roll_back_damaged(reason, now)
 
 

@@ -1,5 +1,6 @@
 """Incidents: one problem is one incident, however often and by whichever check it is reported."""
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -154,3 +155,40 @@ def test_eight_who_see_the_same_trouble_at_once_open_one_incident_and_each_is_co
     incident = Incident.objects.get()
     assert seen == {incident.pk}
     assert incident.count == 8
+
+
+@pytest.mark.django_db(transaction=True)
+def test_eight_hosts_that_report_the_same_problem_at_once_are_all_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: threading.current_thread().name)
+    together = threading.Barrier(8)
+
+    def report(_: int) -> None:
+        together.wait()
+        try:
+            incidents.open_or_update_here(condition(facts={"reason": socket.gethostname()}), NOW)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8, thread_name_prefix="web") as pool:
+        list(pool.map(report, range(8)))
+
+    hosts = Incident.objects.get().facts["hosts"]
+    assert sorted(hosts) == [f"web_{number}" for number in range(8)]
+    assert all(facts["reason"] == host for host, facts in hosts.items())
+
+
+def test_the_facts_of_a_host_that_is_well_leave_the_incident(monkeypatch: pytest.MonkeyPatch) -> None:
+    minute = HOUR / 60
+    for number, host in enumerate(("web-1", "web-2", "web-3")):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        facts = {"free_bytes": number, "path": f"/{host}"}
+        incidents.open_or_update_here(condition(facts=facts), NOW + number * minute)
+
+    incidents.resolve_here("run", NOW + 3 * minute)
+
+    [incident] = incidents.open_incidents()
+    shown = {name: value for name, value in incident.facts.items() if name != "hosts"}
+    assert shown == {"free_bytes": 1, "path": "/web-2"}
+    assert list(incident.facts["hosts"]) == ["web-1", "web-2"]
