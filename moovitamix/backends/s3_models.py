@@ -1,5 +1,6 @@
 """Django's storage of models on S3 (MODEL_STORAGE=s3://...), with short timeouts. Needs the extra s3."""
 
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,6 +14,16 @@ CONNECT_SECONDS: Final = 3
 READ_SECONDS: Final = 20  # without a byte
 # More attempts would keep the request that loads a new champion waiting while S3 is away.
 ATTEMPTS: Final = 2
+
+
+class ObjectStream(File):  # type: ignore[type-arg]  # takes no type argument when it runs
+    """A streamed object. A chunk is what has arrived: to read a number of bytes waits for all of them."""
+
+    def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        body: Any = self.file
+        with body as raw:
+            while chunk := raw.read1(chunk_size or self.DEFAULT_CHUNK_SIZE):
+                yield chunk
 
 
 class S3ModelStorage(S3Storage):
@@ -35,7 +46,7 @@ class S3ModelStorage(S3Storage):
             raise ValueError("Objects are opened for reading bytes only.")
         key = self._normalize_name(clean_name(name))
         try:
-            return File(self.bucket.Object(key).get()["Body"], name)
+            return ObjectStream(self.bucket.Object(key).get()["Body"], name)
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.NOT_FOUND:
                 raise FileNotFoundError(f"{self}/{name}") from None

@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final
 
 from django.core.files import File
@@ -39,7 +38,13 @@ from recommender.engine.artifact import (
 )
 from recommender.models import Experiment, ModelVersion
 from recommender.registry import registry
-from recommender.registry.shared_storage import read_chunks, save, shared_storage, translated_errors
+from recommender.registry.shared_storage import (
+    SpeedLimit,
+    read_chunks,
+    save,
+    shared_storage,
+    translated_errors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +55,6 @@ DOWNLOAD_PREFIX: Final = ".download-"
 # Below it, another process may be about to open a copy.
 MIN_UNUSED_SECONDS: Final = 86_400
 CHUNK: Final = 2**20  # bytes
-# A download that is slower on the whole is given up, because requests wait for the new champion, and
-# S3's own limits end only reads that get no byte at all. A version's 62 requests take six seconds at .1
-# second each.
-MAX_REQUEST_SECONDS: Final = 60.0
-MIN_BYTES_PER_SECOND: Final = 2**20
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -238,6 +238,7 @@ def copy_files(label: str, folder: Path, target: Path) -> list[str]:
     shared = shared_storage()
     if shared is None:
         raise ValueError("There is no shared storage.")
+    limit = SpeedLimit(f"{shared}/{label}")
     with translated_errors(shared):
         names = sorted(set(shared.listdir(label)[1]) - {SIGNATURE})
     if MANIFEST not in names:
@@ -245,11 +246,11 @@ def copy_files(label: str, folder: Path, target: Path) -> list[str]:
     target.mkdir(parents=True)
     name = MANIFEST
     try:
-        _write_chunks(target / MANIFEST, read_chunks(shared, f"{label}/{MANIFEST}"))
+        _write_chunks(target / MANIFEST, read_chunks(shared, f"{label}/{MANIFEST}", limit))
         expected = _expected_files(target / MANIFEST)
         for name in sorted({*names, *expected} - {MANIFEST}):
             if not _copy_intact(folder / label / name, target / name, expected.get(name)):
-                _write_chunks(target / name, read_chunks(shared, f"{label}/{name}"))
+                _write_chunks(target / name, read_chunks(shared, f"{label}/{name}", limit))
     except FileNotFoundError:
         shutil.rmtree(target)
         with translated_errors(shared):
@@ -326,14 +327,11 @@ def _download_into_folder(shared: Storage, version: ModelVersion, path: Path) ->
 
 
 def _download_files(shared: Storage, version: ModelVersion, target: Path) -> None:
-    begun = monotonic()
-    text = _read_manifest(shared, version)
-    files = json.loads(text)["files"]
-    seconds = MAX_REQUEST_SECONDS + sum(one["bytes"] for one in files.values()) / MIN_BYTES_PER_SECOND
-    for name, expected in files.items():
-        chunks = read_chunks(shared, f"{version.label}/{name}")
+    limit = SpeedLimit(f"{shared}/{version.label}")
+    text = _read_manifest(shared, version, limit)
+    for name, expected in json.loads(text)["files"].items():
         try:
-            found = _write_chunks(target / name, _until(begun + seconds, chunks, f"{shared}/{version.label}"))
+            found = _write_chunks(target / name, read_chunks(shared, f"{version.label}/{name}", limit))
         except FileNotFoundError:
             raise ArtifactDamaged(f"{shared}/{version.label}/{name} is missing.") from None
         if found != expected:
@@ -343,17 +341,9 @@ def _download_files(shared: Storage, version: ModelVersion, target: Path) -> Non
     (target / MANIFEST).write_bytes(text)
 
 
-def _until(deadline: float, chunks: Iterator[bytes], location: str) -> Iterator[bytes]:
-    """Yield the chunks; raises `ArtifactUnavailable` once monotonic() has reached the deadline."""
-    for chunk in chunks:
-        if monotonic() >= deadline:
-            raise ArtifactUnavailable(f"The download of {location} takes too long.")
-        yield chunk
-
-
-def _read_manifest(shared: Storage, version: ModelVersion) -> bytes:
+def _read_manifest(shared: Storage, version: ModelVersion, limit: SpeedLimit | None = None) -> bytes:
     try:
-        text = b"".join(read_chunks(shared, f"{version.label}/{MANIFEST}"))
+        text = b"".join(read_chunks(shared, f"{version.label}/{MANIFEST}", limit))
     except FileNotFoundError:
         raise ArtifactMissing(f"There is no model in {shared}/{version.label}.") from None
     if sha256(text).hexdigest() != version.artifact_sha256:

@@ -12,11 +12,12 @@ from werkzeug.serving import make_server
 
 FAULTS_PATH: Final = "/-/faults"
 REFUSAL: Final = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>refused</Message></Error>"
+TRICKLE_SECONDS: Final = 0.01  # between the bytes of an answer
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
 class FaultyServer:
-    """Refuses requests with a code of S3, falls silent in an answer, or kills a client that sends files."""
+    """Refuses requests, sends answers slowly or not to their end, or kills a client that sends files."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
@@ -42,7 +43,19 @@ class FaultyServer:
         answer: Iterable[bytes] = self._application(environ, start_response)
         if environ["REQUEST_METHOD"] == "GET" and "silent_after_bytes" in self._faults:
             return self._fall_silent(b"".join(answer), self._faults["silent_after_bytes"])
+        if environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"].endswith(
+            self._faults.get("trickle", "\0")
+        ):
+            return self._trickle(b"".join(answer))
         return answer
+
+    def _trickle(self, body: bytes) -> Iterator[bytes]:
+        changed = self._faults_changed
+        for place in range(len(body) - 1):
+            changed.wait(TRICKLE_SECONDS)
+            yield body[place : place + 1]
+        changed.wait()
+        yield body[-1:]
 
     def _fall_silent(self, body: bytes, size: int) -> Iterator[bytes]:
         changed = self._faults_changed

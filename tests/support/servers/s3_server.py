@@ -39,8 +39,11 @@ class S3Server:
         )  # fmt: skip
 
     def set_faults(self, **faults: Any) -> None:
-        """Refuse requests (`status`, `code`), send only `silent_after_bytes` until the next call, or kill the
-        process `client` after `kill_after_files`.
+        """Replace the faults of the server.
+
+        It refuses requests (`status`, `code`), sends only `silent_after_bytes` until the next call, sends
+        objects whose names end with `trickle` byte by byte and their last byte at the next call, or kills
+        the process `client` after `kill_after_files`.
         """
         requests.post(self.url + FAULTS_PATH, json=faults, timeout=10).raise_for_status()
 

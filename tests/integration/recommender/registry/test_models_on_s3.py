@@ -396,7 +396,7 @@ def test_a_download_that_takes_too_long_is_given_up_and_leaves_nothing(
 ) -> None:
     times = iter(range(0, 10_000, 10))
     with monkeypatch.context() as slow:
-        slow.setattr(artifact_storage, "monotonic", lambda: float(next(times)))
+        slow.setattr(shared_storage, "monotonic", lambda: float(next(times)))
         with pytest.raises(artifact.ArtifactUnavailable, match=f"{champion.label} takes too long"):
             artifact_storage.fetch(champion, tmp_path)
     left = list(tmp_path.iterdir())
@@ -404,8 +404,42 @@ def test_a_download_that_takes_too_long_is_given_up_and_leaves_nothing(
     artifact_storage.read(champion, tmp_path)
 
     assert left == []
-    # One second for each MiB, and a minute.
+    # A minute, as hardly a byte arrived.
     assert 6 < next(times) // 10 < 10
+
+
+def test_a_slow_download_that_makes_progress_is_not_given_up(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 100 000 bytes a second, a megabyte takes ten times as long as a second for each MiB."""
+    clock = Clock()
+    monkeypatch.setattr(shared_storage, "MAX_IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(shared_storage, "monotonic", clock)
+    arrive = shared_storage.SpeedLimit.watch
+
+    def arrive_slowly(limit: shared_storage.SpeedLimit, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        def wait_for_chunks() -> Iterator[bytes]:
+            for chunk in chunks:
+                clock.seconds += len(chunk) / 100_000
+                yield chunk
+
+        return arrive(limit, wait_for_chunks())
+
+    monkeypatch.setattr(shared_storage.SpeedLimit, "watch", arrive_slowly)
+
+    artifact_storage.read(champion, tmp_path)
+
+    assert clock.seconds > 1_001
+
+
+def test_a_download_that_arrives_byte_by_byte_is_given_up(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.server.set_faults(trickle="manifest.json")
+    monkeypatch.setattr(shared_storage, "MAX_IDLE_SECONDS", 0.1)
+
+    with pytest.raises(artifact.ArtifactUnavailable, match=f"{champion.label} takes too long"):
+        artifact_storage.fetch(champion, tmp_path)
 
 
 def test_an_object_is_read_while_it_arrives(bucket: Bucket) -> None:
