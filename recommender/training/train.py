@@ -330,13 +330,14 @@ class _TrainingJob:
             catalogue_generation.require_no_reset(self.run.started_at)
             version = self._create_version(trained, label, sha256)
             Cluster.objects.bulk_create(cluster.to_row(version) for cluster in trained.clusters)
-            # Staff may have blocked a word or chosen a name since the training read the rules.
-            apply_name_rules(version=version)
             if trained.votes is not None:
                 SongEvidence.objects.bulk_create(
                     trained.votes.evidence_rows(version, trained.data.catalogue.ids, trained.clusters)
                 )
             summary = self._promote_if_wanted(version, trained.evaluation)
+            # Staff may have blocked a word or chosen a name since the training read the rules. Late, because
+            # until the end of the transaction staff who save a name wait, ten seconds at most.
+            apply_name_rules(version=version)
             self._finish(TrainingRun.Status.SUCCEEDED, version=version, summary=summary)
 
     def _create_version(self, trained: _TrainedModel, label: str, sha256: str) -> ModelVersion:

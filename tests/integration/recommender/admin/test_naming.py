@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import translation
 
 from ingestion.models import Song
-from recommender.models import Cluster, ClusterNameRule, GenreAlias, NameWord, naming
+from recommender.models import Cluster, ClusterNameRule, GenreAlias, NameWord, Promotion, naming, sql
 from recommender.models.naming import read_name_words
 from recommender.registry import model_loader
 from recommender.serving.list_limits import ServingOptions
@@ -186,6 +188,19 @@ def test_a_word_blocked_during_a_training_is_in_none_of_its_names(
     names = [name.casefold() for name in run.version.clusters.values_list("name", flat=True)]
     assert len(names) > 1
     assert not any("electronic" in name for name in names)
+
+
+def test_a_training_keeps_staff_who_save_a_name_waiting_at_the_end_of_its_transaction_only(
+    options: ServingOptions,
+) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        retrain(TrainingOptions(storage=options.storage, seed=9, promote=True))
+
+    statements = [query["sql"] for query in queries]
+    [locked] = [place for place, text in enumerate(statements) if str(sql.NAMES_LOCK) in text]
+    insert = f'INSERT INTO "{Promotion._meta.db_table}"'
+    [promoted] = [place for place, text in enumerate(statements) if insert in text]
+    assert promoted < locked
 
 
 def test_a_blocked_word_leaves_the_names_of_style_families_too(
