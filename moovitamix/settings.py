@@ -448,6 +448,7 @@ WATCHDOG_HOST_CHECKS = [
     "ingestion.monitoring.checks.infrastructure.disk_room",
     "moovitamix.tasks.backup_fresh",
     "recommender.monitoring.health_checks.model_storage_away",
+    "recommender.monitoring.health_checks.unused_copies",
     "recommender.monitoring.health_checks.model_degraded",
 ]
 # Alert texts by incident kind: each app brings its own (ingestion/alerts/messages/render.py joins them).

@@ -80,10 +80,7 @@ def model_degraded(now: datetime) -> None:
 
 
 def model_storage_away(now: datetime) -> None:
-    """Open an incident if this host can't reach the storage that machines share; a folder is never away.
-
-    If it can, it deletes copies that this host no longer needs: only a download does so, too.
-    """
+    """Open an incident if this host can't reach the storage that machines share; a folder is never away."""
     try:
         shared_storage.require_reachable()
     except ArtifactUnavailable as error:
@@ -91,6 +88,15 @@ def model_storage_away(now: datetime) -> None:
         incidents.open_or_update_here(Condition(STORAGE_AWAY, STORAGE_AWAY, Severity.WARNING, facts), now)
     else:
         incidents.resolve_here(STORAGE_AWAY, now)
+
+
+def unused_copies(now: datetime) -> None:
+    """Delete copies of shared models that this host no longer needs, unless the shared storage is away.
+
+    A host that trains may never download a model, after which others delete them. If the folder can't be
+    read, the watchdog reports this check.
+    """
+    if not incidents.open_incidents().filter(key=STORAGE_AWAY).exists():
         artifact_storage.delete_unused_copies(settings.MODEL_STORAGE)
 
 

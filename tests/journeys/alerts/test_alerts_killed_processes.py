@@ -107,8 +107,8 @@ def test_nothing_alarms_on_a_fresh_clone_nor_after_a_run_by_hand(
 
     after = sqlite_project.manage("watchdog")
 
-    assert "no open incidents; 18 checks were made." in fresh.stdout
-    assert "no open incidents; 18 checks were made." in after.stdout
+    assert "no open incidents; 19 checks were made." in fresh.stdout
+    assert "no open incidents; 19 checks were made." in after.stdout
 
 
 def test_a_killed_run_is_told_of_at_once_and_the_next_run_ends_it(
@@ -264,7 +264,7 @@ def test_a_web_process_looks_too_unless_it_is_told_not_to(sqlite_project: Projec
 
 def test_a_watchdog_that_looks_again_and_again_ends_on_sigterm(sqlite_project: Project) -> None:
     process = sqlite_project.start(sys.executable, str(ROOT / "manage.py"), "watchdog", "--every", "0.1")
-    wait_for_line(process, "18 checks were made")
+    wait_for_line(process, "19 checks were made")
     wait_for_line(process, "checked within the last minute")
 
     process.send_signal(signal.SIGTERM)

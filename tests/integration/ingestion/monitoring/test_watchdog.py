@@ -159,7 +159,7 @@ def test_hosts_that_are_gone_are_forgotten_after_a_day(monkeypatch: pytest.Monke
 def test_every_check_of_the_settings_can_be_called() -> None:
     checks = [import_string(path) for path in (*settings.WATCHDOG_CHECKS, *settings.WATCHDOG_HOST_CHECKS)]
 
-    assert len({check.__name__ for check in checks}) == len(checks) == 16
+    assert len({check.__name__ for check in checks}) == len(checks) == 17
 
 
 def test_nothing_alarms_where_nothing_was_set_up() -> None:
@@ -243,5 +243,5 @@ def test_a_round_asks_the_database_a_bounded_number_of_times(
         make_finished_run(day, reports={"songs": {"received": 3}}, followed_up_at=NOW)
     run_watchdog(NOW)
 
-    with django_assert_max_num_queries(95):
+    with django_assert_max_num_queries(97):
         run_watchdog(NOW + MINUTE)

@@ -26,6 +26,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from ingestion.models import Incident
+from ingestion.monitoring.watchdog import run_checks
 from moovitamix.operations import backup
 from moovitamix.operations.listener_data import versions_with_plays
 from recommender import services
@@ -377,15 +378,17 @@ def test_a_machine_that_downloads_nothing_deletes_its_unused_copies_too(
     champion: ModelVersion, bucket: Bucket, tmp_path: Path, settings: Settings
 ) -> None:
     settings.MODEL_STORAGE = tmp_path / "copies"
-    health_checks.model_storage_away(NOW)
+    health_checks.unused_copies(NOW)
     retired = small_version(champion, "2026w01.1", tmp_path / "copies", role=ModelVersion.Role.RETIRED)
     newest = small_version(champion, "2026w01.2", tmp_path / "copies")
     os.utime(tmp_path / "copies" / retired.label, (time.time() - 90_000,) * 2)
 
     with bucket.away():
         health_checks.model_storage_away(NOW)
+    health_checks.unused_copies(NOW)
     kept = {path.name for path in (tmp_path / "copies").iterdir()}
     health_checks.model_storage_away(NOW)
+    health_checks.unused_copies(NOW)
 
     assert kept == {retired.label, newest.label}
     assert {path.name for path in (tmp_path / "copies").iterdir()} == {newest.label}
@@ -618,6 +621,28 @@ def test_a_bucket_that_is_away_is_an_incident_until_it_is_back(bucket: Bucket) -
 
     opened.refresh_from_db()
     assert opened.resolved_at is not None
+
+
+def test_a_folder_of_copies_that_can_t_be_read_hides_no_state_of_the_bucket(
+    champion: ModelVersion,
+    bucket: Bucket,
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MODEL_STORAGE = tmp_path
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    checks = (health_checks.model_storage_away, health_checks.unused_copies)
+
+    run_checks(NOW, [], lambda now: None, host_checks=checks)
+
+    [incident] = Incident.objects.all()
+    assert incident.key == "watchdog_check_failed:unused_copies"
+    assert "PermissionError" in incident.facts["error"]
 
 
 def test_a_machine_that_reaches_the_bucket_does_not_end_what_another_one_reports(
