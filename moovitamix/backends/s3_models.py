@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError
 from django.core.files import File
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
@@ -24,6 +24,12 @@ class ObjectStream(File):  # type: ignore[type-arg]  # takes no type argument wh
         with body as raw:
             while chunk := raw.read1(chunk_size or self.DEFAULT_CHUNK_SIZE):
                 yield chunk
+            if raw.length_remaining:
+                # Otherwise a broken connection would look like a damaged model.
+                received = raw.tell()
+                raise IncompleteReadError(
+                    actual_bytes=received, expected_bytes=received + raw.length_remaining
+                )
 
 
 class S3ModelStorage(S3Storage):

@@ -11,12 +11,11 @@ import logging
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +39,7 @@ from recommender.models import Experiment, ModelVersion
 from recommender.registry import registry
 from recommender.registry.shared_storage import (
     SpeedLimit,
+    TransferTooSlow,
     read_chunks,
     save,
     shared_storage,
@@ -55,6 +55,8 @@ DOWNLOAD_PREFIX: Final = ".download-"
 # Below it, another process may be about to open a copy.
 MIN_UNUSED_SECONDS: Final = 86_400
 CHUNK: Final = 2**20  # bytes
+# Of a file whose connection breaks during a download; the client itself repeats only requests without answer.
+MAX_FILE_ATTEMPTS: Final = 3
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -214,6 +216,9 @@ def delete_unused_copies(folder: Path) -> list[str]:
     known = set(ModelVersion.objects.values_list("label", flat=True))
     oldest = time.time() - MIN_UNUSED_SECONDS
     # A folder that no version names may belong to another database, or to a training that is uploading it.
+    for left in folder.glob(f"{DOWNLOAD_PREFIX}*"):
+        if _modified_at(left) < oldest:
+            shutil.rmtree(left, ignore_errors=True)  # nobody has continued this download
     unused = sorted(
         path.name for path in folder.iterdir()
         if path.name in known - kept and path.is_dir() and _modified_at(path) < oldest
@@ -306,23 +311,28 @@ def _download(shared: Storage, version: ModelVersion, path: Path) -> None:
 def _download_into_folder(shared: Storage, version: ModelVersion, path: Path) -> None:
     folder = path.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = folder / f"{DOWNLOAD_PREFIX}{version.label}"
     with _one_at_a_time(folder):
         for left in folder.glob(f"{DOWNLOAD_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if left != new:
+                shutil.rmtree(left, ignore_errors=True)
         if _is_intact(path, version.artifact_sha256):
             return  # another process has downloaded it meanwhile
         begun = time.perf_counter()
-        new = Path(tempfile.mkdtemp(prefix=f"{DOWNLOAD_PREFIX}{version.label}-", dir=folder))
+        # Private, but the web process may run as another user.
+        new.mkdir(mode=0o700, exist_ok=True)
         try:
             _download_files(shared, version, new)
-            # mkdtemp makes a private folder, but the web process may run as another user.
             new.chmod(0o755)
             if path.exists():
                 path.rename(folder / f"{DOWNLOAD_PREFIX}damaged-{version.label}")
             new.rename(path)
-        finally:
-            for left in folder.glob(f"{DOWNLOAD_PREFIX}*"):
-                shutil.rmtree(left, ignore_errors=True)
+        except ArtifactUnavailable:
+            raise  # The next attempt uses the files that are there.
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        shutil.rmtree(folder / f"{DOWNLOAD_PREFIX}damaged-{version.label}", ignore_errors=True)
     logger.info("artifact_downloaded version=%s seconds=%.1f", version.label, time.perf_counter() - begun)
 
 
@@ -330,8 +340,10 @@ def _download_files(shared: Storage, version: ModelVersion, target: Path) -> Non
     limit = SpeedLimit(f"{shared}/{version.label}")
     text = _read_manifest(shared, version, limit)
     for name, expected in json.loads(text)["files"].items():
+        if _describe_file(target / name) == expected:
+            continue  # an earlier attempt has downloaded it
         try:
-            found = _write_chunks(target / name, read_chunks(shared, f"{version.label}/{name}", limit))
+            found = _download_file(shared, f"{version.label}/{name}", target / name, limit)
         except FileNotFoundError:
             raise ArtifactDamaged(f"{shared}/{version.label}/{name} is missing.") from None
         if found != expected:
@@ -339,6 +351,18 @@ def _download_files(shared: Storage, version: ModelVersion, target: Path) -> Non
                 f"{shared}/{version.label}/{name} has changed since it was written: its checksum differs."
             )
     (target / MANIFEST).write_bytes(text)
+
+
+def _download_file(shared: Storage, name: str, target: Path, limit: SpeedLimit) -> dict[str, Any]:
+    """Download an object, again if its connection breaks; returns its size and checksum."""
+    for _ in range(MAX_FILE_ATTEMPTS - 1):
+        try:
+            return _write_chunks(target, read_chunks(shared, name, limit))
+        except TransferTooSlow:
+            raise
+        except ArtifactUnavailable as error:
+            logger.warning("download_repeated name=%s reason=%r", name, str(error))
+    return _write_chunks(target, read_chunks(shared, name, limit))
 
 
 def _read_manifest(shared: Storage, version: ModelVersion, limit: SpeedLimit | None = None) -> bytes:
@@ -379,6 +403,15 @@ def _is_intact(path: Path, digest: str) -> bool:
     except ArtifactError:
         return False
     return True
+
+
+def _describe_file(path: Path) -> dict[str, Any] | None:
+    """The file's size and checksum; None if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
+    except OSError:
+        return None
 
 
 def _write_chunks(path: Path, chunks: Iterator[bytes]) -> dict[str, Any]:

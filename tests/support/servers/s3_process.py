@@ -43,11 +43,23 @@ class FaultyServer:
         answer: Iterable[bytes] = self._application(environ, start_response)
         if environ["REQUEST_METHOD"] == "GET" and "silent_after_bytes" in self._faults:
             return self._fall_silent(b"".join(answer), self._faults["silent_after_bytes"])
+        if environ["REQUEST_METHOD"] == "GET" and self._breaks(environ["PATH_INFO"]):
+            return self._break_connection(b"".join(answer))
         if environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"].endswith(
             self._faults.get("trickle", "\0")
         ):
             return self._trickle(b"".join(answer))
         return answer
+
+    def _breaks(self, path: str) -> bool:
+        if not path.endswith(self._faults.get("break", "\0")):
+            return False
+        self._faults["times"] -= 1
+        return bool(self._faults["times"] >= 0)
+
+    def _break_connection(self, body: bytes) -> Iterator[bytes]:
+        yield body[: len(body) // 2]
+        raise ConnectionResetError
 
     def _trickle(self, body: bytes) -> Iterator[bytes]:
         changed = self._faults_changed

@@ -394,7 +394,7 @@ def test_a_machine_that_downloads_nothing_deletes_its_unused_copies_too(
     assert {path.name for path in (tmp_path / "copies").iterdir()} == {newest.label}
 
 
-def test_a_download_that_takes_too_long_is_given_up_and_leaves_nothing(
+def test_a_download_that_takes_too_long_is_given_up(
     champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter(range(0, 10_000, 10))
@@ -402,11 +402,12 @@ def test_a_download_that_takes_too_long_is_given_up_and_leaves_nothing(
         slow.setattr(shared_storage, "monotonic", lambda: float(next(times)))
         with pytest.raises(artifact.ArtifactUnavailable, match=f"{champion.label} takes too long"):
             artifact_storage.fetch(champion, tmp_path)
-    left = list(tmp_path.iterdir())
+    left = [path.name for path in tmp_path.iterdir()]
 
     artifact_storage.read(champion, tmp_path)
 
-    assert left == []
+    assert left == [f".download-{champion.label}"]
+    assert [path.name for path in tmp_path.iterdir()] == [champion.label]
     # A minute, as hardly a byte arrived.
     assert 6 < next(times) // 10 < 10
 
@@ -443,6 +444,45 @@ def test_a_download_that_arrives_byte_by_byte_is_given_up(
 
     with pytest.raises(artifact.ArtifactUnavailable, match=f"{champion.label} takes too long"):
         artifact_storage.fetch(champion, tmp_path)
+
+
+def test_a_file_whose_connection_breaks_is_asked_for_again(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.server.set_faults(**{"break": "song_ids.npy", "times": 2})
+
+    artifact_storage.fetch(champion, tmp_path)
+
+    artifact.verify_files(tmp_path / champion.label, champion.artifact_sha256)
+
+
+def test_the_next_attempt_downloads_only_what_is_missing(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.server.set_faults(**{"break": "song_ids.npy", "times": 3})
+    with pytest.raises(artifact.ArtifactUnavailable):
+        artifact_storage.fetch(champion, tmp_path)
+    here = [path.name for path in (tmp_path / f".download-{champion.label}").glob("*.npy")]
+    kept = [name for name in here if name != "song_ids.npy"]
+    for name in kept:
+        bucket.remove(f"{champion.label}/{name}")
+
+    artifact_storage.fetch(champion, tmp_path)
+
+    assert len(kept) > 1
+    artifact.verify_files(tmp_path / champion.label, champion.artifact_sha256)
+
+
+def test_what_a_download_left_is_deleted_after_a_day(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    for name, seconds in ((".download-2026w01.1", 90_000), (".download-2026w01.2", 60)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - seconds,) * 2)
+
+    artifact_storage.delete_unused_copies(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == [".download-2026w01.2"]
 
 
 def test_an_object_is_read_while_it_arrives(bucket: Bucket) -> None:
