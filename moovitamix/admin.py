@@ -157,7 +157,7 @@ class KeepsOwnTasks(admin.ModelAdmin):  # type: ignore[type-arg]
             if any(one in (entry, entry.scheduler) for one in objs):
                 title = schedule_title(entry)
                 protected.append(
-                    _("Scheduled task: {title}. Disable it instead of deleting it.").format(title=title)
+                    _("Periodic task: {title}. Disable it instead of deleting it.").format(title=title)
                 )
         return objects, counts, permissions, protected
 

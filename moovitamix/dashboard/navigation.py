@@ -47,7 +47,7 @@ SIDEBAR_SECTIONS = {
         (gettext_noop("Names"), "label", "admin:recommender_clusternamerule_changelist"),
     ],
     gettext_noop("System"): [
-        (gettext_noop("Scheduled tasks"), "schedule", "admin:django_celery_beat_periodictask_changelist"),
+        (gettext_noop("Periodic tasks"), "schedule", "admin:django_celery_beat_periodictask_changelist"),
         (gettext_noop("API documentation"), "api", "api-docs"),
         (gettext_noop("API keys"), "key", "admin:recommender_apikey_changelist"),
         (gettext_noop("Webhooks"), "webhook", "admin:ingestion_webhook_changelist"),

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 GROUPS: Final = (
     (("ingestion.ingestionrun", _("Runs")), ("ingestion.rejection", _("Rejections")),
      ("ingestion.anomalycheck", _("Anomaly checks")),
-     ("ingestion.baselinereset", _("Range resets"))),
+     ("ingestion.baselinereset", _("Baseline resets"))),
     (("ingestion.incident", _("Incidents")), ("ingestion.notification", _("Notifications")),
      ("ingestion.alertchannel", _("Alert channels")),
      ("ingestion.maintenancewindow", _("Maintenance windows"))),
@@ -20,7 +20,7 @@ GROUPS: Final = (
     (("recommender.servedlist", _("Served lists")), ("recommender.feedback", _("Feedback"))),
     (("recommender.clusternamerule", _("Cluster names")), ("recommender.genrealias", _("Genre aliases")),
      ("recommender.nameword", _("Words in cluster names"))),
-    (("django_celery_beat.periodictask", _("Scheduled tasks")),
+    (("django_celery_beat.periodictask", _("Periodic tasks")),
      ("django_celery_results.taskresult", _("Task results"))),
     (("ingestion.webhook", _("Webhooks")), ("ingestion.webhookdelivery", _("Deliveries"))),
     (("auth.user", _("Users")), ("auth.group", _("Roles")), ("otp_totp.totpdevice", _("Two-factor logins"))),

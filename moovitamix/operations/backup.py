@@ -62,7 +62,7 @@ OnRows = Callable[[int], object]
 
 
 def _ignore(_stage: str, _done: int, _total: int) -> None:
-    """The progress of a scheduled task, which nobody watches."""
+    """The progress of a periodic task, which nobody watches."""
 
 
 @dataclass(frozen=True)

@@ -116,13 +116,13 @@ RUN_MESSAGES: Final = {
     "schedule_never_due": MessageTemplate(
         subject=(_("A schedule never comes due: {entry}"), _("A schedule never comes due")),
         what=(
-            _("A scheduled task is enabled, but its schedule never comes due."),
+            _("A periodic task is enabled, but its schedule never comes due."),
             _("Task: {entry}."),
             _("Cause: {reason}"),
         ),
         how_bad=(_("The task does not run until its schedule is corrected."),),
         what_to_do=(
-            _("Edit the task's schedule in the admin, under Scheduled tasks."),
+            _("Edit the task's schedule in the admin, under Periodic tasks."),
             _("If its entry is missing, restart start-pipeline or Celery Beat, which creates it."),
             _("To import the data now: python manage.py runingest"),
         ),

@@ -48,7 +48,7 @@ OUTCOME_WIDTH: Final = 56  # characters, so that the table fits a terminal with 
 # The tasks of a simulated morning are done by then.
 MORNING_ENDS: Final = time(7)
 HELP = f"""Simulate weeks of operation in minutes. The demo source adds a day of data, the real ingestion
-imports it over HTTP, the scheduled tasks run, and simulated listeners use the real API and react by hidden
+imports it over HTTP, the periodic tasks run, and simulated listeners use the real API and react by hidden
 tastes, all under a clock that is moved forward. A scenario plants events such as an outage or a worse
 model. The final tables say for each event what MoovitaMix did, when, and whether that was right, and what
 happened without a planted cause: false alarms, rollbacks, bad champions (exit code 0: all was right).

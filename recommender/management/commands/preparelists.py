@@ -23,7 +23,7 @@ HELP = """Prepare the candidate list of each active listener who has none, or wh
 
 A listener is active for 90 days after listening or feedback. A candidate list is stale if the listener has
 listened or given feedback since, or if the champion has changed. A request with a fresh list is answered
-without the model; without one it takes some milliseconds longer. A scheduled task does this every 15 minutes.
+without the model; without one it takes some milliseconds longer. A periodic task does this every 15 minutes.
 `prepareshelves` is the former name of this command and still works.
 
 examples:

@@ -1,4 +1,4 @@
-"""The admin of scheduled tasks: an accepted schedule is obeyed, any other is refused with its reason."""
+"""The admin of periodic tasks: an accepted schedule is obeyed, any other is refused with its reason."""
 
 from datetime import time, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The operations page: the serving model, the scheduled tasks and the heartbeats."""
+"""The operations page: the serving model, the periodic tasks and the heartbeats."""
 
 import re
 from collections.abc import Iterator
