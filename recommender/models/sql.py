@@ -113,7 +113,7 @@ def row_with_parent(model: type[SomeModel], parent: str, column: str, value: Any
     if found is None:
         return None
     parent_model = _parent_model(model, parent)
-    values, places = list(found), list(_converters(model, parent))
+    values, places = list(found), _converted_places(model, parent)
     converted = _converted_values(model, parent, tuple(found[place] for place in places))
     for place, one in zip(places, converted, strict=True):
         values[place] = copy(one)  # a list would be shared by all requests
@@ -472,8 +472,12 @@ def _select_with_parent(model: type[models.Model], parent: str, column: str) -> 
 
 
 @lru_cache(maxsize=8)
+def _converted_places(model: type[models.Model], parent: str) -> tuple[int, ...]:
+    """The places of the columns of `_select_with_parent` whose values the ORM converts."""
+    return tuple(_converters(model, parent))
+
+
 def _converters(model: type[models.Model], parent: str) -> dict[int, Any]:
-    """The ORM's converters of the columns of `_select_with_parent` that need some, by place."""
     compiler = model._default_manager.all().query.get_compiler(connection.alias)
     columns = [
         field.get_col(one._meta.db_table)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -22,7 +23,7 @@ from recommender.api.throttling import (
     client_address,
     parse_rate,
 )
-from recommender.models import ApiKey
+from recommender.models import ApiKey, sql
 from tests.support.builders.api import ApiCaller, make_api_caller, make_listener
 
 pytestmark = pytest.mark.django_db
@@ -140,6 +141,25 @@ def test_a_change_of_a_key_s_user_counts_from_the_next_request(user: User) -> No
     User.objects.update(is_active=False)
 
     assert (before, caller.get("/users/").status_code) == (200, 401)
+
+
+def test_no_name_address_or_digest_is_kept_in_memory(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    User.objects.update(email="ada@example.org", password="a hash")
+    row, _ = issue_key("iOS app", user)
+    kept: list[object] = []
+    convert = sql._converted_values
+
+    def note(*arguments: Any) -> Any:
+        kept.extend(arguments[-1])
+        return convert(*arguments)
+
+    monkeypatch.setattr(sql, "_converted_values", note)
+    found = ApiKey.read_with_user("id", row.pk)
+
+    assert found is not None
+    assert found.user.email == "ada@example.org"
+    assert kept
+    assert not {"ada@example.org", "a hash", "app", "iOS app", row.digest} & set(kept)
 
 
 def test_what_a_request_does_with_its_key_does_not_change_the_next_one(user: User) -> None:
