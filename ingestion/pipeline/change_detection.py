@@ -39,9 +39,9 @@ from ingestion.source.schemas import LISTENING_HISTORY_SCHEMA, Record, RejectedR
 # Stored as the reason of a rejection; the replay of rejections searches for this text.
 UNKNOWN_USER: Final = "names a user that is not known (yet)"
 SAMPLED_KEYS: Final = 5
-# Values of a record that mean an empty field.
 # Times of records are UTC without a zone.
 EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
+# Values of a record that mean an empty field.
 EMPTY_VALUES: Final = (None, "", 0, "[]")
 NO_OCCURRENCES: Final[Mapping[int, int]] = MappingProxyType({})
 

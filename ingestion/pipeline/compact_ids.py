@@ -84,6 +84,7 @@ def _split(parts: Iterable["array[int]"]) -> list["array[int]"]:
     buckets = [array("q") for _ in range(2**PART_BITS)]
     for part in parts:
         for number in part:
+            # `_part_of`, without a call for each number.
             buckets[(number * MULTIPLIER & ALL_BITS) >> (64 - PART_BITS)].append(number)
     return buckets
 
