@@ -30,6 +30,8 @@ KINDS: Final[Mapping[str, str]] = {
     "typed": r".+",  # what a person typed
 }
 AS_WRITTEN: Final = frozenset({"name", "date", "numbers", "user", "typed"})
+JOINS: Final = re.compile(r"[,;] ")
+MOST_JOINS: Final = 100
 WORD: Final = re.compile(r"(?<![{\w])[a-zA-Z]{2}")
 THIN_SPACE: Final = "\N{NARROW NO-BREAK SPACE}"
 
@@ -43,6 +45,9 @@ class SentencePatterns:
         """The sentence in the active language; None if it, or a part of it, has no pattern."""
         if (get_language() or "en").startswith("en"):
             return text
+        # Each part of a joined sentence takes frames of Python's stack, and a person may type any number.
+        if len(JOINS.findall(text)) > MOST_JOINS:
+            return None
         return self._translate(text, {})
 
     def _translate(self, text: str, known: dict[str, str | None]) -> str | None:

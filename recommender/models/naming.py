@@ -154,9 +154,9 @@ def known_names() -> KnownNames:
     """What staff set, for the reasons in lists and the names on pages; cached for a minute."""
     now = time.monotonic()
     if _cache.known is None or now >= _cache.known.until:
-        renamed = ClusterNameRule.objects.filter(rule=ClusterNameRule.Rule.RENAME)
+        chosen = ClusterNameRule.objects.exclude(rule=ClusterNameRule.Rule.VETO)
         _cache.known = KnownNames(
-            read_genre_names(), read_name_words(), frozenset(renamed.values_list("name", flat=True)),
+            read_genre_names(), read_name_words(), frozenset(chosen.values_list("name", flat=True)),
             now + KNOWN_NAMES_SECONDS,
         )  # fmt: skip
     return _cache.known

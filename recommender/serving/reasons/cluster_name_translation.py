@@ -46,7 +46,9 @@ def translate_name(name: str, *, moods: Collection[str] = WORDS) -> str:
     Args:
         moods: the moods that the name may begin with; "Live" is also a band.
     """
-    if _is_english() or _is_whole(name) or name in known_names().chosen:
+    if _is_english() or name in known_names().chosen:
+        return name
+    if ", " in name and _is_whole(name):
         return name
     if numbered := CLUSTER.fullmatch(name):
         return _("Cluster {number}").format(number=numbered[1])

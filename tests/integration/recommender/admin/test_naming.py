@@ -235,10 +235,9 @@ def test_an_opinion_is_in_no_reason_unless_staff_allow_it(staff: Client, options
     assert "seen live, one of your favourite genres" in after
 
 
-def test_a_name_that_staff_chose_is_not_translated_in_reasons() -> None:
-    ClusterNameRule.objects.create(
-        number=3, rule=ClusterNameRule.Rule.RENAME, name="Kitchen and Sunday, calm"
-    )
+@pytest.mark.parametrize("rule", [ClusterNameRule.Rule.RENAME, ClusterNameRule.Rule.PIN])
+def test_a_name_that_staff_chose_is_not_translated_in_reasons(rule: str) -> None:
+    ClusterNameRule.objects.create(number=3, rule=rule, name="Kitchen and Sunday, calm")
     naming._cache.known = None
     with translation.override("fr"):
         chosen = cluster_reason("Kitchen and Sunday, calm", 0.3).sentence

@@ -97,6 +97,7 @@ def test_every_word_of_a_cluster_s_name_is_translated() -> None:
         ("Drum and Bass, calm", {}, "Drum and Bass, calme"),
         ("Drum and Bass and Techno", {}, "Drum and Bass et Techno"),
         ("Techno and Drum and Bass", {}, "Techno et Drum and Bass"),
+        ("Acoustic", {"moods": ["acoustic"]}, "Acoustique"),  # also a genre
         ("Belle and Sebastian and Muse", {}, "Belle and Sebastian et Muse"),
         ("Muse, Belle and Sebastian and Keane", {}, "Muse, Belle and Sebastian et Keane"),
         ("Earth, Wind and Fire", {}, "Earth, Wind and Fire"),

@@ -166,6 +166,13 @@ def test_the_summary_of_a_resumed_run_is_translated() -> None:
     )
 
 
+def test_a_reason_with_hundreds_of_commas_is_shown_as_a_person_typed_it() -> None:
+    with translation.override("fr"):
+        shown = stored_text(", ".join(300 * ["+0.1 against popularity"]))
+
+    assert shown.startswith('<span lang="en"')
+
+
 def test_a_long_summary_without_a_translation_is_given_up_at_once() -> None:
     # Every way to split it was tried anew: six segments took a minute, each further one twice as long.
     segments = [f"{n} songs: 2 new, 1 changed, rejected because {n} is too short" for n in range(40)]
