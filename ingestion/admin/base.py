@@ -53,11 +53,11 @@ def translated_choices(choices: type[TextChoices]) -> list[tuple[str, Any]]:
 
 
 class ListedLookups(SavedFiltersMixin):
-    """Allows only the query parameters of the page's own filters and links, and possible ids of rows.
+    """Allows only the query parameters of the page's own filters and links, and ids of rows that exist.
 
     Django allows every lookup of the model's own fields: `?email__gte=` could read e-mail addresses letter by
     letter, and `?email__regex=` could keep SQLite busy for hours. It answers 500 to an action on a row whose
-    id can't be one.
+    id can't be one, and leads from the page of a row that does not exist to the first page of the admin.
 
     Attributes:
         link_lookups: lookups in links from other pages to this list.
@@ -67,6 +67,7 @@ class ListedLookups(SavedFiltersMixin):
     model: Any
     list_filter: ClassVar[Any]
     get_list_filter: Any
+    get_object: Any
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in self.link_lookups or lookup in self._filter_lookups(request)
@@ -83,6 +84,20 @@ class ListedLookups(SavedFiltersMixin):
             request, queryset, *rest, **options
         )
         return answer
+
+    def find_row(self, request: HttpRequest, object_id: object) -> Any:
+        """The row of a button's address.
+
+        Raises:
+            Http404: no row has this id, or it can't be an id.
+        """
+        row = self.get_object(request, str(object_id))
+        if row is None:
+            raise Http404
+        return row
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
+        raise Http404
 
     def _filter_lookups(self, request: HttpRequest | None) -> set[str]:
         filters = self.list_filter if request is None else self.get_list_filter(request)
@@ -101,10 +116,6 @@ class ReadOnlyAdmin(ListedLookups, TotalsMixin, FormattedNumbersMixin):
     show_full_result_count = False
     list_per_page = ROWS_PER_PAGE
     when_empty: object = ""  # a text or its lazy translation
-
-    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> NoReturn:
-        # Django's own answer leads to the first page of the admin, with status 200.
-        raise Http404
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -187,15 +187,17 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         return redirect("admin:recommender_experiment_changelist")
 
     @action(description=_lazy("Check now"), icon="fact_check", permissions=["decide"], url_path="check-now")
-    @confirm_first(_lazy("Check now"), CHECK_NOW_HELP)
     def check_now(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        self.check_all(request)
-        return redirect("admin:recommender_experiment_change", object_id)
+        experiment = self.find_row(request, object_id)
+        answer: HttpResponse = self.check_all(request)
+        if request.method == "POST":
+            return redirect("admin:recommender_experiment_change", experiment.pk)
+        return answer
 
     @action(description=_lazy("Add a note"), icon="edit_note", permissions=["note"], url_path="note")
     def add_note(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        experiment = get_object_or_404(Experiment, pk=object_id)
-        own_url = reverse("admin:recommender_experiment_change", args=[object_id])
+        experiment = self.find_row(request, object_id)
+        own_url = reverse("admin:recommender_experiment_change", args=[experiment.pk])
 
         def act(text: str, by: str) -> tuple[str, str]:
             lifecycle.add_note(experiment, text, by=by, now=timezone.now())
@@ -236,13 +238,13 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     def _decide(
         self,
         request: HttpRequest,
-        pk: int,
+        object_id: int,
         title: str,
         text: str,
         decide: Callable[[Experiment, str, str], object],
     ) -> HttpResponse:
-        experiment = get_object_or_404(Experiment, pk=pk)
-        own_url = reverse("admin:recommender_experiment_change", args=[pk])
+        experiment = self.find_row(request, object_id)
+        own_url = reverse("admin:recommender_experiment_change", args=[experiment.pk])
 
         def act(reason: str, by: str) -> tuple[str, str]:
             decide(experiment, reason, by)

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -173,7 +173,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         description=_lazy("Compare"), icon="compare_arrows", permissions=["view"], url_path="compare-with"
     )
     def compare_with(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        version = get_object_or_404(ModelVersion, pk=object_id)
+        version = self.find_row(request, object_id)
         champion = current_champion()
         other = champion if champion and champion != version else version.parent or version
         query = urlencode({"first": version.label, "second": other.label})
@@ -191,7 +191,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
 
     @action(description=_lazy("Start an experiment"), icon="science", permissions=["experiment"])
     def start_experiment(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        version = get_object_or_404(ModelVersion, pk=object_id)
+        version = self.find_row(request, object_id)
         split = round(100 * eligibility.current_split_share())
         form = StartExperimentForm(request.POST or None, initial={"split": split})
 
@@ -205,14 +205,14 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         return self.act_with_reason(
             request, form, act, title=_("Start an experiment with {version}").format(version=version.label),
             text=str(START_EXPERIMENT_HELP),
-            cancel_url=reverse("admin:recommender_modelversion_change", args=[object_id]),
+            cancel_url=reverse("admin:recommender_modelversion_change", args=[version.pk]),
         )  # fmt: skip
 
     @action(
         description=_lazy("Make champion"), icon="trophy", permissions=["decide"], url_path="make-champion"
     )
     def make_champion(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        version = get_object_or_404(ModelVersion, pk=object_id)
+        version = self.find_row(request, object_id)
         text = _(
             "The files of {version} are verified first. Within 5 seconds after that, it serves all listeners."
         ).format(version=version.label)

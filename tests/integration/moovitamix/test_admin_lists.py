@@ -51,6 +51,19 @@ def test_history_cannot_be_added_changed_or_deleted(db: None, shown: Shown) -> N
     assert "delete_selected" not in model_admin.get_actions(page.wsgi_request)
 
 
+def test_no_admin_page_of_a_row_that_does_not_exist_is_found(db: None, client: Client) -> None:
+    client.force_login(User.objects.create_superuser("ada", "ada@example.org", "a long password"))
+    rows = [f"/admin/{model._meta.app_label}/{model._meta.model_name}/{row}"
+            for model in admin.site._registry for row in ("987654", "abc")]  # fmt: skip
+    pages = [f"{row}/{page}/" for row in rows for page in ("change", "history")]
+    pages += [f"{row}/delete/" for row in rows if row.split("/")[3] in EDITABLE]
+
+    found = {page: status for page in pages if (status := client.get(page).status_code) != 404}
+
+    assert not found
+    assert len(pages) > 4 * len(EDITABLE)
+
+
 @pytest.mark.parametrize("shown", HISTORY.values(), ids=HISTORY)
 def test_every_state_has_a_filter_and_every_list_an_order(shown: Shown) -> None:
     model, model_admin = shown

@@ -124,6 +124,22 @@ def test_no_button_of_a_version_breaks_in_any_role(staff: Client, action: str, r
     assert not Experiment.objects.exists()
 
 
+@pytest.mark.parametrize("row", ["abc", "7"])
+@pytest.mark.parametrize(
+    "button",
+    [
+        *(f"experiment/{{}}/{name}/" for name in ("check-now", "note", "promote", "reject", "stop")),
+        *(f"modelversion/{{}}/{name}/" for name in ("compare-with", "make-champion", "start_experiment")),
+    ],
+)
+def test_a_button_of_a_row_that_does_not_exist_is_not_found(staff: Client, button: str, row: str) -> None:
+    url = f"/admin/recommender/{button.format(row)}"
+
+    answers = [staff.get(url), staff.post(url, {"reason": "We want to know.", "lists": 70, "split": 10})]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["", *STATES])
 @pytest.mark.parametrize("action", ["start_aa_test", "set_split", "check_all"])
