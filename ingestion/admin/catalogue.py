@@ -144,13 +144,21 @@ class ListeningHistoryAdmin(ExportAdmin):
     def is_available(self, history: ListeningHistory) -> bool:
         return history.unavailable_at is None
 
+    def get_object(self, request: HttpRequest, *key: Any) -> ListeningHistory | None:
+        history: ListeningHistory | None = super().get_object(request, *key)
+        if history is not None:
+            # `played` does not get the request.
+            history.__dict__["may_view_songs"] = request.user.has_perm("ingestion.view_song")
+        return history
+
     @display(description=_lazy("Songs in playing order"))
     @computed_once
     def played(self, history: ListeningHistory) -> SafeString:
         songs = Song.objects.in_bulk(history.items)
+        show = _link_to_song if history.__dict__.get("may_view_songs") else str
         return format_html_join(
             "", "<div>{}. {}</div>",
-            ((position, _link_to_song(songs[pk]) if pk in songs else _("unknown song {pk}").format(pk=pk))
+            ((position, show(songs[pk]) if pk in songs else _("unknown song {pk}").format(pk=pk))
              for position, pk in enumerate(history.items, 1)),
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 from django.conf import settings
 from django.contrib.admin.sites import site
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -89,6 +89,26 @@ def test_a_row_that_does_not_exist_is_not_found(staff: Client, path: str) -> Non
 
     assert answer.status_code == 404
     assert "This page does not exist" in answer.content.decode()
+
+
+@pytest.mark.parametrize("may_view_songs", [True, False])
+def test_the_songs_of_a_session_are_links_only_for_staff_who_may_view_songs(
+    filled: IngestionRun, client: Client, may_view_songs: bool
+) -> None:
+    names = ["view_listeninghistory", *(["view_song"] if may_view_songs else [])]
+    reader = User.objects.create_user("bob", is_staff=True)
+    reader.user_permissions.set(Permission.objects.filter(codename__in=names))
+    client.force_login(reader)
+    session = ListeningHistory.objects.exclude(items=[]).first()
+    assert session is not None
+    song = Song.objects.get(pk=session.items[0])
+
+    page = client.get(reverse("admin:ingestion_listeninghistory_change", args=[session.pk]))
+    link = reverse("admin:ingestion_song_change", args=[song.pk])
+
+    assert str(song) in unescape(page.content.decode())
+    assert (link in page.content.decode()) is may_view_songs
+    assert client.get(link).status_code == (200 if may_view_songs else 403)
 
 
 def test_a_runs_page_shows_its_reports_and_links_to_its_rejections(
