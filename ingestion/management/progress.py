@@ -78,10 +78,11 @@ class StageBars:
 
 
 class TimedStages:
-    """Says what a command is doing and how long it still takes, although one stage may take minutes.
+    """Says what a command is doing and how long it takes, although one stage may take minutes.
 
-    A terminal gets a bar. A file or pipe gets a line every ten seconds, and none from a command that ends
-    before.
+    A terminal gets the elapsed time, and from the first stage on a bar of the stages with the time that is
+    left. A file or pipe gets a line every ten seconds, and none from a command that ends before. A command
+    without stages calls no `begin`: nobody knows how long it still takes.
     """
 
     def __init__(
@@ -97,6 +98,11 @@ class TimedStages:
 
     def __enter__(self) -> Self:
         self._began = self._clock()
+        if self._stream.isatty():
+            self._bar = tqdm(
+                desc=self._title, unit=" steps", bar_format="{desc}: {elapsed} so far", leave=False,
+                file=self._stream,
+            )  # fmt: skip
         self._thread.start()
         return self
 
@@ -109,14 +115,13 @@ class TimedStages:
     def begin(self, stage: str, step: int, steps: int) -> None:
         """Stage `stage` begins; it is number `step` of `steps`, from 1."""
         self._stage, self._step, self._steps = stage, step, steps
-        if self._stream.isatty():
-            if self._bar is None:
-                self._bar = tqdm(total=steps, unit=" steps", file=self._stream)
+        if self._bar is not None:
+            # Not by `update`, which shows nothing if the last state is less than a tenth of a second old.
+            self._bar.n, self._bar.total, self._bar.bar_format = step - 1, steps, None
             self._bar.set_description(stage.ljust(30))
-            self._bar.update(step - 1 - self._bar.n)
 
     def line(self) -> str:
-        """What a pipe gets now, such as "training: clusters, step 4 of 8, 01:30 so far, 02:00 left"."""
+        """What a pipe gets now, such as "training: clusters, step 4 of 8, 01:30 so far, about 02:30 left"."""
         elapsed, done = self._clock() - self._began, self._step - 1
         parts = [self._stage] if self._stage else []
         if self._steps:

@@ -108,3 +108,13 @@ def test_a_terminal_gets_a_bar_of_the_stages() -> None:
 
     assert "clusters" in terminal.getvalue()
     assert "1/4" in terminal.getvalue()
+
+
+def test_a_terminal_gets_the_time_so_far_from_a_command_without_stages() -> None:
+    terminal = Terminal()
+
+    with TimedStages("drift check", stream=terminal):
+        shown = terminal.getvalue()
+
+    assert "drift check: 00:00 so far" in shown
+    assert "/s" not in shown  # no step is counted
