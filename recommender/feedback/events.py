@@ -16,6 +16,7 @@ NO_KEY: Final = 0  # key id of senders without an API key: staff and code
 # Databases store microseconds, and SQLite rounds them.
 WITHDRAWAL_BATCH: Final = 500
 SAME_TIME: Final = timedelta(milliseconds=1)
+ID_FIELDS: Final = ("user_id", "song_id", "recommendation_id")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ class ConflictingEvents(ValueError):
         )
 
 
+class RefusedEvent(NamedTuple):
+    """An event that can't be recorded: fields with unknown ids, or none if its own id is another event's."""
+
+    event_id: str
+    unknown: tuple[str, ...]
+
+
 class UnknownEvent(LookupError):
     """The API key has sent no event with this id, or has withdrawn it."""
 
@@ -80,27 +88,60 @@ def record_events(
         UnknownIds: a listener, song or list is unknown, or the list is another listener's.
         ConflictingEvents: the API key has already sent another event with one of the ids.
     """
-    _require_known(events)
-    known = _stored_events({event.event_id for event in events}, key_id)
-    new: list[Feedback] = []
-    conflicts: set[str] = set()
-    results = []
-    for event in events:
-        earlier = known.get(event.event_id)
-        is_same = earlier is not None and _is_same(event, earlier)
-        if not is_same:
-            # An event of an earlier release, which stored no key, may be another app's.
-            if earlier is not None and earlier.key_id is not None:
-                conflicts.add(event.event_id)
-            known[event.event_id] = _feedback_row(event, received_at, key_id)
-            new.append(known[event.event_id])
-        results.append(RecordedEvent(event.event_id, created=not is_same))
-    if conflicts:
+    unknown: dict[str, set[Any]] = {}
+    for event, fields in zip(events, _unknown_fields(events), strict=True):
+        for field in fields:
+            unknown.setdefault(field, set()).add(getattr(event, field))
+    if unknown:
+        raise UnknownIds({field: sorted(unknown[field]) for field in ID_FIELDS if field in unknown})
+    results, new = _sort_out(events, received_at, key_id)
+    if conflicts := {result.event_id for result in results if isinstance(result, RefusedEvent)}:
         raise ConflictingEvents(conflicts)
     if new and not _insert(new, key_id):
         # Another request has inserted some of the ids since they were read.
         return record_events(events, received_at=received_at, key_id=key_id)
-    return results
+    return [result for result in results if isinstance(result, RecordedEvent)]
+
+
+def record_possible(
+    events: Sequence[FeedbackEvent], *, received_at: datetime, key_id: int = NO_KEY
+) -> list[RecordedEvent | RefusedEvent]:
+    """Insert the new events that can be recorded in one statement; return one result per event, in order.
+
+    The rules are those of `record_events`, but an event that breaks them does not keep the others out. Of two
+    different events with one id, the first is recorded.
+    """
+    missing = _unknown_fields(events)
+    possible = [event for event, fields in zip(events, missing, strict=True) if not fields]
+    sorted_out, new = _sort_out(possible, received_at, key_id)
+    if new and not _insert(new, key_id):
+        return record_possible(events, received_at=received_at, key_id=key_id)
+    results = iter(sorted_out)
+    return [
+        RefusedEvent(event.event_id, fields) if fields else next(results)
+        for event, fields in zip(events, missing, strict=True)
+    ]
+
+
+def _sort_out(
+    events: Sequence[FeedbackEvent], received_at: datetime, key_id: int
+) -> tuple[list[RecordedEvent | RefusedEvent], list[Feedback]]:
+    """What becomes of each event, in order, and the rows to insert."""
+    known = _stored_events({event.event_id for event in events}, key_id)
+    new: list[Feedback] = []
+    results: list[RecordedEvent | RefusedEvent] = []
+    for event in events:
+        earlier = known.get(event.event_id)
+        if earlier is not None and _is_same(event, earlier):
+            results.append(RecordedEvent(event.event_id, created=False))
+        # An event of an earlier release, which stored no key, may be another app's.
+        elif earlier is not None and earlier.key_id is not None:
+            results.append(RefusedEvent(event.event_id, ()))
+        else:
+            known[event.event_id] = _feedback_row(event, received_at, key_id)
+            new.append(known[event.event_id])
+            results.append(RecordedEvent(event.event_id, created=True))
+    return results, new
 
 
 def _insert(rows: Sequence[Feedback], key_id: int) -> bool:
@@ -213,25 +254,22 @@ def _feedback_row(event: FeedbackEvent, received_at: datetime, key_id: int | Non
     )
 
 
-def _require_known(events: Sequence[FeedbackEvent]) -> None:
-    users = {event.user_id for event in events}
-    songs = {event.song_id for event in events}
+def _unknown_fields(events: Sequence[FeedbackEvent]) -> list[tuple[str, ...]]:
+    """For each event, its fields with ids that are unknown, or with the list of another listener."""
+    users = _existing_values(Listener, "pk", {event.user_id for event in events})
+    songs = _existing_values(Song, "pk", {event.song_id for event in events})
     lists = {event.recommendation_id for event in events if event.recommendation_id}
     owners = dict(ServedList.objects.filter(pk__in=lists).values_list("pk", "listener_id")) if lists else {}
-    unknown: dict[str, list[Any]] = {
-        "user_id": sorted(users - _existing_values(Listener, "pk", users)),
-        "song_id": sorted(songs - _existing_values(Song, "pk", songs)),
-        "recommendation_id": sorted(
-            {
-                event.recommendation_id
-                for event in events
-                if event.recommendation_id and owners.get(event.recommendation_id) != event.user_id
-            }
-        ),
-    }
-    fields = {name: values for name, values in unknown.items() if values}
-    if fields:
-        raise UnknownIds(fields)
+    found = []
+    for event in events:
+        shown = event.recommendation_id
+        known = (
+            event.user_id in users,
+            event.song_id in songs,
+            not shown or owners.get(shown) == event.user_id,
+        )
+        found.append(tuple(field for field, is_known in zip(ID_FIELDS, known, strict=True) if not is_known))
+    return found
 
 
 def _existing_values(model: type[models.Model], field: str, values: Collection[Any]) -> set[Any]:

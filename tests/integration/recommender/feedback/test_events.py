@@ -12,9 +12,11 @@ from recommender.feedback.events import (
     ConflictingEvents,
     FeedbackEvent,
     RecordedEvent,
+    RefusedEvent,
     UnknownEvent,
     UnknownIds,
     record_events,
+    record_possible,
     withdraw_event,
 )
 from recommender.models import CandidateList, Feedback, ServedList
@@ -220,3 +222,30 @@ def test_a_batch_costs_as_many_queries_as_one_event(django_assert_num_queries: A
 def test_no_event_is_no_work(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert record_events([], received_at=NOW) == []
+
+
+def test_events_that_break_a_rule_do_not_keep_the_others_out() -> None:
+    mine = served_to(1).pk
+    record_events([event("old")], received_at=NOW)
+
+    sent = [
+        event("a", recommendation_id=mine),
+        event("b", recommendation_id=NO_LIST),
+        event("c", user_id=2, recommendation_id=mine),
+        event("d", user_id=9, song_id=99),
+        event("old"),
+        event("old", song_id=11),
+        event("e"),
+        event("e", song_id=12),
+        event("e"),
+    ]
+    results = record_possible(sent, received_at=NOW)
+
+    assert results == [
+        RecordedEvent("a", True), RefusedEvent("b", ("recommendation_id",)),
+        RefusedEvent("c", ("recommendation_id",)), RefusedEvent("d", ("user_id", "song_id")),
+        RecordedEvent("old", False), RefusedEvent("old", ()), RecordedEvent("e", True), RefusedEvent("e", ()),
+        RecordedEvent("e", False),
+    ]  # fmt: skip
+    stored = Feedback.objects.order_by("event_id").values_list("event_id", "song_id")
+    assert list(stored) == [("a", 10), ("e", 10), ("old", 10)]
