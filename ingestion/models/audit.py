@@ -13,6 +13,7 @@ class AuditEntry(models.Model):
         KEY_CHANGED = "key_changed", "changed an API key"
         KEY_REVOKED = "key_revoked", "revoked an API key"
         LINK_MADE = "link_made", "made a listener's link"
+        FEEDBACK_IMPORTED = "feedback_imported", "imported a file of feedback"
         FEEDBACK_UNDONE = "feedback_undone", "undid the feedback of an API key"
         ACCOUNT_CHANGED = "account_changed", "changed a user or role"
         WEBHOOK_CHANGED = "webhook_changed", "changed a webhook"

@@ -16,6 +16,7 @@ from unfold.decorators import display
 
 from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin, computed_once, translated_choices
 from ingestion.audit import Action, record_audit
+from recommender.admin.feedback_import import FeedbackImportMixin
 from recommender.api.authentication import issue_key
 from recommender.dashboard.tables import items_table
 from recommender.models import ApiKey, Feedback, ServedList
@@ -67,7 +68,7 @@ class ServedListAdmin(ListenerLinkMixin, ReadOnlyAdmin):
 
 
 @admin.register(Feedback)
-class FeedbackAdmin(ListenerLinkMixin, ReadOnlyAdmin):
+class FeedbackAdmin(FeedbackImportMixin, ListenerLinkMixin, ReadOnlyAdmin):
     link_lookups: ClassVar[tuple[str, ...]] = ("listener__id__exact", "song__id__exact")
     list_display = ("id", "at", "kind", "listener_link", "song", "seconds", "received_at", "withdrawn_at")
     list_filter = ("kind", "at")

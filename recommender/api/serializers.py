@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
@@ -349,17 +350,19 @@ class EventSerializer(StrictSerializer):
         now = timezone.now()
         if at is not None and not now - MOST_BEHIND <= at <= now + MOST_AHEAD:
             raise serializers.ValidationError(
-                f"{at.isoformat()} is more than {MOST_AHEAD.days} day ahead or {MOST_BEHIND.days} days "
-                "ago, so the device's clock is probably wrong. Leave `at` out to use the time of the request."
+                _(
+                    "{at} is more than {ahead} day ahead or {behind} days ago, so the device's clock is "
+                    "probably wrong. Leave `at` out to use the time of the request."
+                ).format(at=at.isoformat(), ahead=MOST_AHEAD.days, behind=MOST_BEHIND.days)
             )
         return at
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         is_listen, seconds = attrs["kind"] == Feedback.Kind.LISTEN, attrs.get("seconds")
         if is_listen and seconds is None:
-            raise serializers.ValidationError({"seconds": ["A listen needs its seconds."]})
+            raise serializers.ValidationError({"seconds": [_("A listen needs its seconds.")]})
         if not is_listen and seconds is not None:
-            raise serializers.ValidationError({"seconds": ["Only a listen has seconds."]})
+            raise serializers.ValidationError({"seconds": [_("Only a listen has seconds.")]})
         return attrs
 
 

@@ -59,6 +59,7 @@ def paths(user: Any) -> list[str]:
         reverse("admin:django_celery_beat_periodictask_add"),
         reverse("admin:password_change"),
         reverse("admin:recommender_modelversion_compare"),
+        reverse("admin:recommender_feedback_import_file"),
     ]
     return [*map(reverse, own), *lists, *forms]
 

@@ -152,6 +152,7 @@ def test_the_admin_gives_each_role_its_rights(users: dict[str, User], rf: Any) -
         ("admin:recommender_modelversion_train_now", True),
         ("admin:recommender_modelversion_roll_back", True),
         ("admin:recommender_apikey_add", False),
+        ("admin:recommender_feedback_import_file", False),
         ("admin:auth_user_add", False),
         ("admin:ingestion_auditentry_changelist", False),
     ],

@@ -1,0 +1,132 @@
+"""Reads files of feedback events: CSV, or NDJSON with one JSON object on each line."""
+
+import csv
+import io
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import orjson
+from django.utils.translation import gettext as _
+
+# Separators of CSV; programs in countries with decimal commas write semicolons.
+DELIMITERS: Final = (",", ";", "\t")
+# A download of refused rows has these fields, so that it can be corrected and imported again.
+ANNOTATIONS: Final = frozenset({"line", "reason"})
+LONGEST_NAME: Final = 60  # characters of an unknown field's name that a message repeats
+
+
+class UnreadableFile(ValueError):
+    """The file as a whole can't be imported; the text says why, in the active language."""
+
+
+@dataclass(frozen=True)
+class FileRow:
+    line: int  # the row's first line, from 1
+    values: dict[str, Any] = field(default_factory=dict)  # by field, without empty cells
+    text: str = ""  # the row as it is in the file, if it can't be read
+    problem: str = ""  # why it can't be read, in the active language
+
+
+def decode_file(content: bytes) -> str:
+    """The text of a file in UTF-8, without its byte order mark.
+
+    Raises:
+        UnreadableFile: the file is in another encoding.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UnreadableFile(_("The file is not in UTF-8: see line {line}.").format(line=line)) from None
+
+
+def read_rows(text: str, *, known: Collection[str], required: Collection[str]) -> Iterator[FileRow]:
+    """The rows in order, without empty ones; a text that begins with a brace is NDJSON.
+
+    Args:
+        known: all fields that a row may have.
+        required: fields that every row must have.
+
+    Raises:
+        UnreadableFile: the header of a CSV file is wrong, or the file is a JSON list.
+    """
+    start = text.lstrip()[:1]
+    if start == "[":
+        raise UnreadableFile(_("The file is one JSON list. Write each event as an object on its own line."))
+    return _read_ndjson(text) if start == "{" else _read_csv(text, known, required)
+
+
+def unknown_fields(names: Collection[str], known: Collection[str]) -> str:
+    """A message that names the unknown ones of `names`; empty if all are known."""
+    unknown = [name[:LONGEST_NAME] for name in names if name not in known]
+    if not unknown:
+        return ""
+    return _("Unknown fields: {unknown}. Known fields: {known}.").format(
+        unknown=", ".join(unknown[:5]), known=", ".join(known)
+    )
+
+
+def _read_ndjson(text: str) -> Iterator[FileRow]:
+    # Not splitlines(): a JSON string may contain separators of lines that are not line feeds.
+    for line, row in enumerate(io.StringIO(text, newline="\n"), start=1):
+        if not row.strip():
+            continue
+        try:
+            values = orjson.loads(row)
+        except orjson.JSONDecodeError as error:
+            yield FileRow(line, text=row, problem=_("Not JSON: {error}").format(error=error.msg))
+            continue
+        if isinstance(values, dict):
+            yield FileRow(line, {name: values[name] for name in values if name not in ANNOTATIONS})
+        else:
+            yield FileRow(line, text=row, problem=_("Not a JSON object."))
+
+
+def _read_csv(text: str, known: Collection[str], required: Collection[str]) -> Iterator[FileRow]:
+    first_line = text.lstrip().partition("\n")[0]
+    delimiter = max(DELIMITERS, key=first_line.count)
+    lines: list[str] = []  # those of the present row
+    reader = csv.reader(_remember(io.StringIO(text, newline=""), lines), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    while True:
+        lines.clear()
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield FileRow(line, text="".join(lines), problem=_("Not CSV: {error}").format(error=error))
+            continue
+        if cells is None:
+            return
+        if not any(cells):
+            continue
+        if not header:
+            header = [cell.strip() for cell in cells]
+            _require_columns(header, known, required)
+            continue
+        row = _name_cells(line, header, cells)
+        yield replace(row, text="".join(lines)) if row.problem else row
+
+
+def _name_cells(line: int, header: list[str], cells: list[str]) -> FileRow:
+    if len(cells) != len(header):
+        problem = _("The row has {cells} cells, the header has {columns}.")
+        return FileRow(line, problem=problem.format(cells=len(cells), columns=len(header)))
+    pairs = zip(header, cells, strict=True)
+    return FileRow(line, {name: cell for name, cell in pairs if cell and name not in ANNOTATIONS})
+
+
+def _remember(source: Iterator[str], lines: list[str]) -> Iterator[str]:
+    for line in source:
+        lines.append(line)
+        yield line
+
+
+def _require_columns(header: list[str], known: Collection[str], required: Collection[str]) -> None:
+    if problem := unknown_fields(header, [*known, *sorted(ANNOTATIONS)]):
+        raise UnreadableFile(problem)
+    if missing := [name for name in required if name not in header]:
+        raise UnreadableFile(_("The header lacks: {missing}.").format(missing=", ".join(missing)))
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise UnreadableFile(_("The header has these columns twice: {twice}.").format(twice=", ".join(twice)))
