@@ -1,8 +1,9 @@
 """How CPU time and memory grow with plays, songs, listeners, votes, rows, lists and histories.
 
 Each part is measured at three sizes, each twice the one before (histories: ten times). The exponent is the
-slope of the logarithm of the CPU seconds: 1 if they grow with the size, 0 if they do not grow. A part above
-its bound is exit code 1. Python's start is not measured; the databases are SQLite.
+slope of the logarithm of the CPU seconds: 1 if they grow with the size, 0 if they do not grow. For workers
+it is that of the busiest one: -1 if each of two takes half as long as one. A part above its bound is exit
+code 1. Python's start is not measured; the databases are SQLite.
 """
 
 import sys
@@ -27,6 +28,7 @@ MAX_IN_ROWS: Final = 1.05
 MAX_IN_SONGS: Final = 0.7
 MAX_IN_LISTENERS: Final = 0.7  # of the same plays
 MAX_IN_HISTORY: Final = 0.1
+MAX_IN_WORKERS: Final = -0.7  # two workers take at most .62 of the time of one
 EASE_SONGS: Final = 10_000  # below so many, EASE grows with their cube; above, it does not grow
 QUICK_SHARE: Final = 0.05
 
@@ -50,6 +52,7 @@ class Plan:
     lists: tuple[int, ...] = (5_000, 10_000, 20_000)
     preparation: tuple[int, ...] = (400, 800, 1_600)
     history: tuple[int, ...] = (10, 100, 1_000)
+    workers: tuple[int, ...] = (1, 2)
     world: World = field(default_factory=World)
 
 
@@ -63,7 +66,7 @@ def plan_from_arguments(chosen: Namespace) -> Plan:
     factor = chosen.factor * (QUICK_SHARE if chosen.quick else 1)
     changes: dict[str, Any] = {
         name: tuple(max(60, round(size * factor)) for size in getattr(plan, name))
-        for name in PARTS if name != "history"
+        for name in PARTS if name not in {"history", "workers"}
     }  # fmt: skip
     if chosen.quick:
         changes["world"] = World(600, 300, 6_000)
@@ -195,6 +198,7 @@ PARTS: Final = {
     "rows": Part("import by rows", MAX_IN_ROWS, _import_rows),
     "lists": Part("daily review by lists", MAX_IN_ROWS, _review_lists),
     "preparation": Part("candidate lists by listeners", MAX_IN_ROWS, _serve("preparation")),
+    "workers": Part("candidate lists by workers, the busiest", MAX_IN_WORKERS, _serve("workers")),
     "history": Part("a request by sessions of its listener", MAX_IN_HISTORY, _serve("history")),
 }
 

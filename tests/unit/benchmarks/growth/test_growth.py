@@ -34,4 +34,5 @@ def test_parts_and_a_factor_are_chosen_on_the_command_line() -> None:
 
     assert plan.parts == ("lists", "plays")
     assert (plan.lists, plan.plays) == ((50_000, 100_000, 200_000), (400_000, 800_000, 1_600_000))
-    assert plan.history == (10, 100, 1_000)
+    # A factor changes neither histories nor numbers of workers.
+    assert (plan.history, plan.workers) == ((10, 100, 1_000), (1, 2))
