@@ -43,7 +43,10 @@ def said(project: Project, command: list[str], **variables: Any) -> tuple[int, s
 
 
 def found(project: Project) -> tuple[int, list[str]]:
-    project.shell("from ingestion.models import Heartbeat; Heartbeat.objects.all().delete()")
+    project.shell(
+        "from ingestion.models import Heartbeat, HostRound\n"
+        "for model in (Heartbeat, HostRound): model.objects.all().delete()"
+    )
     done = project.manage("watchdog", "--json", check=False)
     return done.returncode, [one["key"] for one in json.loads(done.stdout)["incidents"]]
 

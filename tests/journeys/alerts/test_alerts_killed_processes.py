@@ -24,9 +24,10 @@ NO_BEAT = "Celery Beat is not running: no run starts automatically"
 TEN_MINUTES_PASS = """
 from datetime import timedelta
 from django.db.models import F
-from ingestion.models import Heartbeat
+from ingestion.models import Heartbeat, HostRound
 ten = timedelta(minutes=10)
 Heartbeat.objects.filter(part__in={parts}).update(at=F("at") - ten, since=F("since") - ten)
+HostRound.objects.update(at=F("at") - ten)
 """
 EVERY_SECOND = """
 from datetime import time
@@ -72,7 +73,7 @@ print(left, {name: gone[name] for name in ("runs", "rejections")})
 """
 # When the thread looked; the task and the command found it done.
 ROUND_BEGAN = """
-from ingestion.models import Heartbeat
+from ingestion.models import Heartbeat, HostRound
 began = {pulse.part: pulse.at for pulse in Heartbeat.objects.all()}
 print(began["watchdog"] < began["worker"])
 """
@@ -200,7 +201,8 @@ def test_of_many_watchdogs_at_once_one_looks_and_one_message_is_sent(project: Pr
     said = [watchdog.communicate(timeout=600)[0] for watchdog in watchdogs]
 
     looked = [json.loads(line)["looked"] for text in said for line in text.splitlines() if line[:2] == '{"']
-    assert sorted(looked) == [False, False, False, False, True]
+    # One has the turn of this host, and the same one or another the turn of all hosts.
+    assert 1 <= sum(looked) <= 2
     assert (
         "".join(said).count("Subject: [MoovitaMix] Critical: The ingestion run stopped before it finished")
         == 1
