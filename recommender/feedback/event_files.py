@@ -77,10 +77,13 @@ def _read_ndjson(text: str) -> Iterator[FileRow]:
         except orjson.JSONDecodeError as error:
             yield FileRow(line, text=row, problem=_("Not JSON: {error}").format(error=error.msg))
             continue
-        if isinstance(values, dict):
-            yield FileRow(line, {name: values[name] for name in values if name not in ANNOTATIONS})
-        else:
+        if not isinstance(values, dict):
             yield FileRow(line, text=row, problem=_("Not a JSON object."))
+        elif any(isinstance(value, dict | list) for value in values.values()):
+            # No field has such a value, and it may be nested more deeply than the report could write it.
+            yield FileRow(line, text=row, problem=_("A value is a list or an object."))
+        else:
+            yield FileRow(line, {name: values[name] for name in values if name not in ANNOTATIONS})
 
 
 def _read_csv(text: str, known: Collection[str], required: Collection[str]) -> Iterator[FileRow]:

@@ -143,6 +143,7 @@ def test_each_refused_ndjson_row_has_its_line_and_its_reason(owner: Client) -> N
         "[1]\n"
         '{"event_id": "d", "user_id": true, "song_id": 10, "kind": "like"}\n'
         '{"event_id": "e", "user_id": 1, "song_id": 10, "kind": {"like": []}}\n'
+        f'{{"event_id": "f", "user_id": 1, "song_id": 10, "kind": {"[" * 500}{"]" * 500}}}\n'
     )
 
     answer = send(owner, content, "old.ndjson")
@@ -154,7 +155,8 @@ def test_each_refused_ndjson_row_has_its_line_and_its_reason(owner: Client) -> N
         "recommendation_id, at.",
         5: "Not a JSON object.",
         6: "user_id: A valid integer is required.",
-        7: "kind: \"{'like': []}\" is not a valid choice.",
+        7: "A value is a list or an object.",
+        8: "A value is a list or an object.",
     }
     assert [row[0] for row in stored()] == ["a\u2028z"]
 
