@@ -159,7 +159,9 @@ class AlertRecipients:
         return new
 
     def mail_subjects(self) -> list[str]:
-        return [str(mail["Subject"]).removeprefix("[MoovitaMix] ") for mail in self.mailbox.received]
+        # A long subject that is not ASCII begins on the header's second line, after a space of the header.
+        subjects = [str(mail["Subject"]).lstrip() for mail in self.mailbox.received]
+        return [subject.removeprefix("[MoovitaMix] ") for subject in subjects]
 
     def slack_subjects(self) -> list[str]:
         return [text.removeprefix("[MoovitaMix] ") for text in self.slack.texts()]
