@@ -4,7 +4,7 @@ from datetime import time, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.forms import model_to_dict
 from django.test import Client
 from django.urls import reverse
@@ -20,6 +20,7 @@ from django_celery_beat.models import (
 from ingestion.schedules import DAILY_ENTRY, last_due_slot, next_due, sync_timetable
 from moovitamix.dashboard.formatting import describe_crontab
 from recommender import schedules as recommender_schedules
+from tests.support.builders.roles import find_role
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timezone.now() - timedelta(days=30)
@@ -253,7 +254,7 @@ def test_a_rarer_crontab_is_shown_in_english_as_its_package_words_it() -> None:
 
 
 def test_the_page_that_deletes_a_role_names_the_role_and_not_each_permission(staff: Client) -> None:
-    role = Group.objects.get(name="viewer")
+    role = find_role("viewer")
 
     page = staff.get(reverse("admin:auth_group_delete", args=[role.pk])).content.decode()
 

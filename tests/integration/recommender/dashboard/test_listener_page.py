@@ -9,7 +9,7 @@ from typing import Any
 
 import polib  # type: ignore[import-untyped]
 import pytest
-from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.models import Permission, User
 from django.core import signing
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -115,7 +115,7 @@ def test_a_link_ends_with_the_right_of_its_maker() -> None:
     assert link is not None
 
     before = Client().get(link[1]).status_code
-    User.objects.get(username="owner").groups.set([Group.objects.get(name="operator")])
+    User.objects.get(username="owner").groups.set([find_role("operator")])
     after = Client().get(link[1]).status_code
 
     assert (before, after) == (302, 403)
