@@ -18,8 +18,8 @@ from django.utils import timezone
 
 from ingestion.jobs.database_patience import with_patience
 from ingestion.models import Listener, Song
-from ingestion.pipeline.compact_ids import CompactIds, find_repeated
-from ingestion.pipeline.page_results import PageResult, PageResults
+from ingestion.pipeline.compact.compact_ids import CompactIds, find_repeated
+from ingestion.pipeline.compact.page_results import PageResult, PageResults
 from ingestion.pipeline.staging import FrameKind, Spool
 from ingestion.pipeline.upsert import (
     BATCH,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ingestion.pipeline.selection import nth_smallest
+from ingestion.pipeline.compact.selection import nth_smallest
 
 Key = tuple[Any, ...]
 

@@ -24,7 +24,7 @@ from ingestion.jobs.stop_signals import StopRequested, StopSignals, describe_sto
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline import rejections, run_lifecycle
 from ingestion.pipeline.change_detection import KnownIds, RowChange, hash_key
-from ingestion.pipeline.compact_ids import CompactIds
+from ingestion.pipeline.compact.compact_ids import CompactIds
 from ingestion.pipeline.history_window import find_expired
 from ingestion.pipeline.quality_gate import (
     QualityGateResult,

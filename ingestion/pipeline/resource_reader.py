@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline.change_detection import ChangeDetector, KnownIds
-from ingestion.pipeline.compact_ids import CompactIds
+from ingestion.pipeline.compact.compact_ids import CompactIds
 from ingestion.pipeline.quality_gate import ResourceAssessment
 from ingestion.pipeline.staging import FrameKind, Spool, can_resume
 from ingestion.pipeline.upsert import MirroredTable, available_rows

@@ -14,8 +14,8 @@ from django.utils import timezone
 from ingestion.english import english_label
 from ingestion.models import IngestionRun, ResourceReport
 from ingestion.pipeline.change_detection import RowChange
+from ingestion.pipeline.compact.selection import nth_smallest
 from ingestion.pipeline.resource_reader import ResourceReader
-from ingestion.pipeline.selection import nth_smallest
 from ingestion.pipeline.upsert import MirroredTable
 from ingestion.source.schemas import Record, Resource
 

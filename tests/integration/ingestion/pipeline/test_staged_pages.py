@@ -10,8 +10,8 @@ from django.utils import timezone
 from ingestion.jobs.lock import LockLost
 from ingestion.models import IngestionRun, ListeningHistory, Song
 from ingestion.pipeline.change_detection import ChangeDetector
+from ingestion.pipeline.compact.page_results import PageResult
 from ingestion.pipeline.ingest import IngestionProgress
-from ingestion.pipeline.page_results import PageResult
 from ingestion.pipeline.staging import FrameKind, Spool, can_resume
 from tests.integration.ingestion.conftest import Run, Serve
 from tests.support.builders.source_rows import make_track

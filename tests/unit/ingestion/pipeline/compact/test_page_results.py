@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ingestion.pipeline.page_results import PageResult, PageResults
+from ingestion.pipeline.compact.page_results import PageResult, PageResults
 
 
 def make_page(*keys: int, **fields: Any) -> PageResult:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.pipeline import selection
-from ingestion.pipeline.selection import nth_smallest
+from ingestion.pipeline.compact import selection
+from ingestion.pipeline.compact.selection import nth_smallest
 
 TIMES = st.floats(-1e10, 1e10) | st.sampled_from([0.0, 1.0, 1e-320, 1e9 + 0.000001])
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion.pipeline import compact_ids
-from ingestion.pipeline.compact_ids import MAX_SET, CompactIds, find_repeated
+from ingestion.pipeline.compact import compact_ids
+from ingestion.pipeline.compact.compact_ids import MAX_SET, CompactIds, find_repeated
 
 NEAR = st.integers(-9, 9)
 NUMBERS = st.lists(NEAR) | st.lists(NEAR | st.integers(-(2**63), 2**63 - 1))

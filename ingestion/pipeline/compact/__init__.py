@@ -1,0 +1,1 @@
+"""Millions of ids, times and page counts in few bytes for each."""
