@@ -33,6 +33,7 @@ from moovitamix.dashboard.headline import build_headline
 from moovitamix.dashboard.navigation import VIEW_RUN_PERMISSION
 from moovitamix.dashboard.queries import DEFAULT_WINDOW, MAX_LISTED_INCIDENTS, WINDOW_CHOICES
 from moovitamix.operations.service_state import assess_service
+from recommender.dashboard.formatting import stored_text
 from recommender.dashboard.tables import read_metric
 from recommender.services import current_model
 
@@ -219,7 +220,7 @@ def _run_seconds(run: IngestionRun, now: datetime) -> float:
 def _model_context(now: datetime) -> dict[str, Any]:
     serving = current_model()
     # The message is also an API field, with backticks around commands.
-    degraded = (serving.degraded or "").replace("`", "")
+    degraded = stored_text(serving.degraded.replace("`", "")) if serving.degraded else ""
     if serving.model is None:
         return {"degraded": degraded}
     version = serving.model.version

@@ -1,4 +1,4 @@
-"""Stored English sentences of experiments and trainings in the reader's language."""
+"""English sentences of experiments, trainings and the serving model in the reader's language."""
 
 from typing import Final
 
@@ -180,6 +180,8 @@ TRAININGS: Final = (
         "default for the size of the catalogue."
     ),
 )
+# Why no model serves.
+SERVING: Final = (gettext_noop("There is no model yet. Train one: python manage.py retrain"),)
 # Names of checks and measures within decisions.
 NAMES: Final = (
     gettext_noop("First picks by the challenger"),
@@ -194,7 +196,7 @@ ACTORS: Final = {
     "the simulation": gettext_noop("simulation"),
 }
 
-_PATTERNS: Final = SentencePatterns([*DECISIONS, *GATES, *TRAININGS, *NAMES])
+_PATTERNS: Final = SentencePatterns([*DECISIONS, *GATES, *TRAININGS, *SERVING, *NAMES])
 
 
 def actor_name(actor: str) -> str:

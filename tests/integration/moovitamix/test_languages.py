@@ -366,6 +366,8 @@ def test_every_text_of_empty_pages_is_translated_and_has_a_french_translation(
     pages[login] = Client(headers={"Accept-Language": "fr"}).get(login).content.decode()
 
     assert untranslated_in(pages, stored_words()) == ""
+    english = {text for page in pages.values() for text in parsed(page).english}
+    assert {text for text in english if not text.startswith(TECHNICAL)} == set()
     assert "\n".join(sorted(untranslatable)) == ""
 
 
