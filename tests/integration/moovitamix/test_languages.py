@@ -346,6 +346,7 @@ def kind_of(address: str) -> str:
     return f"{re.sub(ROW, '/N/', path)}?{names if path.startswith('/models') else ''}"
 
 
+@pytest.mark.slow
 def test_every_text_of_every_page_is_translated_and_has_a_french_translation(
     staff: Client, full: None, untranslatable: set[str]
 ) -> None:
@@ -358,6 +359,7 @@ def test_every_text_of_every_page_is_translated_and_has_a_french_translation(
     assert "\n".join(sorted(untranslatable)) == ""
 
 
+@pytest.mark.slow
 def test_every_text_of_empty_pages_is_translated_and_has_a_french_translation(
     staff: Client, untranslatable: set[str]
 ) -> None:

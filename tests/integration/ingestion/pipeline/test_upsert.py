@@ -70,6 +70,7 @@ def in_database(table: MirroredTable) -> dict[tuple[Any, ...], dict[str, Any]]:
     return {tuple(row[name] for name in table.key): row for row in rows}
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(batches=st.lists(st.lists(songs, max_size=6), max_size=3))
 def test_songs_are_written_as_a_plain_loop_would(db: None, batches: list[list[Record]]) -> None:

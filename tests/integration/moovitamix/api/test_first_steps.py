@@ -70,6 +70,7 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> list[s
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_in_each_language(
     live_server: LiveServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_the_quickstart_runs_in_each_language(
     assert Feedback.objects.filter(kind="like").count() == 3
 
 
+@pytest.mark.slow
 def test_the_python_client_that_a_developer_generates_works(
     live_server: LiveServer, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -106,6 +108,7 @@ def test_the_python_client_that_a_developer_generates_works(
     assert Feedback.objects.get().event_id == "typed"
 
 
+@pytest.mark.slow
 def test_the_javascript_client_works(
     live_server: LiveServer, environment: dict[str, str], tmp_path: Path
 ) -> None:

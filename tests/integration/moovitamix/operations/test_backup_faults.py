@@ -44,6 +44,7 @@ def change_manifest(made: Path, **changes: Any) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+@pytest.mark.slow
 def test_a_backup_that_fails_leaves_no_files(made: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty"):
         backup.make_backup(made.parent, tmp_path / "models", NOW)
@@ -90,6 +91,7 @@ def test_a_manifest_of_another_form_is_refused_and_no_newest_backup(made: Path, 
     assert backup.newest_backup(made.parent) is None
 
 
+@pytest.mark.slow
 def test_a_restore_that_fails_leaves_no_models(made: Path, tmp_path: Path) -> None:
     tables = json.loads((made / backup.MANIFEST).read_text())["tables"]
     tables["ingestion.song"]["rows"] += 1

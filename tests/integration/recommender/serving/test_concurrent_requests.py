@@ -26,6 +26,7 @@ def committed(transactional_db: None, tmp_path: Path) -> ServingOptions:
     return ServingOptions(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_concurrent_requests_for_page_two_get_the_same_page(committed: ServingOptions) -> None:
     first = recommend_list(committed)
     together = Barrier(4)

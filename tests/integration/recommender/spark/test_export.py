@@ -26,7 +26,8 @@ from pyspark.errors import PySparkException
 
 from recommender.spark import engine, export, session
 
-pytestmark = pytest.mark.django_db
+# To import Arrow and Spark takes seconds.
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 

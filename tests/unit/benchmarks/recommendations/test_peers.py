@@ -28,6 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_list_asked_for_one_listener_is_the_ranking_of_all(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -167,6 +167,7 @@ def test_rows_that_survive_all_deletions_are_received(
     assert not reading.stable or survivors <= set(ids)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(length=st.integers(10, 60), moments=st.lists(st.integers(1, 80), max_size=3))
 def test_rows_shifted_by_inserts_in_front_are_received(length: int, moments: list[int]) -> None:

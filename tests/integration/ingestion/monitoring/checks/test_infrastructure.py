@@ -262,6 +262,7 @@ def test_the_queue_in_files_is_counted_without_what_others_wait_for(tmp_path: Pa
     assert (before, infrastructure.queue_length()) == (0, 2)
 
 
+@pytest.mark.slow
 def test_where_no_worker_is_started_none_answers() -> None:
     assert infrastructure.is_worker_responding() is False
 

@@ -77,6 +77,7 @@ def test_online_scores_equal_batch_scores(training: TrainingSet, mix: MixModel, 
     np.testing.assert_allclose(found.scores, dense[found.songs], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_budget_of_the_whole_catalogue_gives_the_batch_ranking(
     training: TrainingSet, mix: MixModel
 ) -> None:

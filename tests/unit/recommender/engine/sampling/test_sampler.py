@@ -143,6 +143,7 @@ def test_the_first_draw_formula_still_gives_the_same_lists() -> None:
     assert pick.propensity == pytest.approx(0.98 * (low if pick.index else head) / (head + low) + 0.01)
 
 
+@pytest.mark.slow
 def test_frequencies_agree_with_propensities() -> None:
     pool = make_pool([1.0, 0.8, 0.7, 0.4, 0.0], [0, 1, 2, 3, 4], [0.4, 0.3, 0.1, 0.2, 0.0])
     seeds = 6_000
