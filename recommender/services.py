@@ -81,9 +81,9 @@ def promote_version(label: str, *, reason: str, by: str) -> Promotion:
     return promotion
 
 
-def roll_back_champion(*, reason: str, by: str) -> Promotion:
-    """Restore the champion's predecessor; raises `NothingToRollBack` if there is none."""
-    promotion = registry.roll_back(reason=reason, by=by, verify=verify_artifact)
+def roll_back_champion(*, reason: str, by: str, judged: ModelVersion | None = None) -> Promotion:
+    """Restore the predecessor of the champion, or of `judged`; raises what `registry.roll_back` raises."""
+    promotion = registry.roll_back(reason=reason, by=by, verify=verify_artifact, judged=judged)
     record_audit(Action.ROLLED_BACK, by, f"{promotion.promoted.label}: {reason}")
     lifecycle.void_obsolete_experiments(timezone.now())
     return promotion

@@ -109,7 +109,10 @@ def _roll_back_damaged(reason: str, now: datetime) -> None:
         verify_artifact(champion)
     except ArtifactDamaged:
         try:
-            promotion = roll_back_champion(reason=f"Its files are damaged: {reason}", by=AUTOMATIC_ACTOR)
+            # Another host may have rolled it back while this one read the files.
+            promotion = roll_back_champion(
+                reason=f"Its files are damaged: {reason}", by=AUTOMATIC_ACTOR, judged=champion
+            )
         except registry.RegistryError as error:
             logger.warning("champion_not_rolled_back version=%s reason=%r", champion.label, str(error))
             return

@@ -108,18 +108,21 @@ def promote(
         )
 
 
-def roll_back(*, reason: str, by: str, verify: Verify) -> Promotion:
+def roll_back(*, reason: str, by: str, verify: Verify, judged: ModelVersion | None = None) -> Promotion:
     """Permanently withdraw the champion, and restore the latest former one with an intact artifact.
 
     A second rollback goes further back.
 
+    Args:
+        judged: the version that the reason is about, if another process may have replaced it meanwhile.
+
     Raises:
         NothingToRollBack: no champion, or no earlier one with an intact artifact.
         ReasonMissing: the reason is empty.
-        ChampionChanged: another process promoted a version at the same time.
+        ChampionChanged: `judged` is not the champion, or another process promoted a version at the same time.
     """
     _require_reason(reason)
-    champion = current_champion()
+    champion = judged or current_champion()
     if champion is None:
         raise NothingToRollBack(NO_MODEL)
     version = _last_verified_version(champion, verify)

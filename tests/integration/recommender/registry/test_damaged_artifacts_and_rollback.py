@@ -151,6 +151,27 @@ def test_a_champion_that_is_damaged_at_two_checks_is_rolled_back(
     ]
 
 
+def test_two_hosts_that_find_a_damaged_champion_roll_it_back_once(
+    versions: Versions, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip_a_bit(storage / versions[SERVING].label)
+    version_served(storage)
+    health_checks.model_degraded(RECOMMENDED_AT)
+    rolled_back: list[Promotion] = []
+
+    def verify_while_another_host_rolls_back(version: ModelVersion) -> None:
+        if not rolled_back:
+            rolled_back.append(roll_back())
+        services.verify_artifact(version)
+
+    monkeypatch.setattr(health_checks, "verify_artifact", verify_while_another_host_rolls_back)
+    health_checks.model_degraded(RECOMMENDED_AT + timedelta(minutes=1))
+
+    assert [line.promoted for line in rolled_back] == [versions[OLDER]]
+    assert (roles()[OLDER], roles()[SERVING]) == ("champion", "withdrawn")
+    assert Promotion.objects.filter(rollback=True).count() == 1
+
+
 def test_a_champion_whose_files_are_missing_on_one_machine_stays_champion(
     versions: Versions, storage: Path
 ) -> None:

@@ -167,6 +167,19 @@ def test_a_rollback_does_not_withdraw_a_champion_promoted_during_its_verificatio
     assert roles() == {"a": "retired", "b": "retired", "c": "champion"}
 
 
+def test_a_rollback_withdraws_only_the_version_that_was_judged() -> None:
+    first, second, third = (version(label) for label in "abc")
+    for one in (first, second, third):
+        promote(one)
+
+    # Two processes find that c is damaged, and both roll it back.
+    registry.roll_back(reason="damaged", by="test", verify=sound, judged=third)
+    with pytest.raises(ChampionChanged, match="The champion is now b, no longer c"):
+        registry.roll_back(reason="damaged", by="test", verify=sound, judged=third)
+
+    assert roles() == {"a": "retired", "b": "champion", "c": "withdrawn"}
+
+
 def test_versions_of_either_method_take_turns_as_champion() -> None:
     promote(version("a", method="mix"))
     promote(version("b", method="classic"))
