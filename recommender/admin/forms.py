@@ -30,6 +30,11 @@ class ReasonForm(forms.Form):
     )
 
 
+class RollbackForm(ReasonForm):
+    # The champion when the page was opened: a second click must not withdraw the restored version, too.
+    champion = forms.CharField(required=False, widget=forms.HiddenInput)
+
+
 class NoteForm(ReasonForm):
     reason = forms.CharField(
         label=_lazy("Note"),

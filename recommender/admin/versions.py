@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import action, display
 
 from ingestion.admin import STATUS_COLOURS, ReadOnlyAdmin, computed_once, confirm_first
-from recommender.admin.forms import CompareVersionsForm, ReasonForm, StartExperimentForm
+from recommender.admin.forms import CompareVersionsForm, ReasonForm, RollbackForm, StartExperimentForm
 from recommender.admin.reasoned_actions import ReasonedActionMixin
 from recommender.dashboard.formatting import (
     format_decimal,
@@ -36,7 +36,7 @@ from recommender.dashboard.tables import (
 from recommender.dashboard.version_comparison import compare_two_versions
 from recommender.experiments import eligibility
 from recommender.models import ModelVersion, Promotion, TrainingRun
-from recommender.registry.registry import current_champion
+from recommender.registry.registry import current_champion, find_version
 from recommender.services import promote_version, roll_back_champion, start_experiment
 from recommender.serving.reasons.cluster_name_translation import cluster_name
 from recommender.training.launch import start_training
@@ -227,12 +227,22 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
             "The champion is withdrawn and never serves again; the previous good version becomes champion. "
             "Rolling back twice goes back two versions."
         )
-        return self._change_champion(
-            request, _("Roll back"), text, lambda reason, by: roll_back_champion(reason=reason, by=by)
-        )
+        champion = current_champion()
+        form = RollbackForm(request.POST or None, initial={"champion": champion.label if champion else ""})
+
+        def change(reason: str, by: str) -> Promotion:
+            label = form.cleaned_data["champion"]
+            return roll_back_champion(reason=reason, by=by, judged=find_version(label) if label else None)
+
+        return self._change_champion(request, _("Roll back"), text, change, form)
 
     def _change_champion(
-        self, request: HttpRequest, title: str, text: str, change: Callable[[str, str], Promotion]
+        self,
+        request: HttpRequest,
+        title: str,
+        text: str,
+        change: Callable[[str, str], Promotion],
+        form: ReasonForm | None = None,
     ) -> HttpResponse:
         list_url = reverse("admin:recommender_modelversion_changelist")
 
@@ -241,7 +251,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
                 version=change(reason, by).promoted.label
             ), list_url
 
-        form = ReasonForm(request.POST or None)
+        form = form or ReasonForm(request.POST or None)
         return self.act_with_reason(request, form, act, title=title, text=text, cancel_url=list_url)
 
     def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:

@@ -122,16 +122,15 @@ def roll_back(*, reason: str, by: str, verify: Verify, judged: ModelVersion | No
         ChampionChanged: `judged` is not the champion, or another process promoted a version at the same time.
     """
     _require_reason(reason)
-    champion = judged or current_champion()
+    champion = current_champion()
+    if judged is not None:
+        _require_champion(judged, champion)
     if champion is None:
         raise NothingToRollBack(NO_MODEL)
     version = _last_verified_version(champion, verify)
     with role_lock():
-        current = current_champion()
-        if current != champion:
-            # The caller's decision concerned the former champion, not this one.
-            raise ChampionChanged(f"The champion is now {current}, no longer {champion}.")
-        return _replace_champion(current, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
+        _require_champion(champion, current_champion())
+        return _replace_champion(champion, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
 
 
 def restore_champion(version: ModelVersion, *, reason: str, by: str, verify: Verify) -> Promotion:
@@ -209,6 +208,12 @@ def _last_verified_version(champion: ModelVersion, verify: Verify) -> ModelVersi
             return version
     skipped = f" Damaged: {' '.join(damaged)}" if damaged else ""
     raise NothingToRollBack(f"There is no good version before {champion.label}.{skipped}")
+
+
+def _require_champion(judged: ModelVersion, current: ModelVersion | None) -> None:
+    if current != judged:
+        # The caller's decision concerned the former champion, not this one.
+        raise ChampionChanged(f"The champion is now {current}, no longer {judged}.")
 
 
 def _require_reason(reason: str) -> None:

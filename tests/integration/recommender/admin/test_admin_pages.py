@@ -117,7 +117,10 @@ def test_staff_promote_with_a_reason_and_roll_back(staff: Client, stored_model: 
     without = staff.post(f"{root}{second.pk}/make-champion/", {"reason": ""})
     staff.post(f"{root}{second.pk}/make-champion/", {"reason": "better by ear"})
     promoted = Promotion.objects.first()
-    staff.post(f"{root}roll-back/", {"reason": "worse by ear"})
+    asked_back = staff.get(f"{root}roll-back/").content.decode()
+    fields = dict(re.findall(r'<input type="hidden" name="(champion)" value="([^"]+)"', asked_back))
+    staff.post(f"{root}roll-back/", {"reason": "worse by ear", **fields})
+    clicked_again = staff.post(f"{root}roll-back/", {"reason": "worse by ear", **fields}, follow=True)
 
     assert "Reason" in asked.content.decode()
     assert "This field is required" in without.content.decode()
@@ -127,6 +130,7 @@ def test_staff_promote_with_a_reason_and_roll_back(staff: Client, stored_model: 
         first.label: "champion",
         second.label: "withdrawn",
     }
+    assert f"The champion is now {first.label}, no longer {second.label}." in clicked_again.content.decode()
 
 
 def test_an_impossible_promotion_shows_an_error_and_changes_nothing(
