@@ -4,7 +4,8 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from functools import cached_property
+from itertools import accumulate, islice
 from typing import Any, Final
 
 import orjson
@@ -23,7 +24,7 @@ from unfold.decorators import action
 from ingestion.audit import Action, record_audit
 from recommender.api.permissions import SESSION_PERMISSIONS
 from recommender.api.serializers import EVENT_EXAMPLE, EventSerializer, build_event
-from recommender.dashboard.formatting import format_count
+from recommender.dashboard.formatting import format_count, localize_decimals
 from recommender.feedback.event_files import FileRow, UnreadableFile, decode_file, read_rows, unknown_fields
 from recommender.feedback.events import FeedbackEvent, RefusedEvent, record_possible
 from recommender.models.api_keys import Scope
@@ -36,6 +37,8 @@ MAX_ROWS: Final = 50_000
 BATCH: Final = 500  # rows a transaction: on SQLite, other writers wait while one is open
 MAX_SHOWN: Final = 50
 MAX_CHARS: Final = 300  # of a row or a reason; a cell may be as long as the file
+# Firefox opens no longer link than 32 MB, and base64 makes four bytes of three.
+MAX_DOWNLOAD_BYTES: Final = 23 * MEGABYTE
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,29 @@ class ImportReport:
     def shown(self) -> list[RefusedRow]:
         return self.refused[:MAX_SHOWN]
 
+    @cached_property
+    def download_lines(self) -> list[bytes]:
+        """The refused rows as NDJSON, from the first on, as many as a link can hold."""
+        lines = [row.as_json() + b"\n" for row in self.refused]
+        ends = accumulate(len(line) for line in lines)
+        return [line for line, end in zip(lines, ends, strict=True) if end <= MAX_DOWNLOAD_BYTES]
+
     @property
     def download(self) -> str:
-        """A link with all refused rows as NDJSON: they are kept nowhere else."""
-        lines = b"".join(row.as_json() + b"\n" for row in self.refused)
-        return f"data:application/x-ndjson;base64,{b64encode(lines).decode()}"
+        """A link with the lines of the download: they are kept nowhere else."""
+        return f"data:application/x-ndjson;base64,{b64encode(b''.join(self.download_lines)).decode()}"
+
+
+class FileEventSerializer(EventSerializer):
+    # Another advice than an app gets: without `at`, an old event would count as happening now.
+    wrong_time = _lazy(
+        "{at} is more than {ahead} day ahead or {behind} days ago. No such events are stored: correct the "
+        "time or leave the row out."
+    )
 
 
 def rows_of_file(text: str) -> Iterator[FileRow]:
-    fields = EventSerializer().fields
+    fields = FileEventSerializer().fields
     return read_rows(
         text, known=list(fields), required=[name for name, one in fields.items() if one.required]
     )
@@ -98,7 +115,7 @@ class FeedbackFileForm(forms.Form):
         if file.size > MAX_BYTES:
             raise forms.ValidationError(
                 _("The file has {size} MB; at most {most} MB are imported at a time. Split it.").format(
-                    size=f"{file.size / MEGABYTE:.1f}", most=MAX_BYTES // MEGABYTE
+                    size=localize_decimals(f"{file.size / MEGABYTE:.1f}"), most=MAX_BYTES // MEGABYTE
                 )
             )
         try:
@@ -162,7 +179,7 @@ def import_events(text: str, *, by: str) -> ImportReport:
 def _import_batch(rows: Sequence[FileRow], received_at: datetime, report: ImportReport) -> None:
     valid: list[tuple[FileRow, FeedbackEvent]] = []
     refused: list[RefusedRow] = []
-    serializer = EventSerializer()
+    serializer = FileEventSerializer()
     for row in rows:
         problem = row.problem or unknown_fields(row.values, serializer.fields)
         if not problem:
@@ -205,7 +222,8 @@ def _explain(event: FeedbackEvent, refused: RefusedEvent) -> str:
 
 def _examples() -> dict[str, Any]:
     """The fields, and the API's example in both formats."""
-    names = list(EventSerializer().fields)
+    fields = FileEventSerializer().fields
+    names = list(fields)
     listen = {name: EVENT_EXAMPLE[name] for name in names if name != "recommendation_id"}
     like = {**listen, "event_id": "ios-7f3a-000124", "kind": "like", "seconds": None}
     events = [listen, like]
@@ -216,6 +234,6 @@ def _examples() -> dict[str, Any]:
         for event in events
     ]
     return {
-        "fields": names, "required": [name for name, one in EventSerializer().fields.items() if one.required],
+        "fields": names, "required": [name for name, one in fields.items() if one.required],
         "csv_example": "\n".join([header, *cells]), "ndjson_example": "\n".join(objects),
     }  # fmt: skip

@@ -4,7 +4,9 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
@@ -320,6 +322,11 @@ class ModelSerializer(serializers.ModelSerializer):
 class EventSerializer(StrictSerializer):
     """One feedback event of a user."""
 
+    wrong_time: Promise | str = _lazy(
+        "{at} is more than {ahead} day ahead or {behind} days ago, so the device's clock is "
+        "probably wrong. Leave `at` out to use the time of the request."
+    )
+
     event_id = serializers.CharField(
         max_length=64,
         help_text="An id that your app chooses, unique among the events of its key; an event sent twice "
@@ -350,10 +357,7 @@ class EventSerializer(StrictSerializer):
         now = timezone.now()
         if at is not None and not now - MOST_BEHIND <= at <= now + MOST_AHEAD:
             raise serializers.ValidationError(
-                _(
-                    "{at} is more than {ahead} day ahead or {behind} days ago, so the device's clock is "
-                    "probably wrong. Leave `at` out to use the time of the request."
-                ).format(at=at.isoformat(), ahead=MOST_AHEAD.days, behind=MOST_BEHIND.days)
+                str(self.wrong_time).format(at=at.isoformat(), ahead=MOST_AHEAD.days, behind=MOST_BEHIND.days)
             )
         return at
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -70,12 +71,13 @@ def unknown_fields(names: Collection[str], known: Collection[str]) -> str:
 def _read_ndjson(text: str) -> Iterator[FileRow]:
     # Not splitlines(): a JSON string may contain separators of lines that are not line feeds.
     for line, row in enumerate(io.StringIO(text, newline="\n"), start=1):
-        if not row.strip():
+        if not (text_of_row := row.rstrip()):
             continue
         try:
-            values = orjson.loads(row)
+            values = orjson.loads(text_of_row)
         except orjson.JSONDecodeError as error:
-            yield FileRow(line, text=row, problem=_("Not JSON: {error}").format(error=error.msg))
+            problem = _("Not JSON: see character {place} of the line.").format(place=error.colno)
+            yield FileRow(line, text=row, problem=problem)
             continue
         if not isinstance(values, dict):
             yield FileRow(line, text=row, problem=_("Not a JSON object."))
@@ -89,41 +91,72 @@ def _read_ndjson(text: str) -> Iterator[FileRow]:
 def _read_csv(text: str, known: Collection[str], required: Collection[str]) -> Iterator[FileRow]:
     first_line = text.lstrip().partition("\n")[0]
     delimiter = max(DELIMITERS, key=first_line.count)
-    lines: list[str] = []  # those of the present row
-    reader = csv.reader(_remember(io.StringIO(text, newline=""), lines), delimiter=delimiter, strict=True)
     header: list[str] = []
+    for row_line, lines, cells in _split_csv(text, delimiter):
+        if cells is None:
+            problem = _("Not CSV: a quotation mark is not closed or stands within a cell.")
+            yield FileRow(row_line, text=lines, problem=problem)
+        elif any(cells) and not header:
+            header = cells
+            _require_columns(header, known, required)
+        elif any(cells):
+            row = _name_cells(row_line, header, cells)
+            yield replace(row, text=lines) if row.problem else row
+
+
+def _split_csv(text: str, delimiter: str) -> Iterator[tuple[int, str, list[str] | None]]:
+    """Each row's first line, its text, and its cells without surrounding spaces; None if it is not CSV.
+
+    A wrong row ends with its first line, so that an open quotation mark does not take the next rows along.
+    """
+    source = _Lines(io.StringIO(text, newline=""))
+    reader = csv.reader(source, delimiter=delimiter, strict=True, skipinitialspace=True)
     while True:
-        lines.clear()
-        line = reader.line_num + 1
+        source.begin_row()
+        first = source.number + 1
         try:
             cells = next(reader, None)
-        except csv.Error as error:
-            yield FileRow(line, text="".join(lines), problem=_("Not CSV: {error}").format(error=error))
+        except csv.Error:
+            yield first, source.keep_first_line(), None
+            reader = csv.reader(source, delimiter=delimiter, strict=True, skipinitialspace=True)
             continue
         if cells is None:
             return
-        if not any(cells):
-            continue
-        if not header:
-            header = [cell.strip() for cell in cells]
-            _require_columns(header, known, required)
-            continue
-        row = _name_cells(line, header, cells)
-        yield replace(row, text="".join(lines)) if row.problem else row
+        yield first, "".join(source.row), [cell.strip() for cell in cells]
+
+
+class _Lines(Iterator[str]):
+    """Lines of a text that can be given back, and those of the present row."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._given_back: deque[str] = deque()
+        self.row: list[str] = []
+        self.number = 0  # of the last line, from 1
+
+    def __next__(self) -> str:
+        line = self._given_back.popleft() if self._given_back else next(self._lines)
+        self.row.append(line)
+        self.number += 1
+        return line
+
+    def begin_row(self) -> None:
+        self.row = []
+
+    def keep_first_line(self) -> str:
+        """Give the lines after the row's first one back, and return the first one."""
+        first, *rest = self.row
+        self._given_back.extendleft(reversed(rest))
+        self.number -= len(rest)
+        return first
 
 
 def _name_cells(line: int, header: list[str], cells: list[str]) -> FileRow:
     if len(cells) != len(header):
-        problem = _("The row has {cells} cells, the header has {columns}.")
+        problem = _("Cells in the row: {cells}; columns in the header: {columns}.")
         return FileRow(line, problem=problem.format(cells=len(cells), columns=len(header)))
     pairs = zip(header, cells, strict=True)
     return FileRow(line, {name: cell for name, cell in pairs if cell and name not in ANNOTATIONS})
-
-
-def _remember(source: Iterator[str], lines: list[str]) -> Iterator[str]:
-    for line in source:
-        lines.append(line)
-        yield line
 
 
 def _require_columns(header: list[str], known: Collection[str], required: Collection[str]) -> None:
