@@ -15,7 +15,7 @@ from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.candidates import candidate_cache
 
 TRIAL_EVERY: Final = timedelta(hours=1)
-TRIAL_LISTENERS: Final = 200  # a second of computing
+TRIAL_LISTENERS: Final = 200  # half a second of computing
 # Beside them: a challenger may fail for nobody but listeners without sessions.
 TRIAL_NEWCOMERS: Final = 20
 TRIED_KINDS: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
@@ -65,16 +65,14 @@ def _try_listeners(
     challenger = LoadedModel(model, None)
     due = candidate_cache.listeners_due(challenger, now, among=sample)
     profiles = listener_profiles.read_profiles(sorted({*due, *newcomers}), now)
-    made, failures = [], 0
-    for profile in profiles.values():
-        # A second attempt, because this test is repeated every hour: what fails by chance does not count.
-        row = candidate_cache.make_list(profile, challenger, now) or candidate_cache.make_list(
-            profile, challenger, now
-        )
-        if row is not None:
-            made.append(row)
-        elif candidate_cache.make_list(profile, champion, now) is not None:
-            failures += 1
+    read = list(profiles.values())
+    rows = candidate_cache.make_lists(read, challenger, now)
+    # A second attempt, because this test is repeated every hour: what fails by chance does not count.
+    without = [profile for profile, row in zip(read, rows, strict=True) if row is None]
+    second = [candidate_cache.make_lists([profile], challenger, now)[0] for profile in without]
+    failed = [profile for profile, row in zip(without, second, strict=True) if row is None]
+    failures = sum(row is not None for row in candidate_cache.make_lists(failed, champion, now))
     stored = set(due)
-    candidate_cache.replace_lists([row for row in made if row.listener_id in stored], now)
+    made = [row for row in (*rows, *second) if row is not None and row.listener_id in stored]
+    candidate_cache.replace_lists(made, now)
     return len({*sample, *profiles}), failures

@@ -143,10 +143,18 @@ def load_for_challenger(
     return generated
 
 
-def make_list(profile: ListenerProfile, loaded: LoadedModel, now: datetime) -> CandidateList | None:
-    """A new list, not stored; None if the model fails for this listener or finds no songs."""
-    generated = _try_generate_one(profile, loaded, now, live=False)
-    return generated.row if generated is not None and len(generated.candidates.songs) else None
+def make_lists(
+    profiles: Sequence[ListenerProfile], loaded: LoadedModel, now: datetime
+) -> list[CandidateList | None]:
+    """A new list of each listener, not stored; None if the model fails for the listener or finds no songs.
+
+    Args:
+        profiles: read together.
+    """
+    found = (_try_generate(block, loaded, now, live=False) for block in split_into_blocks(profiles))
+    return [
+        one.row if one is not None and len(one.candidates.songs) else None for block in found for one in block
+    ]
 
 
 def load_if_fresh(listener_id: int, loaded: LoadedModel, now: datetime) -> ServingCandidates | None:

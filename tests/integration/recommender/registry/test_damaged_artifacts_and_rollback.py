@@ -290,6 +290,40 @@ def test_a_trial_counts_no_failure_that_the_champion_shares_and_is_due_every_hou
     assert test.tried_listeners > 20
 
 
+def test_a_trial_makes_lists_in_blocks_and_in_a_failing_block_one_by_one(
+    versions: Versions, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = begin(versions[NEW])
+    blocks: list[list[int]] = []
+    failing = list(Listener.objects.order_by("pk").values_list("pk", flat=True))[:2]
+    by_chance, always = failing
+
+    def fail_for_two(profiles: Any, model: Any, now: Any) -> Any:
+        listeners = [profile.listener_id for profile in profiles]
+        if model.version == versions[NEW]:
+            blocks.append(listeners)
+            attempts = sum(by_chance in block for block in blocks)
+            # In its block and in the first attempt alone.
+            if always in listeners or (by_chance in listeners and attempts <= 2):
+                raise ValueError("It fails for this listener.")
+        return generate_block(profiles, model, now)
+
+    monkeypatch.setattr(candidate_cache, "generate_block", fail_for_two)
+
+    health_checks.try_challengers(RECOMMENDED_AT)
+
+    test.refresh_from_db()
+    first, *others = blocks
+    alone = [[listener] for listener in first]
+    assert len(first) > 20
+    assert others[: len(first)] == alone
+    assert others[-2:] == [[by_chance], [always]]
+    assert test.failed_listeners == 1
+    stored = CandidateList.objects.filter(version=versions[NEW]).values_list("listener_id", flat=True)
+    assert by_chance in stored
+    assert always not in stored
+
+
 def test_a_request_draws_from_the_challengers_list_of_the_trial(versions: Versions, storage: Path) -> None:
     begin(versions[NEW])
     health_checks.try_challengers(RECOMMENDED_AT)
