@@ -8,7 +8,8 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from django.db.models import Count, F, Max, Q, QuerySet, Sum, Window
+import orjson
+from django.db.models import Count, ExpressionWrapper, F, Field, Max, Q, QuerySet, Sum, Window
 from django.db.models.functions import RowNumber
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -25,7 +26,7 @@ from recommender.engine.feedback_state import (
     reported_twice,
 )
 from recommender.engine.song_columns import are_among, find_columns
-from recommender.models import Feedback, ServedList, sql
+from recommender.models import Feedback, sql
 from recommender.models.naming import read_genre_names
 from recommender.models.served import FeedbackQuerySet
 
@@ -41,6 +42,8 @@ EVENT_CODES: Final = {kind.value: EventKind[kind.name] for kind in Feedback.Kind
 # long as one with some thousands. It takes years to collect 10 000 events.
 DETAILED_SESSIONS: Final = 2_000
 DETAILED_EVENTS: Final = 10_000
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECONDS: Final = 1_000_000  # of a second
 EMPTY_HISTORY: Final = "0"  # fingerprint of a history without sessions
 # Attributes of a profile with one entry per played song.
 PLAY_COLUMNS: Final = ("songs", "plays", "recent", "play_counts", "habits", "last_played_at")
@@ -48,11 +51,15 @@ Ids = NDArray[np.int64]
 Values = NDArray[np.float32]
 
 
-class ListeningSession(NamedTuple):
-    at: datetime
-    items: list[int]
-    pk: int
-    changed_at: datetime
+@dataclass
+class _Sessions:
+    """Sessions as columns: objects for each of thousands of sessions keep the garbage collector busy."""
+
+    pks: list[int] = field(default_factory=list)
+    at: list[int] = field(default_factory=list)  # microseconds since 1970
+    changed_at: list[int] = field(default_factory=list)  # microseconds since 1970
+    lengths: list[int] = field(default_factory=list)  # number of songs
+    songs: list[int] = field(default_factory=list)  # of one session after the other
 
 
 class OlderPlays(NamedTuple):
@@ -69,14 +76,13 @@ class FeedbackRow(NamedTuple):
     kind: str
     seconds: float | None
     at: float  # seconds since 1970
-    served_list: Any  # id of the list that the feedback is about; None: no list
-    stands: bool  # False: withdrawn, or about a song of an earlier catalogue
+    stands: bool  # false: withdrawn, or about a song of an earlier catalogue
     events: int = 1  # more if the row sums all older events of a kind on a song; `at` is the last one's
 
 
 @dataclass
 class _History:
-    sessions: list[ListeningSession] = field(default_factory=list)
+    sessions: _Sessions = field(default_factory=_Sessions)
     older_plays: list[OlderPlays] = field(default_factory=list)
     feedback: list[FeedbackRow] = field(default_factory=list)
     fingerprint: str | None = None  # None: computed from `sessions`, which are all
@@ -222,13 +228,22 @@ def read_profiles(
 
 
 def _read_sessions(rows: QuerySet[ListeningHistory], histories: dict[int, _History]) -> None:
-    names = ("user_id", "created_at", "items", "pk", "updated_at")
-    for listener, *session in _newest(rows, "user_id", DETAILED_SESSIONS).values_list(*names).iterator():
-        histories[listener].sessions.append(ListeningSession(*session))
+    names = ("user_id", "micros", "texts", "pk", "changed")
+    newest = _newest(rows, "user_id", DETAILED_SESSIONS).annotate(
+        micros=sql.epoch_microseconds("created_at"),
+        texts=sql.json_text("items"),
+        changed=sql.epoch_microseconds("updated_at"),
+    )
+    for listener, at, items, pk, changed_at in newest.values_list(*names).iterator():
+        sessions, songs = histories[listener].sessions, orjson.loads(items)
+        sessions.pks.append(pk)
+        sessions.at.append(at)
+        sessions.changed_at.append(changed_at)
+        sessions.lengths.append(len(songs))
+        sessions.songs += songs
     for listener, history in histories.items():
-        if len(history.sessions) == DETAILED_SESSIONS:
-            first = min(session.pk for session in history.sessions)
-            older = rows.filter(user_id=listener, pk__lt=first)
+        if len(history.sessions.pks) == DETAILED_SESSIONS:
+            older = rows.filter(user_id=listener, pk__lt=min(history.sessions.pks))
             history.older_plays = [OlderPlays(*row) for row in sql.count_songs(older)]
             history.fingerprint = read_history_fingerprints([listener])[listener]
 
@@ -236,9 +251,11 @@ def _read_sessions(rows: QuerySet[ListeningHistory], histories: dict[int, _Histo
 def _read_feedback(rows: FeedbackQuerySet, histories: dict[int, _History]) -> None:
     # All rows and not only those that count, because a candidate list must know the newest id.
     stands = Q(catalogue_generation.is_on_current(), withdrawn_at=None)
-    names = ("listener_id", "pk", "song_id", "kind", "seconds", "epoch", "served_list_id", "stands")
+    names = ("listener_id", "pk", "song_id", "kind", "seconds", "epoch", "counts")
     newest = _newest(rows, "listener_id", DETAILED_EVENTS).annotate(
-        epoch=sql.epoch_seconds("at"), stands=stands
+        epoch=sql.epoch_seconds("at"),
+        # A plain Field, because Django would convert each value of a BooleanField.
+        counts=ExpressionWrapper(stands, output_field=Field()),
     )
     for listener, *event in newest.values_list(*names).iterator():
         histories[listener].feedback.append(FeedbackRow(*event))
@@ -259,7 +276,7 @@ def _sum_feedback(rows: FeedbackQuerySet) -> list[FeedbackRow]:
     """Feedback summed by song and kind, without listens that were too short."""
     sums = rows.without_short_listens().annotate(epoch=sql.epoch_seconds("at")).values_list("song_id", "kind")
     return [
-        FeedbackRow(pk, song, kind, HEARD_SECONDS, at, None, True, events)
+        FeedbackRow(pk, song, kind, HEARD_SECONDS, at, True, events)
         for song, kind, pk, at, events in sums.annotate(Max("pk"), Max("epoch"), Count("pk"))
     ]
 
@@ -318,7 +335,7 @@ def _build_profile(
     listener_id: int,
     genres: str,
     history: _History,
-    clusters: dict[tuple[Any, int], int],
+    clusters: dict[int, int | None],
     durations: dict[int, float],
     now: datetime,
 ) -> ListenerProfile:
@@ -340,28 +357,33 @@ def _build_profile(
         skips=skips,
         excluded=_excluded_songs(events, now),
         excluded_clusters={
-            row.song: clusters.get((row.served_list, row.song))
+            row.song: clusters.get(row.pk)
             for row in (standing[place] for place in events.counting(EventKind.WRONG_STYLE))
         },
         history_at=_newest_session_at(history),
         feedback_id=max((one.pk for one in feedback), default=0),
         history_fingerprint=history.fingerprint
         or fingerprint_history(
-            len(sessions),
-            max((session.pk for session in sessions), default=0),
-            max((session.changed_at for session in sessions), default=None),
-            sum(len(session.items) for session in sessions),
+            len(sessions.pks),
+            max(sessions.pks, default=0),
+            _to_datetime(max(sessions.changed_at, default=None)),
+            len(sessions.songs),
         ),
     )
 
 
 def _newest_session_at(history: _History) -> datetime | None:
-    newest = max((session.at for session in history.sessions), default=None)
+    newest = _to_datetime(max(history.sessions.at, default=None))
     older = max((plays.at for plays in history.older_plays), default=None)
     if newest is None or older is None:
         return newest
     # Rounded up, because a candidate list is stale if there is a newer session.
     return max(newest, datetime.fromtimestamp(older, UTC) + timedelta(milliseconds=1))
+
+
+def _to_datetime(micros: int | None) -> datetime | None:
+    """Exact to the microsecond, because a candidate list is stale if there is a newer session."""
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)
 
 
 def _build_events(rows: Sequence[FeedbackRow], durations: dict[int, float]) -> _Events:
@@ -391,10 +413,9 @@ def _aggregate_plays(
 ) -> tuple[Ids, Values, Values, Values, Values, NDArray[np.float64]]:
     """The values of PLAY_COLUMNS. A play that both the app and a session report counts once."""
     sessions, older = history.sessions, history.older_plays
-    counts = [len(session.items) for session in sessions]
-    items = chain(chain.from_iterable(session.items for session in sessions), (row.song for row in older))
-    in_sessions = np.fromiter(items, dtype=np.int64, count=sum(counts) + len(older))
-    times = np.repeat(np.array([session.at.timestamp() for session in sessions]), counts)
+    in_sessions = np.array([*sessions.songs, *(row.song for row in older)], dtype=np.int64)
+    seconds = np.array(sessions.at, dtype=np.int64) / MICROSECONDS
+    times = np.repeat(seconds, sessions.lengths)
     sessions_at = np.concatenate([times, [row.at for row in older]])
     in_each = np.concatenate([np.ones(len(times)), [row.plays for row in older]])
     listens, likes = events.counting(EventKind.LISTEN), events.counting(EventKind.LIKE)
@@ -455,13 +476,17 @@ def _sums(places: NDArray[np.intp], values: NDArray[np.floating], length: int) -
     return np.bincount(places, values, length).astype(np.float32)
 
 
-def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[tuple[Any, int], int]:
-    wrong_style = Feedback.Kind.WRONG_STYLE.value
-    lists = {one.served_list for one in feedback if one.kind == wrong_style and one.served_list}
-    if not lists:
+def _wrong_style_clusters(feedback: Iterable[FeedbackRow]) -> dict[int, int | None]:
+    """The cluster in which the list of a wrong-style event served the song, by the event's id."""
+    events = {one.pk: one.song for one in feedback if one.kind == Feedback.Kind.WRONG_STYLE.value}
+    if not events:
         return {}
-    served = ServedList.objects.filter(pk__in=lists).values_list("pk", "items")
-    return {(pk, item["song"]): item["cluster"] for pk, items in served for item in items}
+    rows = Feedback.objects.filter(pk__in=sql.ids_as_one_parameter(sorted(events)))
+    served = rows.exclude(served_list=None).order_by().values_list("pk", "served_list__items")
+    return {
+        pk: next((item["cluster"] for item in items if item["song"] == events[pk]), None)
+        for pk, items in served
+    }
 
 
 def _durations_of_short_listens(feedback: Iterable[FeedbackRow]) -> dict[int, float]:

@@ -1,5 +1,6 @@
 """Listener profiles: plays, skips and excluded songs from history and feedback."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from ingestion.models import Listener, ListeningHistory, Song
 from recommender import listener_profiles
 from recommender.models import CandidateList, Feedback, ServedList
+from tests.support.project import Project
 
 pytestmark = pytest.mark.django_db
 
@@ -241,3 +243,39 @@ def test_sums_of_older_events_give_the_same_plays_and_words(
     assert found.history_fingerprint == listener_profiles.read_history_fingerprints([1])[1]
     assert found.history_at is not None
     assert timedelta() <= found.history_at - (NOW - timedelta(days=4.99)) <= timedelta(milliseconds=1)
+
+
+READ_TIMES = """
+import json
+from datetime import datetime
+from ingestion.models import Listener, ListeningHistory
+from recommender import listener_profiles
+now = datetime.fromisoformat("2026-11-01T12:00:00+00:00")
+found = []
+for pk, text in enumerate(TIMES, 1):
+    Listener.objects.create(id=pk, created_at=now, updated_at=now)
+    at = datetime.fromisoformat(text)
+    ListeningHistory.objects.create(user_id=pk, items=[10, 11], created_at=at, updated_at=at)
+    profile = listener_profiles.read_profile(pk, now)
+    found.append([
+        profile.history_at.isoformat(), profile.last_played_at.tolist() == [at.timestamp()] * 2,
+        profile.history_fingerprint == listener_profiles.read_history_fingerprints([pk])[pk],
+    ])
+print(json.dumps(found))
+"""
+
+
+def test_times_are_exact_to_the_microsecond_on_both_databases(project: Project) -> None:
+    times = [
+        "2026-10-31T23:59:59.999999+00:00",
+        "2026-10-31T23:59:59.000001+00:00",
+        "2026-10-31T23:59:59.500000+00:00",
+        "2026-10-31T23:59:59+00:00",
+        # Seconds as a floating-point number have no digits left for microseconds.
+        "9000-01-01T00:00:00.000001+00:00",
+        "1970-01-02T00:00:00.999999+00:00",
+    ]
+
+    found = json.loads(project.shell(READ_TIMES.replace("TIMES", repr(times))))
+
+    assert found == [[at, True, True] for at in times]
