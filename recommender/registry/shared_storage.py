@@ -26,16 +26,32 @@ class TransferTooSlow(ArtifactUnavailable):
 
 
 class SpeedLimit:
-    """The lowest speed of a transfer, of one object or of several together."""
+    """The lowest speed of a transfer, of one object or of several together.
+
+    Only the time of waiting for the storage counts: between objects, a download hashes files that are here.
+    """
 
     def __init__(self, location: str) -> None:
-        self._location, self._begun, self._received = location, monotonic(), 0
+        self._location, self._waited, self._received = location, 0.0, 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time that the block takes."""
+        begun = monotonic()
+        try:
+            yield
+        finally:
+            self._waited += monotonic() - begun
 
     def watch(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the chunks; raises `TransferTooSlow`."""
-        for chunk in chunks:
+        while True:
+            with self.waiting():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
             self._received += len(chunk)
-            if monotonic() >= self._begun + MAX_IDLE_SECONDS + self._received / MIN_BYTES_PER_SECOND:
+            if self._waited >= MAX_IDLE_SECONDS + self._received / MIN_BYTES_PER_SECOND:
                 raise TransferTooSlow(f"The download of {self._location} takes too long.")
             yield chunk
 
@@ -88,8 +104,11 @@ def read_chunks(shared: Storage, name: str, limit: SpeedLimit | None = None) -> 
         limit: of all transfers that belong together; without it, the object has a limit of its own.
     """
     limit = limit or SpeedLimit(f"{shared}/{name}")
-    with translated_errors(shared), shared.open(name, "rb") as file:
-        yield from limit.watch(file.chunks())
+    with translated_errors(shared):
+        with limit.waiting():
+            file = shared.open(name, "rb")
+        with file:
+            yield from limit.watch(file.chunks())
 
 
 @contextmanager
