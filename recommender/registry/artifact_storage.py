@@ -38,6 +38,7 @@ from recommender.engine.artifact import (
 from recommender.models import Experiment, ModelVersion
 from recommender.registry import registry
 from recommender.registry.shared_storage import (
+    ObjectMissing,
     SpeedLimit,
     TransferTooSlow,
     read_chunks,
@@ -52,6 +53,7 @@ logger = logging.getLogger(__name__)
 # training can remove what a killed one left.
 SIGNATURE: Final = "training"
 DOWNLOAD_PREFIX: Final = ".download-"
+DAMAGED_PREFIX: Final = f"{DOWNLOAD_PREFIX}damaged-"
 # Below it, another process may be about to open a copy.
 MIN_UNUSED_SECONDS: Final = 86_400
 CHUNK: Final = 2**20  # bytes
@@ -169,7 +171,7 @@ def training_signature(label: str) -> str | None:
         return None
     try:
         return b"".join(read_chunks(shared, f"{label}/{SIGNATURE}")).decode()
-    except (FileNotFoundError, UnicodeDecodeError):
+    except (ObjectMissing, UnicodeDecodeError):
         return None
 
 
@@ -215,10 +217,11 @@ def delete_unused_copies(folder: Path) -> list[str]:
     kept |= set(ModelVersion.objects.order_by("-pk").values_list("label", flat=True)[:1])
     known = set(ModelVersion.objects.values_list("label", flat=True))
     oldest = time.time() - MIN_UNUSED_SECONDS
+    with _one_at_a_time(folder, wait=False) as is_alone:
+        for left in folder.glob(f"{DOWNLOAD_PREFIX}*") if is_alone else ():
+            if _modified_at(left) < oldest:
+                shutil.rmtree(left, ignore_errors=True)  # nobody has continued this download
     # A folder that no version names may belong to another database, or to a training that is uploading it.
-    for left in folder.glob(f"{DOWNLOAD_PREFIX}*"):
-        if _modified_at(left) < oldest:
-            shutil.rmtree(left, ignore_errors=True)  # nobody has continued this download
     unused = sorted(
         path.name for path in folder.iterdir()
         if path.name in known - kept and path.is_dir() and _modified_at(path) < oldest
@@ -256,7 +259,7 @@ def copy_files(label: str, folder: Path, target: Path) -> list[str]:
         for name in sorted({*names, *expected} - {MANIFEST}):
             if not _copy_intact(folder / label / name, target / name, expected.get(name)):
                 _write_chunks(target / name, read_chunks(shared, f"{label}/{name}", limit))
-    except FileNotFoundError:
+    except ObjectMissing:
         shutil.rmtree(target)
         with translated_errors(shared):
             # A deletion begins with the manifest.
@@ -311,29 +314,35 @@ def _download(shared: Storage, version: ModelVersion, path: Path) -> None:
 def _download_into_folder(shared: Storage, version: ModelVersion, path: Path) -> None:
     folder = path.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = folder / f"{DOWNLOAD_PREFIX}{version.label}"
+    # Of this user: what a command of root left is closed to the web process.
+    new = folder / f"{DOWNLOAD_PREFIX}{os.getuid()}-{version.label}"
     with _one_at_a_time(folder):
-        for left in folder.glob(f"{DOWNLOAD_PREFIX}*"):
-            if left != new:
-                shutil.rmtree(left, ignore_errors=True)
+        _delete_damaged_copies(folder)
         if _is_intact(path, version.artifact_sha256):
             return  # another process has downloaded it meanwhile
         begun = time.perf_counter()
         # Private, but the web process may run as another user.
         new.mkdir(mode=0o700, exist_ok=True)
+        os.utime(new)  # see `delete_unused_copies`: an attempt that only writes into a file leaves the time
         try:
             _download_files(shared, version, new)
             new.chmod(0o755)
             if path.exists():
-                path.rename(folder / f"{DOWNLOAD_PREFIX}damaged-{version.label}")
+                path.rename(folder / f"{DAMAGED_PREFIX}{time.time_ns()}-{version.label}")
             new.rename(path)
         except ArtifactUnavailable:
             raise  # The next attempt uses the files that are there.
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
-        shutil.rmtree(folder / f"{DOWNLOAD_PREFIX}damaged-{version.label}", ignore_errors=True)
+        _delete_damaged_copies(folder)
     logger.info("artifact_downloaded version=%s seconds=%.1f", version.label, time.perf_counter() - begun)
+
+
+def _delete_damaged_copies(folder: Path) -> None:
+    """Delete copies that a download has replaced. Partial downloads of other versions stay for a day."""
+    for left in folder.glob(f"{DAMAGED_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _download_files(shared: Storage, version: ModelVersion, target: Path) -> None:
@@ -344,8 +353,8 @@ def _download_files(shared: Storage, version: ModelVersion, target: Path) -> Non
             continue  # an earlier attempt has downloaded it
         try:
             found = _download_file(shared, f"{version.label}/{name}", target / name, limit)
-        except FileNotFoundError:
-            raise ArtifactDamaged(f"{shared}/{version.label}/{name} is missing.") from None
+        except ObjectMissing as error:
+            raise ArtifactDamaged(str(error)) from None
         if found != expected:
             raise ArtifactDamaged(
                 f"{shared}/{version.label}/{name} has changed since it was written: its checksum differs."
@@ -368,7 +377,7 @@ def _download_file(shared: Storage, name: str, target: Path, limit: SpeedLimit) 
 def _read_manifest(shared: Storage, version: ModelVersion, limit: SpeedLimit | None = None) -> bytes:
     try:
         text = b"".join(read_chunks(shared, f"{version.label}/{MANIFEST}", limit))
-    except FileNotFoundError:
+    except ObjectMissing:
         raise ArtifactMissing(f"There is no model in {shared}/{version.label}.") from None
     if sha256(text).hexdigest() != version.artifact_sha256:
         raise ArtifactDamaged(
@@ -425,11 +434,22 @@ def _write_chunks(path: Path, chunks: Iterator[bytes]) -> dict[str, Any]:
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait until no other process or thread of this machine downloads into the folder."""
+def _one_at_a_time(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Wait until no other process or thread of this machine downloads into the folder.
+
+    Args:
+        wait: False: yield at once, and whether there is no other.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield _lock(handle, wait=wait)
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

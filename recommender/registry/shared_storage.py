@@ -25,6 +25,10 @@ class TransferTooSlow(ArtifactUnavailable):
     """Too few bytes arrived."""
 
 
+class ObjectMissing(FileNotFoundError):
+    """The storage has no object with this name; other files that are missing are this machine's."""
+
+
 class SpeedLimit:
     """The lowest speed of a transfer, of one object or of several together.
 
@@ -98,17 +102,20 @@ def save(shared: Storage, name: str, content: "File[bytes]") -> None:
 
 
 def read_chunks(shared: Storage, name: str, limit: SpeedLimit | None = None) -> Iterator[bytes]:
-    """The object's content; raises `FileNotFoundError` and `ArtifactUnavailable`.
+    """The object's content; raises `ObjectMissing` and `ArtifactUnavailable`.
 
     Args:
         limit: of all transfers that belong together; without it, the object has a limit of its own.
     """
     limit = limit or SpeedLimit(f"{shared}/{name}")
-    with translated_errors(shared):
-        with limit.waiting():
-            file = shared.open(name, "rb")
-        with file:
-            yield from limit.watch(file.chunks())
+    try:
+        with translated_errors(shared):
+            with limit.waiting():
+                file = shared.open(name, "rb")
+            with file:
+                yield from limit.watch(file.chunks())
+    except FileNotFoundError:
+        raise ObjectMissing(f"{shared}/{name} is missing.") from None
 
 
 @contextmanager

@@ -133,6 +133,10 @@ def serving_label(loader: ModelLoader) -> str:
     return model.version.label
 
 
+def partial_download(version: ModelVersion) -> str:
+    return f".download-{os.getuid()}-{version.label}"
+
+
 def no_verification(version: ModelVersion) -> None:
     """For promotions of versions whose files the test has damaged."""
 
@@ -406,7 +410,7 @@ def test_a_download_that_takes_too_long_is_given_up(
 
     artifact_storage.read(champion, tmp_path)
 
-    assert left == [f".download-{champion.label}"]
+    assert left == [partial_download(champion)]
     assert [path.name for path in tmp_path.iterdir()] == [champion.label]
     # A minute, as hardly a byte arrived; the clock is read before and after each wait.
     assert 2 * 6 <= next(times) // 10 < 2 * 10
@@ -485,10 +489,7 @@ def test_a_file_whose_connection_breaks_is_asked_for_again(
 def test_the_next_attempt_downloads_only_what_is_missing(
     champion: ModelVersion, bucket: Bucket, tmp_path: Path
 ) -> None:
-    bucket.server.set_faults(**{"break": "song_ids.npy", "times": 3})
-    with pytest.raises(artifact.ArtifactUnavailable):
-        artifact_storage.fetch(champion, tmp_path)
-    here = [path.name for path in (tmp_path / f".download-{champion.label}").glob("*.npy")]
+    here = [path.name for path in interrupt_download(champion, bucket, tmp_path).glob("*.npy")]
     kept = [name for name in here if name != "song_ids.npy"]
     for name in kept:
         bucket.remove(f"{champion.label}/{name}")
@@ -509,6 +510,86 @@ def test_what_a_download_left_is_deleted_after_a_day(
     artifact_storage.delete_unused_copies(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == [".download-2026w01.2"]
+
+
+def interrupt_download(version: ModelVersion, bucket: Bucket, folder: Path) -> Path:
+    """Leave a partial download of the version, and return its folder."""
+    bucket.server.set_faults(**{"break": "song_ids.npy", "times": 3})
+    with pytest.raises(artifact.ArtifactUnavailable):
+        artifact_storage.fetch(version, folder)
+    return folder / partial_download(version)
+
+
+def test_a_download_that_an_attempt_continued_is_kept_for_another_day(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    left = interrupt_download(champion, bucket, tmp_path)
+    os.utime(left, (time.time() - 90_000,) * 2)
+
+    interrupt_download(champion, bucket, tmp_path)
+    artifact_storage.delete_unused_copies(tmp_path)
+
+    assert left.is_dir()
+
+
+def test_a_download_under_way_is_not_deleted_however_old(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_manifest = artifact_storage._read_manifest
+
+    def read_while_another_process_cleans_up(*arguments: Any) -> bytes:
+        os.utime(tmp_path / partial_download(champion), (time.time() - 90_000,) * 2)
+        artifact_storage.delete_unused_copies(tmp_path)
+        return read_manifest(*arguments)
+
+    monkeypatch.setattr(artifact_storage, "_read_manifest", read_while_another_process_cleans_up)
+
+    path = artifact_storage.fetch(champion, tmp_path)
+
+    artifact.verify_files(path, champion.artifact_sha256)
+
+
+def test_a_download_whose_folder_somebody_deletes_is_no_damage_of_the_model(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_manifest = artifact_storage._read_manifest
+
+    def read_while_somebody_deletes(*arguments: Any) -> bytes:
+        shutil.rmtree(tmp_path / partial_download(champion))
+        return read_manifest(*arguments)
+
+    with monkeypatch.context() as deleting:
+        deleting.setattr(artifact_storage, "_read_manifest", read_while_somebody_deletes)
+        with pytest.raises(artifact.ArtifactUnavailable, match="can't be written"):
+            artifact_storage.fetch(champion, tmp_path)
+
+    artifact_storage.read(champion, tmp_path)
+
+
+def test_a_partial_download_survives_the_download_of_another_version(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path
+) -> None:
+    newer = small_version(champion, "2026w01.1", tmp_path / "one")
+    (tmp_path / ".download-damaged-2026w01.2").mkdir()
+
+    left = interrupt_download(champion, bucket, tmp_path)
+    artifact_storage.fetch(newer, tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"one", newer.label, left.name}
+
+
+def test_a_partial_download_of_another_user_is_in_nobody_s_way(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = interrupt_download(champion, bucket, tmp_path)
+    # As closed to another user as a folder of root.
+    shutil.rmtree(left)
+    left.write_bytes(b"")
+    monkeypatch.setattr(os, "getuid", lambda: 12_345)
+
+    path = artifact_storage.fetch(champion, tmp_path)
+
+    artifact.verify_files(path, champion.artifact_sha256)
 
 
 def test_an_object_is_read_while_it_arrives(bucket: Bucket) -> None:
