@@ -39,8 +39,8 @@ from recommender.models import Experiment, ModelVersion
 from recommender.registry import registry
 from recommender.registry.shared_storage import (
     ObjectMissing,
+    RequestRefused,
     SpeedLimit,
-    TransferTooSlow,
     read_chunks,
     save,
     shared_storage,
@@ -363,13 +363,15 @@ def _download_files(shared: Storage, version: ModelVersion, target: Path) -> Non
 
 
 def _download_file(shared: Storage, name: str, target: Path, limit: SpeedLimit) -> dict[str, Any]:
-    """Download an object, again if its connection breaks; returns its size and checksum."""
+    """Download an object, again if its connection breaks and time is left; returns its size and checksum."""
     for _ in range(MAX_FILE_ATTEMPTS - 1):
         try:
             return _write_chunks(target, read_chunks(shared, name, limit))
-        except TransferTooSlow:
+        except RequestRefused:
             raise
         except ArtifactUnavailable as error:
+            if limit.is_exceeded():
+                raise
             logger.warning("download_repeated name=%s reason=%r", name, str(error))
     return _write_chunks(target, read_chunks(shared, name, limit))
 

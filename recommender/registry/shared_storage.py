@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,6 +26,10 @@ class TransferTooSlow(ArtifactUnavailable):
     """Too few bytes arrived."""
 
 
+class RequestRefused(ArtifactUnavailable):
+    """The storage refuses the request, such as without permission; it would do so again at once."""
+
+
 class ObjectMissing(FileNotFoundError):
     """The storage has no object with this name; other files that are missing are this machine's."""
 
@@ -37,6 +42,9 @@ class SpeedLimit:
 
     def __init__(self, location: str) -> None:
         self._location, self._waited, self._received = location, 0.0, 0
+
+    def is_exceeded(self) -> bool:
+        return self._waited >= MAX_IDLE_SECONDS + self._received / MIN_BYTES_PER_SECOND
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -55,7 +63,7 @@ class SpeedLimit:
             if chunk is None:
                 return
             self._received += len(chunk)
-            if self._waited >= MAX_IDLE_SECONDS + self._received / MIN_BYTES_PER_SECOND:
+            if self.is_exceeded():
                 raise TransferTooSlow(f"The download of {self._location} takes too long.")
             yield chunk
 
@@ -126,8 +134,19 @@ def translated_errors(shared: Storage) -> Iterator[None]:
     except (ArtifactError, FileNotFoundError):
         raise
     except Exception as error:
+        kind = RequestRefused if _is_refusal(error) else ArtifactUnavailable
         # Without the context, whose frames hold credentials; a backend raises errors of its own kinds.
-        raise ArtifactUnavailable(f"{shared} can't be used: {_describe(error)}") from None
+        raise kind(f"{shared} can't be used: {_describe(error)}") from None
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server answered with a status that says that the request is at fault."""
+    answer = getattr(error, "response", None)
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) if isinstance(answer, dict) else 0
+    return status in range(400, 500) and status not in {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
 
 
 def _describe(error: Exception) -> str:

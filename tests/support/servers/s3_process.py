@@ -35,7 +35,7 @@ class FaultyServer:
             self._faults["kill_after_files"] -= 1
             if self._faults["kill_after_files"] < 0:
                 os.kill(self._faults["client"], signal.SIGKILL)
-        if "code" in self._faults:
+        if "code" in self._faults and environ["PATH_INFO"].endswith(self._faults.get("only", "")):
             body = REFUSAL.format(code=self._faults["code"]).encode()
             headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
             start_response(f"{self._faults['status']} Refused", headers)

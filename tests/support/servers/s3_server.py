@@ -41,10 +41,10 @@ class S3Server:
     def set_faults(self, **faults: Any) -> None:
         """Replace the faults of the server.
 
-        It refuses requests (`status`, `code`), sends only `silent_after_bytes` until the next call, sends
-        objects whose names end with `trickle` byte by byte and their last byte at the next call, breaks
-        the connection within objects whose names end with `break` for so many `times`, or kills the process
-        `client` after `kill_after_files`.
+        It refuses requests (`status`, `code`; with `only`, for objects whose names end with it), sends only
+        `silent_after_bytes` until the next call, sends objects whose names end with `trickle` byte by byte
+        and their last byte at the next call, breaks the connection within objects whose names end with
+        `break` for so many `times`, or kills the process `client` after `kill_after_files`.
         """
         requests.post(self.url + FAULTS_PATH, json=faults, timeout=10).raise_for_status()
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from django.core import checks
 from django.core.files.storage import InMemoryStorage
 from django.core.management import CommandError, call_command
@@ -346,7 +346,7 @@ def test_a_training_fails_before_it_reads_anything_if_the_bucket_can_t_be_writte
 
     run = TrainingRun.objects.order_by("-pk")[0]
     assert (run.status, run.stage) == ("failed", "")
-    assert run.error.startswith(f"ArtifactUnavailable: s3://{BUCKET}/{bucket.prefix} can't be used")
+    assert run.error.startswith(f"RequestRefused: s3://{BUCKET}/{bucket.prefix} can't be used")
     said = caplog.text + run.error + repr(refused.value) + repr(refused.value.__cause__)
     assert SECRET_KEY not in said
     assert ACCESS_KEY not in said
@@ -510,6 +510,51 @@ def test_what_a_download_left_is_deleted_after_a_day(
     artifact_storage.delete_unused_copies(tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == [".download-2026w01.2"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "repeated"), [(403, "AccessDenied", 0), (503, "SlowDown", 2), (429, "SlowDown", 2)]
+)
+def test_a_refusal_is_not_asked_for_again(
+    champion: ModelVersion,
+    bucket: Bucket,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    code: str,
+    repeated: int,
+) -> None:
+    bucket.server.set_faults(status=status, code=code, only="song_ids.npy")
+
+    with pytest.raises(artifact.ArtifactUnavailable, match=code):
+        artifact_storage.fetch(champion, tmp_path)
+
+    assert caplog.text.count("download_repeated") == repeated
+
+
+def test_attempts_for_a_file_end_with_the_time_of_the_transfer(
+    champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gives up a silent server after twice 20 seconds."""
+    clock = Clock()
+    monkeypatch.setattr(shared_storage, "monotonic", clock)
+    # The files before it earn no time.
+    monkeypatch.setattr(shared_storage, "MIN_BYTES_PER_SECOND", 2**40)
+    storage: Any = shared_storage.shared_storage()
+    open_object = type(storage)._open
+
+    def open_silent(shared: Any, name: str, mode: str = "rb") -> Any:
+        if name.endswith("song_ids.npy"):
+            clock.seconds += 40
+            raise ReadTimeoutError(endpoint_url="https://s3.example")
+        return open_object(shared, name, mode)
+
+    monkeypatch.setattr(type(storage), "_open", open_silent)
+
+    with pytest.raises(artifact.ArtifactUnavailable, match=r"ReadTimeoutError: s3\.example"):
+        artifact_storage.fetch(champion, tmp_path)
+
+    assert clock.seconds == 1_080
 
 
 def interrupt_download(version: ModelVersion, bucket: Bucket, folder: Path) -> Path:
