@@ -248,7 +248,8 @@ class ModelLoader:
             loaded = self._loaded = self._load(champion)
             self._last_tried = wanted
             self._retry_pause = min(2 * self._retry_pause, MAX_RETRY_PAUSE) if is_retry else CHECK_EVERY
-            self._next_retry_at = now + self._retry_pause
+            # From the end of the attempt: a download may take longer than the pause.
+            self._next_retry_at = self._clock() + self._retry_pause
         elif loaded.model is not None and loaded.model.naming_state != naming_state():
             loaded = self._loaded = replace(loaded, model=_with_current_names(loaded.model))
         self._next_check_at = now + CHECK_EVERY

@@ -12,7 +12,8 @@ from recommender.engine.data import Profiles
 from recommender.engine.mix.model import OnlineMixModel
 from recommender.listener_profiles import read_profiles
 from recommender.models import ModelVersion
-from recommender.registry.model_loader import ModelLoader
+from recommender.registry import model_loader
+from recommender.registry.model_loader import ModelLoader, ServingModel
 from recommender.serving import recommendations
 from recommender.serving.list_limits import ServingOptions
 from tests.support.builders.trained_model import train_champion
@@ -221,6 +222,32 @@ def test_a_damaged_artifact_is_retried_with_growing_pauses_and_serves_once_repai
     assert [tries.index(number) * 3 for number in range(1, 6)] == [0, 3, 9, 21, 45]
     assert repaired.degraded is None
     assert repaired.model is not None
+
+
+def test_the_pause_before_a_retry_begins_when_the_attempt_ends(
+    keeper: ModelLoader,
+    clock: Clock,
+    storage: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A download that is given up takes a minute, and requests wait for it."""
+    remove(storage / champion().label)
+    open_model = model_loader.open_serving_model
+
+    def open_slowly(version: ModelVersion, folder: Path) -> ServingModel:
+        clock.seconds += 60
+        return open_model(version, folder)
+
+    monkeypatch.setattr(model_loader, "open_serving_model", open_slowly)
+    keeper.current_model()
+
+    keeper.current_model()
+    at_once = len(caplog.records)
+    clock.seconds += 3
+    keeper.current_model()
+
+    assert (at_once, len(caplog.records)) == (1, 2)
 
 
 def test_a_promotion_ends_the_pause_after_a_damaged_champion(
