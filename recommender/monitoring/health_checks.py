@@ -91,12 +91,13 @@ def model_storage_away(now: datetime) -> None:
 
 
 def unused_copies(now: datetime) -> None:
-    """Delete copies of shared models that this host no longer needs, unless the shared storage is away.
+    """Delete copies of shared models that this host no longer needs, if it can reach the shared storage.
 
     A host that trains may never download a model, after which others delete them. If the folder can't be
     read, the watchdog reports this check.
     """
-    if not incidents.open_incidents().filter(key=STORAGE_AWAY).exists():
+    away = incidents.open_incidents().filter(key=STORAGE_AWAY).first()
+    if away is None or incidents.facts_of_this_host(away) is None:
         artifact_storage.delete_unused_copies(settings.MODEL_STORAGE)
 
 

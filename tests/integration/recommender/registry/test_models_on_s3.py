@@ -398,6 +398,27 @@ def test_a_machine_that_downloads_nothing_deletes_its_unused_copies_too(
     assert {path.name for path in (tmp_path / "copies").iterdir()} == {newest.label}
 
 
+def test_a_machine_that_can_t_reach_the_bucket_does_not_stop_deletion_on_others(
+    champion: ModelVersion,
+    bucket: Bucket,
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MODEL_STORAGE = tmp_path
+    retired = small_version(champion, "2026w01.1", tmp_path, role=ModelVersion.Role.RETIRED)
+    newest = small_version(champion, "2026w01.2", tmp_path)
+    os.utime(tmp_path / retired.label, (time.time() - 90_000,) * 2)
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-1")
+    with bucket.away():
+        health_checks.model_storage_away(NOW)
+
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-2")
+    health_checks.unused_copies(NOW)
+
+    assert [path.name for path in tmp_path.iterdir()] == [newest.label]
+
+
 def test_a_download_that_takes_too_long_is_given_up(
     champion: ModelVersion, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
