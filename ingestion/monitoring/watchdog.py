@@ -29,42 +29,51 @@ class WatchdogResult:
 def run_checks(
     now: datetime, checks: Sequence[Check], send: Check, *, host_checks: Sequence[Check] = ()
 ) -> WatchdogResult | None:
-    """Run every check, then send alerts; None if other processes did so within the minute.
+    """Run every check and send alerts; None if other processes did so within the minute.
 
     One process of each host runs the checks of hosts, and one process of all hosts the others. A check that
     raises opens an incident.
 
     Args:
         checks: called in this order; a check may use the results of earlier ones.
-        send: called last; its errors are handled like a check's.
-        host_checks: checks of this host's own problems, called before the others.
+        send: called after them, and again after `host_checks`; its errors are handled like a check's.
+        host_checks: checks of this host's own problems. One may download a model for minutes, which must
+            delay no other check and no alert.
     """
     is_turn_of_host = claim_host_turn(now, MIN_INTERVAL)
     is_turn = claim_turn(Heartbeat.Part.WATCHDOG, now, MIN_INTERVAL)
     if not is_turn_of_host and not is_turn:
         return None
-    succeeded: list[str] = []
-    failed: list[str] = []
-    for check in host_checks if is_turn_of_host else ():
-        (succeeded if _run_check(check, now) else failed).append(_check_name(check))
+    results: dict[str, bool] = {}
     if is_turn:
         _resolve_removed_checks([_check_name(check) for check in (*checks, send, *host_checks)], now)
         for check in (*checks, send):
-            (succeeded if _run_check(check, now) else failed).append(_check_name(check))
-        add_facts(Heartbeat.Part.WATCHDOG, checks=len(succeeded) + len(failed), failed=failed)
-    return WatchdogResult(tuple(succeeded), tuple(failed))
+            results[_check_name(check)] = _run_check(check, now)
+    if is_turn_of_host and host_checks:
+        for check in host_checks:
+            results[_check_name(check)] = _run_check(check, now, is_of_host=True)
+        if is_turn:
+            results[_check_name(send)] = _run_check(send, now)
+    result = WatchdogResult(
+        tuple(name for name, succeeded in results.items() if succeeded),
+        tuple(name for name, succeeded in results.items() if not succeeded),
+    )
+    if is_turn:
+        add_facts(Heartbeat.Part.WATCHDOG, checks=len(results), failed=list(result.failed))
+    return result
 
 
-def _run_check(check: Check, now: datetime) -> bool:
+def _run_check(check: Check, now: datetime, *, is_of_host: bool = False) -> bool:
     key = f"{CHECK_FAILED}:{_check_name(check)}"
     try:
         check(now)
     except Exception as error:
         logger.exception("check_failed check=%s", _check_name(check))
-        facts = {"error": describe_error(error)}
-        incidents.open_or_update_here(Condition(key, CHECK_FAILED, Severity.WARNING, facts), now)
+        condition = Condition(key, CHECK_FAILED, Severity.WARNING, {"error": describe_error(error)})
+        (incidents.open_or_update_here if is_of_host else incidents.open_or_update)(condition, now)
         return False
-    incidents.resolve_here(key, now)
+    # Whichever host has the turn of a check for all hosts ends its incident.
+    (incidents.resolve_here if is_of_host else incidents.resolve)(key, now)
     return True
 
 

@@ -49,7 +49,7 @@ def broken(now: datetime) -> None:
     raise ValueError("The disk is gone\nand this line may hold an e-mail")
 
 
-def test_every_check_is_made_in_order_and_the_messages_are_sent_last() -> None:
+def test_every_check_is_made_in_order_and_then_the_messages_are_sent() -> None:
     made = run_checks(NOW, [first, last], send)
 
     assert made == WatchdogResult(("first", "last", "send"), ())
@@ -63,8 +63,7 @@ def test_a_check_that_raises_is_an_incident_and_keeps_no_other_from_being_made()
     assert made == WatchdogResult(("first", "last", "send"), ("broken",))
     incident = Incident.objects.get()
     assert (incident.key, incident.severity) == ("watchdog_check_failed:broken", "warning")
-    assert incident.facts["error"] == "ValueError: The disk is gone"
-    assert list(incident.facts["hosts"]) == [socket.gethostname()]
+    assert incident.facts == {"error": "ValueError: The disk is gone"}
 
 
 def test_a_check_that_works_again_or_is_not_made_any_more_ends_its_incident() -> None:
@@ -102,6 +101,35 @@ def test_a_machine_on_which_a_check_works_does_not_end_the_incident_of_another(
     assert still_open
     assert list(incident.facts["hosts"]) == ["web-1"]
     assert incident.resolved_at is not None
+
+
+def test_a_check_for_all_hosts_that_works_on_another_host_ends_its_incident(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-1")
+    run_checks(NOW, [broken], broken)
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-2")
+
+    def repaired(now: datetime) -> None:
+        looked.append("repaired")
+
+    repaired.__name__ = "broken"
+    run_checks(NOW + MINUTE, [repaired], repaired)
+
+    assert looked == ["repaired", "repaired"]
+    assert not Incident.objects.filter(resolved_at=None).exists()
+
+
+def test_a_host_check_that_takes_minutes_delays_no_other_check_and_no_alert() -> None:
+    def download(now: datetime) -> None:
+        looked.append("download")
+
+    made = run_checks(NOW, [first], send, host_checks=[download])
+
+    # The second time for what the host's checks found.
+    assert looked == ["first", "send", "download", "send"]
+    assert made == WatchdogResult(("first", "send", "download"), ())
+    assert Heartbeat.objects.get(part="watchdog").facts == {"checks": 3, "failed": []}
 
 
 def test_a_sender_that_raises_is_an_incident_too() -> None:
@@ -243,5 +271,5 @@ def test_a_round_asks_the_database_a_bounded_number_of_times(
         make_finished_run(day, reports={"songs": {"received": 3}}, followed_up_at=NOW)
     run_watchdog(NOW)
 
-    with django_assert_max_num_queries(97):
+    with django_assert_max_num_queries(107):
         run_watchdog(NOW + MINUTE)
