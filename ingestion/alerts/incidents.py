@@ -25,8 +25,8 @@ MAX_ATTEMPTS = 5
 # Of an incident that each host reports for itself: the facts of each by its name, and when it reported them.
 HOSTS: Final = "hosts"
 REPORTED_AT: Final = "reported_at"
-# Each host checks itself every minute. One that did not within this time no longer exists or does not run,
-# and keeps no incident open.
+# A host with a web process checks itself every minute, one with workers only when it gets the task. One that
+# did not within this time perhaps no longer exists, and keeps no incident open.
 OTHER_HOST_SILENCE: Final = timedelta(hours=1)
 
 
