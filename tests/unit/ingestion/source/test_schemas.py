@@ -18,7 +18,7 @@ from ingestion.source.schemas import (
 from tests.support.builders.source_rows import make_session, make_track, make_user
 
 
-def record_of(schema: ResourceSchema[Any], row: Any) -> tuple[Any, ...]:
+def record_of(schema: ResourceSchema, row: Any) -> tuple[Any, ...]:
     (record,) = RowValidator(schema).validate_rows([row])
     assert not isinstance(record, RejectedRow)
     return record
