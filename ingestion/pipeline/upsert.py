@@ -6,7 +6,7 @@ Only rows whose content differs, or that were marked as missing, are written.
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -42,7 +42,7 @@ class StoredRow(NamedTuple):
 
 @dataclass(frozen=True)
 class MirroredTable:
-    schema: ResourceSchema[Any]
+    schema: ResourceSchema
     model: type[Song] | type[Listener] | type[ListeningHistory]
 
     @property
@@ -145,7 +145,7 @@ def normalize_json(table: MirroredTable, row: Record) -> Record:
 def existing_ids(model: type[models.Model], ids: Collection[int]) -> set[int]:
     return {
         known
-        for batch in in_batches(ids, _keys_per_query(1))
+        for batch in in_batches(ids, _keys_per_query())
         for known in model._default_manager.filter(pk__in=batch).values_list("pk", flat=True)
     }
 
@@ -264,45 +264,52 @@ def _read_rows(table: MirroredTable, keys: Sequence[Key]) -> Iterator[StoredRow]
     if not keys:
         return
     read = _read_stored_postgres if connection.vendor == "postgresql" else _read_stored_sqlite
-    for batch in in_batches(keys, _keys_per_query(len(keys[0]))):
+    for batch in in_batches(keys, BATCH):
         for row in read(table, batch):
-            yield StoredRow(tuple(row[:-2]), bool(row[-2]), bool(row[-1]))
+            yield StoredRow(row[:-2], bool(row[-2]), bool(row[-1]))
 
 
-def _keys_per_query(width: int) -> int:
+def _keys_per_query() -> int:
     if connection.vendor == "postgresql":
         return BATCH
     connection.ensure_connection()
     limit: int = connection.connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-    return max(1, min(BATCH, limit // width))
+    return min(BATCH, limit)
 
 
 def _read_stored_sqlite(table: MirroredTable, keys: Sequence[Key]) -> list[Record]:
-    width = len(keys[0])
-    names = ", ".join(f"k{index}" for index in range(width))
-    values = ", ".join(["(" + ", ".join(["%s"] * width) + ")"] * len(keys))
-    parameters = [part for key in keys for part in key]
+    # One text instead of thousands of parameters, each of which Django would look for in the statement.
+    asked = orjson.dumps([key[0] for key in keys] if len(keys[0]) == 1 else keys).decode()
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH asked({names}) AS (VALUES {values}) {_select_stored(table, width)}",
-            parameters,
-        )
+        cursor.execute(_stored_sql_sqlite(table, len(keys[0])), [asked])
         return list(cursor.fetchall())
+
+
+@cache
+def _stored_sql_sqlite(table: MirroredTable, width: int) -> str:
+    parts = ["value"] if width == 1 else [f"json_extract(value, '$[{index}]')" for index in range(width)]
+    columns = ", ".join(f"{part} AS k{index}" for index, part in enumerate(parts))
+    # CROSS JOIN: SQLite then looks each key up in the table, whatever it guesses about their numbers.
+    select = _select_stored(table, width, "CROSS JOIN")
+    return f"WITH asked AS (SELECT {columns} FROM json_each(%s)) {select}"  # noqa: S608
 
 
 def _read_stored_postgres(table: MirroredTable, keys: Sequence[Key]) -> list[Record]:
-    width = len(keys[0])
-    names = ", ".join(f"k{index}" for index in range(width))
-    arrays = ", ".join(f"%s::{_incoming_type(table, name)}[]" for name in table.key[:width])
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH asked AS (SELECT * FROM unnest({arrays}) AS a({names})) {_select_stored(table, width)}",  # noqa: S608
-            [list(column) for column in zip(*keys, strict=True)],
-        )
+        columns = [list(column) for column in zip(*keys, strict=True)]
+        cursor.execute(_stored_sql_postgres(table, len(keys[0])), columns)
         return list(cursor.fetchall())
 
 
-def _select_stored(table: MirroredTable, width: int) -> str:
+@cache
+def _stored_sql_postgres(table: MirroredTable, width: int) -> str:
+    names = ", ".join(f"k{index}" for index in range(width))
+    arrays = ", ".join(f"%s::{_incoming_type(table, name)}[]" for name in table.key[:width])
+    asked = f"SELECT * FROM unnest({arrays}) AS a({names})"  # noqa: S608
+    return f"WITH asked AS ({asked}) {_select_stored(table, width, 'JOIN')}"
+
+
+def _select_stored(table: MirroredTable, width: int, join: str) -> str:
     columns = ", ".join(_readable(table, column) for column in table.columns)
     instant = "k{} AT TIME ZONE 'UTC'" if connection.vendor == "postgresql" else "k{}"
     same = " AND ".join(
@@ -311,7 +318,7 @@ def _select_stored(table: MirroredTable, width: int) -> str:
         for index, name in enumerate(table.key[:width])
     )
     state = f"({_is_missing_sql(table)}), ({_is_unavailable_sql(table)})"
-    return f"SELECT {columns}, {state} FROM asked JOIN {table.name} ON {same}"  # noqa: S608
+    return f"SELECT {columns}, {state} FROM asked {join} {table.name} ON {same}"  # noqa: S608
 
 
 def _readable(table: MirroredTable, column: str) -> str:
@@ -369,7 +376,7 @@ def mark_missing(
     """
     unseen = (pk for pk, key in available_keys(table) if not is_seen(key))
     # The statement itself needs some of SQLite's parameters.
-    for batch in in_batches(unseen, max(1, _keys_per_query(1) - 10)):
+    for batch in in_batches(unseen, max(1, _keys_per_query() - 10)):
         rows = table.model._default_manager.filter(pk__in=batch)
         with transaction.atomic():
             guard()

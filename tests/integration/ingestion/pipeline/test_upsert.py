@@ -30,7 +30,7 @@ moments = st.datetimes().map(lambda moment: moment.isoformat(" "))
 # Beyond 2**53 PostgreSQL gives whole numbers back, which are not the same to the last digit.
 numbers = st.floats(-1e15, 1e15).map(lambda value: 0.0 + value)
 features = st.none() | st.dictionaries(texts, st.none() | numbers, max_size=4).map(to_json)
-song_ids = st.sampled_from([-5, 1, 2, 3, 2**63 - 1])
+song_ids = st.sampled_from([-(2**63), -5, 1, 2, 3, 2**63 - 1])
 songs = st.tuples(
     song_ids, texts, texts, texts, st.integers(0, 10**11), texts, texts, moments, moments, features,
     st.none() | st.integers(0, 9999),
