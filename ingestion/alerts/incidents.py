@@ -25,6 +25,7 @@ MAX_ATTEMPTS = 5
 # Of an incident that each host reports for itself: the facts of each by its name, and when it reported them.
 HOSTS: Final = "hosts"
 REPORTED_AT: Final = "reported_at"
+UNKNOWN_HOST: Final = "?"
 # A host with a web process checks itself every minute, one with workers only when it gets the task. One that
 # did not within this time perhaps no longer exists, and keeps no incident open.
 OTHER_HOST_SILENCE: Final = timedelta(hours=1)
@@ -150,9 +151,9 @@ def _other_hosts(incident: Incident | None, now: datetime) -> dict[str, dict[str
     if incident is None:
         return {}
     hosts = {host: facts for host, facts in incident.facts.get(HOSTS, {}).items() if isinstance(facts, dict)}
-    # An earlier release stored the last host only.
-    if (last := incident.facts.get("host")) is not None:
-        hosts.setdefault(last, {REPORTED_AT: incident.seen_at.isoformat()})
+    if HOSTS not in incident.facts:
+        # An earlier release stored the last host only, or none.
+        hosts[incident.facts.get("host", UNKNOWN_HOST)] = {REPORTED_AT: incident.seen_at.isoformat()}
     oldest, here = now - OTHER_HOST_SILENCE, socket.gethostname()
     return {
         host: facts

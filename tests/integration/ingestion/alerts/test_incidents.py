@@ -192,3 +192,20 @@ def test_the_facts_of_a_host_that_is_well_leave_the_incident(monkeypatch: pytest
     shown = {name: value for name, value in incident.facts.items() if name != "hosts"}
     assert shown == {"free_bytes": 1, "path": "/web-2"}
     assert list(incident.facts["hosts"]) == ["web-1", "web-2"]
+
+
+@pytest.mark.parametrize("reports_too", [False, True])
+def test_an_incident_that_an_earlier_release_opened_without_a_host_ends_an_hour_after_it_was_seen(
+    reports_too: bool,
+) -> None:
+    incidents.open_or_update(condition(facts={"path": "/srv"}), NOW)
+
+    if reports_too:
+        incidents.open_or_update_here(condition(facts={"path": "/srv"}), NOW + HOUR / 4)
+    incidents.resolve_here("run", NOW + HOUR / 2)
+    [still_open] = incidents.open_incidents()
+    incidents.resolve_here("run", NOW + HOUR)
+
+    assert list(still_open.facts["hosts"]) == ["?"]
+    assert still_open.facts["path"] == "/srv"
+    assert not incidents.open_incidents().exists()
