@@ -66,13 +66,19 @@ def train_first_champion(method: str) -> None:
 
 
 def run_daily_tasks(
-    day: datetime, clock: SimulatedClock, storage: Path, after_review: Callable[[], object]
+    day: datetime,
+    clock: SimulatedClock,
+    storage: Path,
+    *,
+    after_review: Callable[[], object],
+    prepare_lists: Callable[[], object],
 ) -> None:
     """Run a day's tasks at their hours; an error is logged, as in a worker, and the day continues.
 
     Args:
         day: midnight of the day.
         after_review: called after the daily review of the experiments.
+        prepare_lists: called at the hour of `prepare_candidate_lists`.
     """
     if day.weekday() == SUNDAY:
         _run_at(clock, day, 4, storage, tasks.train_weekly)
@@ -80,7 +86,7 @@ def run_daily_tasks(
     _run_at(clock, day, 5.5, storage, after_review)
     if day.weekday() == MONDAY:
         _run_at(clock, day, 6, storage, tasks.check_drift_weekly)
-    _run_at(clock, day, 6.5, storage, tasks.prepare_candidate_lists)
+    _run_at(clock, day, 6.5, storage, prepare_lists)
 
 
 def run_logging_errors(work: Callable[[], object]) -> None:

@@ -3,31 +3,35 @@
 import http.client
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from threading import Thread
-from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import orjson
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.wsgi import get_wsgi_application
 from django.db import connection
 from numpy.typing import NDArray
 
 from ingestion.demo.scenarios import DAYS_PER_WEEK, ScenarioEvent, ScenarioSource
 from ingestion.demo.server import DemoServer
-from ingestion.demo.world.reactions import Reaction, draw_reactions, draw_visits, rng_for_day
+from ingestion.demo.world.reactions import (
+    Reaction,
+    draw_reactions,
+    draw_visits,
+    rng_for_day,
+    rng_for_listener,
+)
 from ingestion.demo.world.world import World
 from ingestion.schedules import sync_timetable
-from ingestion.tasks import ingest_due
 from moovitamix.simulation import simulated_days
 from moovitamix.simulation.report import PlantedEvent
+from moovitamix.simulation.service_process import ServiceProcess
 from moovitamix.simulation.simulated_days import SimulatedClock, midnight
 from recommender.api import authentication
 from recommender.experiments import assignment
@@ -43,13 +47,21 @@ OPENING_HOUR, HOURS_OPEN = 7.0, 16.0
 # Time from a served list to the listener's feedback and plays.
 REACTION_DELAY: Final = timedelta(minutes=10)
 PLAY_DELAY: Final = timedelta(minutes=12)
+# They run two parts of the morning, and half of the visits each.
+SERVICE_PROCESSES: Final = 2
 FIRST_METHODS: Final = {True: ModelVersion.Method.CLASSIC, False: ModelVersion.Method.MIX}
 ProgressCallback = Callable[[date], object]
 
 
-class QuietRequestHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        return
+class Visit(NamedTuple):
+    listener: int
+    at: datetime
+
+
+class RecordedPlays(NamedTuple):
+    at: datetime
+    listener: int
+    songs: list[int]
 
 
 @dataclass
@@ -71,42 +83,67 @@ class Simulation:
         self.scenario_source = ScenarioSource(self.world)
         self._server: DemoServer | None = None
         self._tastes: dict[int, NDArray[np.float64]] = {}  # before a fad
-        self._broken = ExitStack()  # lets challengers fail until it is closed
+        self._services: list[ServiceProcess] = []
 
     def run_days(self, days: int, progress: ProgressCallback) -> None:
         """Simulate the days, and the next morning, whose tasks review the last day."""
         with ExitStack() as running:
             running.enter_context(self.clock.replace_system_time())
+            for _ in range(SERVICE_PROCESSES):
+                self._services.append(ServiceProcess(self.clock()))
+                running.callback(self._services[-1].stop)
+            threads = running.enter_context(ThreadPoolExecutor(SERVICE_PROCESSES))
             running.callback(self._stop_source)
-            running.enter_context(self._broken)
             self._start_source()
             sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
-            app = MusicAppClient(running.enter_context(serve_in_thread()), create_api_key())
+            key = create_api_key()
+            apps = [MusicAppClient(service, key) for service in self._services]
             for number in range(days):
-                self._run_day(number, app)
+                self._run_day(number, apps, threads)
                 progress(self.first_day + timedelta(days=number))
-            self._run_morning(days)
+            self._run_morning(days, threads)
 
-    def _run_day(self, number: int, app: "MusicAppClient") -> None:
-        self._run_morning(number)
+    def _run_day(self, number: int, apps: "list[MusicAppClient]", threads: ThreadPoolExecutor) -> None:
+        self._run_morning(number, threads)
         day = midnight(self.first_day + timedelta(days=number))
-        rng = rng_for_day(self.seed, number)
-        for listener, share in draw_visits(self.world, rng):
-            at = day + timedelta(hours=OPENING_HOUR + HOURS_OPEN * share)
-            self.clock.move_to(at)
-            served = app.get_recommendations(listener)
-            if served is None:
-                self.counts["not yet imported"] += 1
-                continue
-            reactions = self._draw_reactions(listener, served, number, rng)
-            self.counts["lists"] += 1
-            self.counts.update(one.kind for one in reactions)
-            self.clock.move_to(at + REACTION_DELAY)
-            app.send_feedback(listener, served["recommendation_id"], reactions)
-            played = self.world.available_songs([one.song for one in reactions if one.kind == "listen"])
-            if played:
-                self.world.record_session(listener, played, at + PLAY_DELAY)
+        visits = [
+            Visit(listener, day + timedelta(hours=OPENING_HOUR + HOURS_OPEN * share))
+            for listener, share in draw_visits(self.world, rng_for_day(self.seed, number))
+        ]
+        # A listener's requests always reach the same process.
+        parts = [[one for one in visits if one.listener % len(apps) == place] for place in range(len(apps))]
+        recorded: list[RecordedPlays] = []
+        for counts, plays in threads.map(self._simulate_visits, apps, parts, [number] * len(apps)):
+            self.counts.update(counts)
+            recorded += plays
+        for at, listener, songs in sorted(recorded):
+            self.world.record_session(listener, songs, at)
         self.world.advance()
+
+    def _simulate_visits(
+        self, app: "MusicAppClient", visits: list[Visit], number: int
+    ) -> tuple[Counter[str], list[RecordedPlays]]:
+        """Request a list at each visit, and send the reactions; returns counts and the plays to record."""
+        counts: Counter[str] = Counter()
+        plays = []
+        try:
+            for listener, at in visits:
+                served = app.get_recommendations(listener, at)
+                if served is None:
+                    counts["not yet imported"] += 1
+                    continue
+                # The result must not depend on which process is faster.
+                rng = rng_for_listener(self.seed, number, listener)
+                reactions = self._draw_reactions(listener, served, number, rng)
+                counts["lists"] += 1
+                counts.update(one.kind for one in reactions)
+                app.send_feedback(listener, served["recommendation_id"], reactions, at + REACTION_DELAY)
+                played = self.world.available_songs([one.song for one in reactions if one.kind == "listen"])
+                if played:
+                    plays.append(RecordedPlays(at + PLAY_DELAY, listener, played))
+        finally:
+            connection.close()
+        return counts, plays
 
     def _draw_reactions(
         self, listener: int, served: dict[str, Any], number: int, rng: np.random.Generator
@@ -122,7 +159,7 @@ class Simulation:
     def _under_way(self, kind: str, number: int) -> list[ScenarioEvent]:
         return [event for event in self.events if event.kind == kind and event.is_under_way(number)]
 
-    def _run_morning(self, number: int) -> None:
+    def _run_morning(self, number: int, threads: ThreadPoolExecutor) -> None:
         day = midnight(self.first_day + timedelta(days=number))
         self.clock.move_to(day)
         for event in self.events:
@@ -133,11 +170,23 @@ class Simulation:
             if event.kind == "drift" and (weight := event.weekly_weight(number)):
                 self.world.shift_tastes(event.parameters["styles"], weight)
         self.clock.move_to(day + timedelta(hours=2, minutes=1))
-        simulated_days.run_logging_errors(ingest_due)
+        # Beside this process, which serves the source's pages.
+        self._services[0].run_task("ingest", self.clock())
         simulated_days.clear_process_caches(self.storage)
         if number == 0:
             self._train_first_champion()
-        simulated_days.run_daily_tasks(day, self.clock, self.storage, lambda: self._propose_spoiled(number))
+        simulated_days.run_daily_tasks(
+            day, self.clock, self.storage, after_review=lambda: self._propose_spoiled(number),
+            prepare_lists=lambda: self._prepare_lists(threads),
+        )  # fmt: skip
+
+    def _prepare_lists(self, threads: ThreadPoolExecutor) -> None:
+        """Run both parts of `prepare_candidate_lists` at once, as two workers would."""
+        now = self.clock()
+        list(threads.map(
+            lambda service, name: service.run_task(name, now),
+            self._services, ("prepare-lists", "try-challengers"),
+        ))  # fmt: skip
 
     def _train_first_champion(self) -> None:
         is_handicapped = any(event.kind == "better" for event in self.events)
@@ -171,7 +220,7 @@ class Simulation:
         elif event.kind == "late":
             self.scenario_source.delay_history(event.parameters["delay"])
         elif event.kind == "broken":
-            self._broken.enter_context(simulated_days.break_challengers(event.parameters["share"]))
+            self._break_challengers(event.parameters["share"])
         since = self.clock()
         weeks = event.parameters.get("weeks", 1)
         days = event.days if weeks == 1 else DAYS_PER_WEEK * weeks
@@ -192,7 +241,11 @@ class Simulation:
         elif event.kind == "late":
             self.scenario_source.delay_history(0)
         elif event.kind == "broken":
-            self._broken.close()
+            self._break_challengers(0.0)
+
+    def _break_challengers(self, share: float) -> None:
+        for service in self._services:
+            service.broken_share = share
 
     def _set_subject(self, kind: str, subject: str) -> None:
         for index, one in reversed(list(enumerate(self.planted))):
@@ -215,23 +268,24 @@ class Simulation:
 
 @dataclass(frozen=True)
 class MusicAppClient:
-    address: tuple[str, int]
+    service: ServiceProcess
     key: str
 
-    def get_recommendations(self, listener: int) -> dict[str, Any] | None:
-        status, body = self._send_request("GET", f"/api/v1/users/{listener}/recommendations/?n={LIST_LENGTH}")
+    def get_recommendations(self, listener: int, at: datetime) -> dict[str, Any] | None:
+        path = f"/api/v1/users/{listener}/recommendations/?n={LIST_LENGTH}"
+        status, body = self._send_request("GET", path, at)
         if status == http.client.NOT_FOUND:
             return None
         return self._parse_answer(status, body)
 
-    def send_feedback(self, listener: int, list_id: str, reactions: list[Reaction]) -> None:
+    def send_feedback(self, listener: int, list_id: str, reactions: list[Reaction], at: datetime) -> None:
         events = [
             {"event_id": f"{list_id}:{one.song}", "user_id": listener, "song_id": one.song, "kind": one.kind,
              "seconds": one.seconds, "recommendation_id": list_id}
             for one in reactions
         ]  # fmt: skip
         if events:
-            self._parse_answer(*self._send_request("POST", "/api/v1/feedback/", orjson.dumps(events)))
+            self._parse_answer(*self._send_request("POST", "/api/v1/feedback/", at, orjson.dumps(events)))
 
     def _parse_answer(self, status: int, body: bytes) -> dict[str, Any]:
         if status >= http.client.BAD_REQUEST:
@@ -239,38 +293,13 @@ class MusicAppClient:
         answer: dict[str, Any] = orjson.loads(body)
         return answer
 
-    def _send_request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        server = http.client.HTTPConnection(*self.address, timeout=60)
+    def _send_request(
+        self, method: str, path: str, at: datetime, body: bytes | None = None
+    ) -> tuple[int, bytes]:
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        try:
-            server.request(method, path, body, headers)
-            response = server.getresponse()
-            return response.status, response.read()
-        finally:
-            server.close()
+        return self.service.send_request(method, path, at, body=body, headers=headers)
 
 
 def create_api_key() -> str:
     user, _ = User.objects.get_or_create(username="rehearsal")
     return authentication.issue_key("rehearsal", user)[1]
-
-
-@contextmanager
-def serve_in_thread() -> Iterator[tuple[str, int]]:
-    """Serve the API in a thread, so that it uses the simulated clock; yields its address."""
-    server = make_server("127.0.0.1", 0, get_wsgi_application(), handler_class=QuietRequestHandler)
-
-    def serve() -> None:
-        try:
-            server.serve_forever(poll_interval=0.1)
-        finally:
-            connection.close()
-
-    thread = Thread(target=serve, name="rehearsal-web", daemon=True)
-    thread.start()
-    try:
-        yield "127.0.0.1", server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

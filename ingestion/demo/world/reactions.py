@@ -28,6 +28,11 @@ def rng_for_day(seed: int, day: int) -> np.random.Generator:
     return np.random.default_rng((seed, 9, day))
 
 
+def rng_for_listener(seed: int, day: int, listener: int) -> np.random.Generator:
+    """For a listener's reactions, so that they do not depend on the order of the visits."""
+    return np.random.default_rng((seed, 10, day, listener))
+
+
 def draw_visits(world: World, rng: np.random.Generator) -> list[tuple[int, float]]:
     """Today's visitors and when each comes, as a share of the day, in ascending order."""
     listeners = [row["id"] for row in world.rows("users")]

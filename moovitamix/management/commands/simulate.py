@@ -49,9 +49,10 @@ OUTCOME_WIDTH: Final = 56  # characters, so that the table fits a terminal with 
 MORNING_ENDS: Final = time(7)
 HELP = f"""Simulate weeks of operation in minutes. The demo source adds a day of data, the real ingestion
 imports it over HTTP, the periodic tasks run, and simulated listeners use the real API and react by hidden
-tastes, all under a clock that is moved forward. A scenario plants events such as an outage or a worse
-model. The final tables say for each event what MoovitaMix did, when, and whether that was right, and what
-happened without a planted cause: false alarms, rollbacks, bad champions (exit code 0: all was right).
+tastes, all under a clock that is moved forward. Two processes serve them, on two processors. A scenario
+plants events such as an outage or a worse model. The final tables say for each event what MoovitaMix did,
+when, and whether that was right, and what happened without a planted cause: false alarms, rollbacks, bad
+champions (exit code 0: all was right).
 Everything is written to var/rehearsal, which is emptied first; your own database is not touched.
 `rehearse` is the former name of this command and still works.
 

@@ -1,0 +1,131 @@
+"""The processes of the simulated service: time, caches and faults that each request brings."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.core.cache import cache
+from django.utils import timezone
+
+from moovitamix.simulation import service_process
+from moovitamix.simulation.service_process import ServiceProcess, SimulatedService
+from moovitamix.simulation.simulated_days import SimulatedClock
+from recommender.serving.candidates import candidate_cache
+from recommender.serving.candidates.candidates import generate_block
+from tests.support.project import ROOT
+
+pytestmark = pytest.mark.django_db
+
+MORNING = datetime(2026, 11, 2, 7, tzinfo=UTC)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[SimulatedService]:
+    """Answers each request with the time and with what the cache holds."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [timezone.now().isoformat(timespec="seconds").encode(), str(cache.get("word")).encode()]
+
+    clock = SimulatedClock(MORNING - timedelta(days=1))
+    with clock.replace_system_time():
+        yield SimulatedService(answer, clock, tmp_path)
+    cache.clear()
+
+
+def send(service: SimulatedService, at: datetime, path: str = "/", broken_share: float = 0.0) -> list[bytes]:
+    environ = {
+        "PATH_INFO": path, "HTTP_X_SIMULATED_AT": at.isoformat(), "HTTP_X_BROKEN_SHARE": str(broken_share),
+    }  # fmt: skip
+    return list(service(environ, lambda status, headers: None))
+
+
+def test_a_request_happens_at_its_simulated_time(service: SimulatedService) -> None:
+    seen = [send(service, MORNING + timedelta(hours=hour))[0] for hour in (0, 5, 30)]
+
+    assert seen == [b"2026-11-02T07:00:00+00:00", b"2026-11-02T12:00:00+00:00", b"2026-11-03T13:00:00+00:00"]
+
+
+def test_caches_last_until_the_next_day_or_task(
+    service: SimulatedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(service_process.TASKS, "nothing", lambda: None)
+    send(service, MORNING)
+    cache.set("word", "kept")
+
+    same_day = send(service, MORNING + timedelta(hours=9))[1]
+    next_day = send(service, MORNING + timedelta(days=1))[1]
+    cache.set("word", "kept")
+    send(service, MORNING + timedelta(days=1, hours=1), "/simulated-tasks/nothing")
+    after_task = send(service, MORNING + timedelta(days=1, hours=2))[1]
+
+    assert (same_day, next_day, after_task) == (b"kept", b"None", b"None")
+
+
+def test_a_task_that_fails_is_logged_and_the_process_goes_on(
+    service: SimulatedService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise OSError("The source is down.")
+
+    monkeypatch.setitem(service_process.TASKS, "ingest", fail)
+
+    answers = [send(service, MORNING, path) for path in ("/simulated-tasks/ingest", "/")]
+
+    assert (answers[0], len(answers[1])) == ([], 2)
+    assert "task_failed" in caplog.text
+
+
+def test_challengers_fail_while_requests_say_so(service: SimulatedService) -> None:
+    places = []
+    for share in (0.0, 0.1, 0.1, 0.0):
+        send(service, MORNING, broken_share=share)
+        places.append(vars(candidate_cache)["generate_block"] is generate_block)
+
+    assert places == [True, False, False, True]
+
+
+WAIT_AS_PARENT = f"""
+import os, sys
+from datetime import UTC, datetime
+import django
+django.setup()
+from moovitamix.simulation.service_process import ServiceProcess
+process = ServiceProcess(datetime({MORNING.year}, 11, 2, tzinfo=UTC))
+process._port
+print(process._child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_ends_with_a_simulation_that_is_killed(tmp_path: Path) -> None:
+    environment = {
+        **os.environ, "DJANGO_SETTINGS_MODULE": "moovitamix.settings", "DATABASE_URL": "",
+        "DATABASE_NAME": str(tmp_path / "music.db"), "VAR_DIR": str(tmp_path), "SECRET_KEY": "for-this-test",
+    }  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", WAIT_AS_PARENT], cwd=ROOT, env=environment, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as parent:  # fmt: skip
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+
+    assert psutil.wait_procs([child], timeout=60)[1] == []
+
+
+def test_a_process_that_can_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "moovitamix.no_settings")
+    process = ServiceProcess(MORNING)
+    try:
+        with pytest.raises(ConnectionError, match="ended while it started"):
+            process.run_task("ingest", MORNING)
+    finally:
+        process.stop()
