@@ -41,6 +41,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from ingestion.admin import ROWS_PER_PAGE, ListedLookups, ReadOnlyAdmin
 from ingestion.admin.audit import AccountAuditMixin
 from ingestion.admin.catalogue import ListenerAdmin, SongAdmin
+from ingestion.api.query_params import parse_row_id
 from ingestion.due_times import PROBLEMS, find_problem, interval_length
 from ingestion.models import Listener, Song
 from ingestion.schedules import DAILY_ENTRY, HEARTBEAT_ENTRIES, start_new_slots
@@ -313,7 +314,8 @@ class SongWithFeedbackAdmin(SongAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        evidence = song_evidence_for(int(object_id)) if object_id.isdecimal() else None
+        song = parse_row_id(object_id)
+        evidence = song_evidence_for(song) if song is not None else None
         context = {**(extra_context or {}), "song_evidence": evidence}
         return super().change_view(request, object_id, form_url, context)
 

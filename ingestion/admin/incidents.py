@@ -120,7 +120,7 @@ class IncidentAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        incident = Incident.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        incident = self.get_object(request, object_id)
         context = self._incident_context(request, incident) if incident else {}
         page: HttpResponse = super().change_view(
             request, object_id, form_url, {**(extra_context or {}), **context}

@@ -14,6 +14,7 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from ingestion.api.query_params import parse_row_id
 from ingestion.models import SavedFilter
 from ingestion.models.saved_filters import MAX_QUERY_CHARS
 
@@ -134,8 +135,7 @@ class SavedFiltersMixin:
         return redirect(f"{self._list}?{query}")
 
     def _delete(self, request: HttpRequest) -> HttpResponse:
-        number = request.POST["delete"]
-        chosen = get_object_or_404(self._own(request), pk=number if number.isdecimal() else None)
+        chosen = get_object_or_404(self._own(request), pk=parse_row_id(request.POST["delete"]))
         chosen.delete()
         messages.success(request, _("Deleted the filter “{name}”.").format(name=chosen.name))
         return redirect(self._list)

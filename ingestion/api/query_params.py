@@ -38,6 +38,9 @@ class QueryParameter:
     repeats: bool = False  # whether it may be sent several times; commas then join its values
 
 
+MAX_ID_DIGITS: Final = 19  # 2 ** 63 - 1 has as many
+
+
 class IdConverter:
     """Path converter for ids: accepts any whole number; views answer 404 beyond 64 bits."""
 
@@ -56,6 +59,15 @@ register_converter(IdConverter, "id")
 def is_possible_id(number: int) -> bool:
     """Whether the number fits into 64 bits; SQLite raises an error for others."""
     return SMALLEST_ID <= number <= LARGEST_ID
+
+
+def parse_row_id(text: str) -> int | None:
+    """The id of a row in an address; None if no row can have it."""
+    # Python refuses to read numbers of thousands of digits.
+    if not text.isdecimal() or len(text) > MAX_ID_DIGITS:
+        return None
+    number = int(text)
+    return number if is_possible_id(number) else None
 
 
 MAX_NAME_TOLD: Final = 60  # characters of an unknown name that an answer repeats

@@ -78,7 +78,7 @@ class DecisionAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        decision = Decision.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        decision = self.get_object(request, object_id)
         context = {**(extra_context or {})}
         if decision is not None:
             context |= {

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from unfold.decorators import action, display
 
 from ingestion.admin import ReadOnlyAdmin, confirm_first
+from ingestion.api.query_params import parse_row_id
 from recommender import services
 from recommender.admin.decisions import OUTCOME_COLOURS
 from recommender.admin.forms import NoteForm, ReasonForm, TrafficSplitForm
@@ -124,7 +125,7 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        experiment = Experiment.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        experiment = self.get_object(request, object_id)
         if experiment is not None:
             # The buttons ask, too: without a query of their own, the page stays within twelve.
             ended = request.__dict__.setdefault("ended_experiments", {})
@@ -265,7 +266,7 @@ def _split_percent() -> int:
 
 
 def _has_ended(request: HttpRequest, object_id: int | str | None) -> bool:
-    if object_id is None or not str(object_id).isdecimal():
+    if object_id is None or parse_row_id(str(object_id)) is None:
         return False  # no experiment: Django answers 404
     known: dict[int | str, bool] = request.__dict__.setdefault("ended_experiments", {})
     if object_id not in known:

@@ -122,7 +122,7 @@ class DriftReportAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> Any:
-        report = DriftReport.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        report = self.get_object(request, object_id)
         context = {**(extra_context or {}), "drift": drift_report_context(report) if report else None}
         return super().change_view(request, object_id, form_url, context)
 

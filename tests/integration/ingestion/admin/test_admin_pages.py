@@ -82,10 +82,23 @@ def test_every_row_has_a_page(staff: Client, filled: IngestionRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["recommender/experiment/abc", "ingestion/ingestionrun/99999999999999999999", "ingestion/song/7"]
+    "number", ["abc", "7", "99999999999999999999", "9" * 5000, "\N{ARABIC-INDIC DIGIT ONE}7"]
 )
-def test_a_row_that_does_not_exist_is_not_found(staff: Client, path: str) -> None:
-    answer = staff.get(f"/admin/{path}/change/")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "recommender/experiment",
+        "recommender/decision",
+        "recommender/driftreport",
+        "ingestion/incident",
+        "ingestion/ingestionrun",
+        "ingestion/song",
+        "recommender/modelversion",
+        "recommender/promotion",
+    ],
+)
+def test_a_row_that_does_not_exist_is_not_found(staff: Client, path: str, number: str) -> None:
+    answer = staff.get(f"/admin/{path}/{number}/change/")
 
     assert answer.status_code == 404
     assert "This page does not exist" in answer.content.decode()
