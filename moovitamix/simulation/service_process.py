@@ -8,9 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from datetime import date, datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from threading import Thread
@@ -20,6 +20,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import django
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
+from django.urls import get_resolver
 from django.utils import timezone
 
 if __name__ == "__main__":
@@ -34,6 +35,8 @@ from recommender.registry import model_loader
 from recommender.serving.candidates import candidate_cache
 
 MODULE: Final = "moovitamix.simulation.service_process"
+# They run two parts of the morning, and half of the visits each.
+SERVICE_PROCESSES: Final = 2
 MOMENT_HEADER, BROKEN_SHARE_HEADER = "X-Simulated-At", "X-Broken-Share"
 TASK_PATH: Final = "/simulated-tasks/"
 REQUEST_TIMEOUT: Final = 60.0  # seconds
@@ -61,10 +64,10 @@ class ServiceProcess:
         broken_share: share of the listeners for whom challengers under test fail.
     """
 
-    def __init__(self, start: datetime) -> None:
+    def __init__(self) -> None:
         self.broken_share = 0.0
         self._child = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", MODULE, start.isoformat()], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             cwd=settings.CHECKOUT,
         )  # fmt: skip
 
@@ -112,6 +115,17 @@ class ServiceProcess:
         return int(line)
 
 
+@contextmanager
+def start_services() -> Iterator[list[ServiceProcess]]:
+    """Start the processes, which are ready some seconds later; the first request waits for it."""
+    with ExitStack() as running:
+        started = []
+        for _ in range(SERVICE_PROCESSES):
+            started.append(ServiceProcess())
+            running.callback(started[-1].stop)
+        yield started
+
+
 class SimulatedService:
     """The WSGI application at simulated times, and the tasks that requests to TASK_PATH start."""
 
@@ -153,10 +167,13 @@ def _environ_name(header: str) -> str:
     return f"HTTP_{header.upper().replace('-', '_')}"
 
 
-def _serve(start: datetime) -> None:
-    clock = SimulatedClock(start)
+def _serve() -> None:
+    # Before any simulated time; the first request moves it.
+    clock = SimulatedClock(datetime(2000, 1, 1, tzinfo=UTC))
     with clock.replace_system_time():
         service = SimulatedService(get_wsgi_application(), clock, Path(settings.MODEL_STORAGE))
+        # Import the views now, while the simulation creates its tables and its world.
+        get_resolver().url_patterns  # noqa: B018
         with make_server("127.0.0.1", 0, service, handler_class=QuietRequestHandler) as server:
             sys.stdout.write(f"{server.server_port}\n")
             sys.stdout.flush()
@@ -174,4 +191,4 @@ def _end_with_input(server: WSGIServer) -> None:
 if __name__ == "__main__":
     # Ctrl+C reaches the whole group; the simulation ends, and with it this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _serve(datetime.fromisoformat(sys.argv[1]))
+    _serve()

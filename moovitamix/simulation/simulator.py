@@ -3,7 +3,7 @@
 import http.client
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -47,8 +47,6 @@ OPENING_HOUR, HOURS_OPEN = 7.0, 16.0
 # Time from a served list to the listener's feedback and plays.
 REACTION_DELAY: Final = timedelta(minutes=10)
 PLAY_DELAY: Final = timedelta(minutes=12)
-# They run two parts of the morning, and half of the visits each.
-SERVICE_PROCESSES: Final = 2
 FIRST_METHODS: Final = {True: ModelVersion.Method.CLASSIC, False: ModelVersion.Method.MIX}
 ProgressCallback = Callable[[date], object]
 
@@ -74,6 +72,7 @@ class Simulation:
     storage: Path
     source_address: tuple[str, int]
     seed: int
+    services: Sequence[ServiceProcess]
     planted: list[PlantedEvent] = field(default_factory=list)  # the events injected so far
     # Served lists, reactions by kind, and requests of listeners that are not imported yet.
     counts: Counter[str] = field(default_factory=Counter)
@@ -83,21 +82,17 @@ class Simulation:
         self.scenario_source = ScenarioSource(self.world)
         self._server: DemoServer | None = None
         self._tastes: dict[int, NDArray[np.float64]] = {}  # before a fad
-        self._services: list[ServiceProcess] = []
 
     def run_days(self, days: int, progress: ProgressCallback) -> None:
         """Simulate the days, and the next morning, whose tasks review the last day."""
         with ExitStack() as running:
             running.enter_context(self.clock.replace_system_time())
-            for _ in range(SERVICE_PROCESSES):
-                self._services.append(ServiceProcess(self.clock()))
-                running.callback(self._services[-1].stop)
-            threads = running.enter_context(ThreadPoolExecutor(SERVICE_PROCESSES))
+            threads = running.enter_context(ThreadPoolExecutor(len(self.services)))
             running.callback(self._stop_source)
             self._start_source()
             sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
             key = create_api_key()
-            apps = [MusicAppClient(service, key) for service in self._services]
+            apps = [MusicAppClient(service, key) for service in self.services]
             for number in range(days):
                 self._run_day(number, apps, threads)
                 progress(self.first_day + timedelta(days=number))
@@ -171,7 +166,7 @@ class Simulation:
                 self.world.shift_tastes(event.parameters["styles"], weight)
         self.clock.move_to(day + timedelta(hours=2, minutes=1))
         # Beside this process, which serves the source's pages.
-        self._services[0].run_task("ingest", self.clock())
+        self.services[0].run_task("ingest", self.clock())
         simulated_days.clear_process_caches(self.storage)
         if number == 0:
             self._train_first_champion()
@@ -185,7 +180,7 @@ class Simulation:
         now = self.clock()
         list(threads.map(
             lambda service, name: service.run_task(name, now),
-            self._services, ("prepare-lists", "try-challengers"),
+            self.services, ("prepare-lists", "try-challengers"),
         ))  # fmt: skip
 
     def _train_first_champion(self) -> None:
@@ -244,7 +239,7 @@ class Simulation:
             self._break_challengers(0.0)
 
     def _break_challengers(self, share: float) -> None:
-        for service in self._services:
+        for service in self.services:
             service.broken_share = share
 
     def _set_subject(self, kind: str, subject: str) -> None:

@@ -37,6 +37,7 @@ from moovitamix.simulation.report import (
     judge_events,
     judge_unplanned,
 )
+from moovitamix.simulation.service_process import ServiceProcess, start_services
 from moovitamix.simulation.simulator import Simulation
 
 SCENARIOS: Final = Path(__file__).resolve().parents[2] / "scenarios"
@@ -113,9 +114,11 @@ class Command(GuidedCommand):
         folder = options["folder"].resolve()
         if Path(settings.DATABASES["default"]["NAME"]) != folder / SIMULATION_DATABASE:
             sys.exit(self._start_inside(folder, options))
-        call_command("migrate", verbosity=0)
-        simulation = self._create_simulation(events, last_day, options)
-        self._simulate(simulation, options)
+        # They import Django while this process creates the tables and the world.
+        with start_services() as services:
+            call_command("migrate", verbosity=0)
+            simulation = self._create_simulation(events, last_day, options, services)
+            self._simulate(simulation, options)
         record_pages(simulation.scenario_source.snapshot().tables, folder / SOURCE_PAGES)
         findings, unplanned = judge_events(simulation.planted), judge_unplanned(simulation.planted)
         self._print_report(findings, unplanned, simulation, folder, as_json=options["json"])
@@ -153,7 +156,11 @@ class Command(GuidedCommand):
         return code
 
     def _create_simulation(
-        self, events: list[ScenarioEvent], last_day: date | None, options: dict[str, Any]
+        self,
+        events: list[ScenarioEvent],
+        last_day: date | None,
+        options: dict[str, Any],
+        services: list[ServiceProcess],
     ) -> Simulation:
         first, self._days = plan_days(
             timezone.now(), options["weeks"], to_today=options["to_today"], last_day=last_day
@@ -166,6 +173,7 @@ class Command(GuidedCommand):
         return Simulation(
             world=world, events=events, first_day=first, storage=Path(settings.MODEL_STORAGE),
             source_address=(str(address.hostname), int(address.port or 80)), seed=options["seed"],
+            services=services,
         )  # fmt: skip
 
     def _simulate(self, simulation: Simulation, options: dict[str, Any]) -> None:

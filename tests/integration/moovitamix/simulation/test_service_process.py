@@ -91,13 +91,12 @@ def test_challengers_fail_while_requests_say_so(service: SimulatedService) -> No
     assert places == [True, False, False, True]
 
 
-WAIT_AS_PARENT = f"""
-import os, sys
-from datetime import UTC, datetime
+WAIT_AS_PARENT = """
+import sys
 import django
 django.setup()
 from moovitamix.simulation.service_process import ServiceProcess
-process = ServiceProcess(datetime({MORNING.year}, 11, 2, tzinfo=UTC))
+process = ServiceProcess()
 process._port
 print(process._child.pid, flush=True)
 sys.stdin.read()
@@ -123,7 +122,7 @@ def test_a_process_ends_with_a_simulation_that_is_killed(tmp_path: Path) -> None
 
 def test_a_process_that_can_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "moovitamix.no_settings")
-    process = ServiceProcess(MORNING)
+    process = ServiceProcess()
     try:
         with pytest.raises(ConnectionError, match="ended while it started"):
             process.run_task("ingest", MORNING)

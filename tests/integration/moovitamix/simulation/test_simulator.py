@@ -29,7 +29,7 @@ class SameListForAll:
 
 def test_reactions_do_not_depend_on_the_other_visits_of_the_process() -> None:
     world = World(songs=60, listeners=12, days=2)
-    simulation = Simulation(world, [], date(2026, 11, 2), Path(), ("127.0.0.1", 0), seed=7)
+    simulation = Simulation(world, [], date(2026, 11, 2), Path(), ("127.0.0.1", 0), seed=7, services=[])
     listeners = [row["id"] for row in world.rows("users")]
     visits = [Visit(one, MORNING + timedelta(minutes=place)) for place, one in enumerate(listeners)]
     songs = [row["id"] for row in world.rows("tracks")][:20]
