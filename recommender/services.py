@@ -156,6 +156,12 @@ def delete_old_artifacts() -> int:
     return artifact_folders.delete_old_artifacts(settings.MODEL_STORAGE, settings.KEEP_MODELS, timezone.now())
 
 
+def delete_version_files(label: str, *, reason: str, by: str) -> None:
+    """Delete the files of a version that is not in use; raises as `artifact_folders.delete_files`."""
+    artifact_folders.delete_files(label, settings.MODEL_STORAGE, timezone.now())
+    record_audit(Action.FILES_DELETED, by, f"{label}: {reason}")
+
+
 def undo_key_feedback(key: ApiKey, *, by: str, now: datetime) -> int:
     """Withdraw all feedback sent with a key, such as a leaked one; return how many events."""
     count = events.withdraw_key(key.pk, now=now)

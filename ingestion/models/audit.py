@@ -21,6 +21,7 @@ class AuditEntry(models.Model):
         NOTE_ADDED = "note_added", "added a note to an experiment"
         PROMOTED = "promoted", "promoted a model version"
         ROLLED_BACK = "rolled_back", "rolled back to a model version"
+        FILES_DELETED = "files_deleted", "deleted a model version's files"
         RANGE_RESET = "range_reset", "reset an expected range"
         CATALOGUE_RESET = "catalogue_reset", "accepted a reset of the source"
         PERSONAL_DATA_READ = "personal_data_read", "read personal data"

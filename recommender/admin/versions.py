@@ -37,7 +37,12 @@ from recommender.dashboard.version_comparison import compare_two_versions
 from recommender.experiments import eligibility
 from recommender.models import ModelVersion, Promotion, TrainingRun
 from recommender.registry.registry import current_champion, find_version
-from recommender.services import promote_version, roll_back_champion, start_experiment
+from recommender.services import (
+    delete_version_files,
+    promote_version,
+    roll_back_champion,
+    start_experiment,
+)
 from recommender.serving.reasons.cluster_name_translation import cluster_name
 from recommender.training.launch import start_training
 
@@ -70,7 +75,7 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
     search_help_text = _lazy("Version label, such as 2026w47.1")
     when_empty = TRAINING_HINT
     actions_list: ClassVar = ["compare", "train_now", "roll_back"]
-    actions_detail: ClassVar = ["compare_with", "start_experiment", "make_champion"]
+    actions_detail: ClassVar = ["compare_with", "start_experiment", "make_champion", "delete_files"]
     readonly_fields = (
         "metrics_table",
         "clusters_table",
@@ -87,7 +92,8 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
          {"fields": (("cut_off", "created_at"), ("n_songs", "n_listeners", "n_plays"))}),
         (_lazy("Model"), {"fields": (("method", "n_clusters"), ("silhouette", "r_squared"))}),
         (_lazy("Clusters, largest first"), {"fields": ("clusters_table",)}),
-        (_lazy("Cost"), {"fields": (("duration", "cpu", "memory"), ("megabytes", "artifact_sha256"))}),
+        (_lazy("Cost"), {"fields": (("duration", "cpu", "memory"), ("megabytes", "artifact_sha256"),
+                                    "files_deleted_at")}),
         (_lazy("Stored details"), {"classes": ["collapse"], "fields": ("seed", "configuration", "cohesion")}),
     )  # fmt: skip
 
@@ -219,6 +225,22 @@ class ModelVersionAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         return self._change_champion(
             request, _("Make {version} champion").format(version=version.label), text,
             lambda reason, by: promote_version(version.label, reason=reason, by=by),
+        )  # fmt: skip
+
+    @action(description=_lazy("Delete files"), icon="delete", permissions=["decide"], url_path="delete-files")
+    def delete_files(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        version = self.find_row(request, object_id)
+        page = reverse("admin:recommender_modelversion_change", args=[version.pk])
+
+        def act(reason: str, by: str) -> tuple[str, str]:
+            delete_version_files(version.label, reason=reason, by=by)
+            return _("The files of {version} are deleted.").format(version=version.label), page
+
+        return self.act_with_reason(
+            request, ReasonForm(request.POST or None), act,
+            title=_("Delete the files of {version}").format(version=version.label),
+            text=_("The version never serves again, and backups no longer miss its files. Its metrics stay."),
+            cancel_url=page,
         )  # fmt: skip
 
     @action(description=_lazy("Roll back"), icon="undo", permissions=["decide"], url_path="roll-back")

@@ -50,7 +50,7 @@ def why_not_testable(version: ModelVersion) -> str:
     if version.role not in TESTABLE_ROLES:
         return f"{version.label} is {english_label(version, 'role')}: it can't be tested."
     if version.files_deleted_at is not None:
-        return f"The files of {version.label} were deleted, because it is old and never was champion."
+        return f"The files of {version.label} were deleted: it can't be tested."
     if catalogue_generation.trained_on_earlier(ModelVersion.objects.filter(pk=version.pk)).exists():
         return f"{version.label} was trained on a catalogue that the source no longer has."
     return ""

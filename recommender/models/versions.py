@@ -47,7 +47,7 @@ class ModelVersion(models.Model):
     artifact_sha256 = models.CharField("SHA-256 of the artifact", max_length=64)
     artifact_bytes = models.PositiveBigIntegerField(default=0)
     files_deleted_at = models.DateTimeField(
-        null=True, blank=True, help_text="Retention deleted the files; the version can't serve any more."
+        null=True, blank=True, help_text="The files were deleted; the version can't serve any more."
     )
     seconds = models.FloatField("duration in seconds")
     cpu_seconds = models.FloatField("CPU seconds")

@@ -12,12 +12,16 @@ from django.db.models import Exists, OuterRef, Q
 
 from recommender.engine import artifact
 from recommender.models import Experiment, ModelVersion, Promotion, TrainingRun
-from recommender.registry import artifact_storage, shared_storage
+from recommender.registry import artifact_storage, registry, shared_storage
 
 logger = logging.getLogger(__name__)
 
 DELETABLE_ROLES: Final = (ModelVersion.Role.CANDIDATE, ModelVersion.Role.RETIRED)
 LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
+
+
+class FilesInUse(registry.RegistryError):
+    """The version serves or is tested."""
 
 
 def next_free_label(storage: Path, now: datetime) -> str:
@@ -93,6 +97,29 @@ def delete_old_artifacts(storage: Path, keep: int, now: datetime) -> int:
     for label in marked:
         shutil.rmtree(storage / label, ignore_errors=True)
     return len(labels)
+
+
+def delete_files(label: str, storage: Path, now: datetime) -> None:
+    """Delete the files of a version that nobody needs, also if they are lost or damaged; its row stays.
+
+    What a shared storage that is away keeps is deleted with the next `delete_old_artifacts`.
+
+    Raises:
+        FilesInUse: the version is champion or challenger, or in an unfinished experiment.
+        UnknownVersion: no version has this label.
+    """
+    with registry.role_lock():
+        version = registry.find_version(label)
+        unfinished = Experiment.objects.exclude(status=Experiment.Status.ENDED)
+        is_tested = unfinished.filter(Q(challenger=version) | Q(champion=version)).exists()
+        if is_tested or version.role in {ModelVersion.Role.CHAMPION, ModelVersion.Role.CHALLENGER}:
+            raise FilesInUse(f"{label} serves or is in an unfinished experiment: its files are needed.")
+        ModelVersion.objects.filter(pk=version.pk, files_deleted_at=None).update(files_deleted_at=now)
+    try:
+        artifact_storage.delete(label, storage)
+    except artifact.ArtifactUnavailable as error:
+        logger.warning("artifacts_not_deleted reason=%r", str(error))
+    logger.info("artifact_deleted version=%s", label)
 
 
 def _read_training_signature(folder: Path) -> str | None:

@@ -59,8 +59,10 @@ def why_no_champion() -> str:
 
 
 def former_champions() -> list[ModelVersion]:
-    """The former champions, latest first; used if the champion's files are damaged."""
-    retired = catalogue_generation.trained_on_current(ModelVersion.objects.filter(role=Role.RETIRED))
+    """The former champions with files, latest first; used if the champion's files are damaged."""
+    retired = catalogue_generation.trained_on_current(
+        ModelVersion.objects.filter(role=Role.RETIRED, files_deleted_at=None)
+    )
     latest: dict[int, ModelVersion] = {}
     for promotion in (
         Promotion.objects.filter(promoted__in=retired).select_related("promoted").order_by("-id")
@@ -93,7 +95,8 @@ def promote(
         verify: may raise any error for a damaged artifact.
 
     Raises:
-        NotPromotable: `version` is champion, was withdrawn, or was trained on an earlier catalogue.
+        NotPromotable: `version` is champion, was withdrawn, was trained on an earlier catalogue, or its files
+            were deleted.
         ReasonMissing: the reason is empty.
         ChampionChanged: there is a champion, but `only_if_no_champion` is set.
     """
@@ -229,6 +232,8 @@ def _replace_champion(
         raise NotPromotable(f"{wanted.label} is the champion already.")
     if wanted.role == Role.WITHDRAWN:
         raise NotPromotable(f"{wanted.label} was withdrawn: a withdrawn version never returns.")
+    if wanted.files_deleted_at is not None:
+        raise NotPromotable(f"The files of {wanted.label} were deleted.")
     if catalogue_generation.trained_on_earlier(ModelVersion.objects.filter(pk=wanted.pk)).exists():
         raise NotPromotable(f"{wanted.label} was trained on a catalogue that the source has replaced since.")
     if current is not None:

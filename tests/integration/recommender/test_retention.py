@@ -1,6 +1,7 @@
 """Lists expire after `KEEP_LISTS_DAYS`; what decisions, training and unfinished experiments need stays."""
 
 import json
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from recommender.models import (
     ScoredList,
     ServedList,
 )
-from recommender.registry import artifact_folders
+from recommender.registry import artifact_folders, registry
+from recommender.registry.artifact_folders import FilesInUse
 from recommender.training.dataset import read_training_data
 from tests.support.builders.experiments import (
     DAY,
@@ -270,3 +272,33 @@ def test_files_of_old_versions_go_unless_they_served_or_are_tested(tmp_path: Pat
     gone = ModelVersion.objects.get(label="2026w41.1")
     assert gone.files_deleted_at == LATER
     assert "were deleted" in eligibility.why_not_testable(gone)
+
+
+def test_files_of_a_version_that_serves_nobody_can_be_deleted(tmp_path: Path) -> None:
+    roles = ("champion", "challenger", "candidate", "retired", "withdrawn")
+    versions = {role: make_version(f"2026w4{number}.1", role) for number, role in enumerate(roles)}
+    for version in versions.values():
+        (tmp_path / version.label).mkdir()
+    make_experiment(champion=versions["champion"], challenger=versions["candidate"])
+
+    for role, version in versions.items():
+        in_use = role in {"champion", "challenger", "candidate"}
+        with pytest.raises(FilesInUse) if in_use else nullcontext():
+            artifact_folders.delete_files(version.label, tmp_path, LATER)
+
+    left = {role for role, version in versions.items() if (tmp_path / version.label).exists()}
+    marked = ModelVersion.objects.filter(files_deleted_at=LATER)
+    assert left == {"champion", "challenger", "candidate"}
+    assert set(marked.values_list("role", flat=True)) == {"retired", "withdrawn"}
+
+
+def test_a_version_without_files_is_not_promoted_and_no_rollback_restores_it(tmp_path: Path) -> None:
+    first, second = make_version("2026w40.1", "champion"), make_version("2026w41.1")
+    Promotion.objects.create(promoted=first, at=START, by="test", reason="The first.")
+    registry.promote(second, reason="Better.", by="test", verify=lambda version: None)
+
+    artifact_folders.delete_files(first.label, tmp_path, LATER)
+
+    assert registry.former_champions() == []
+    with pytest.raises(registry.NotPromotable, match=r"files of 2026w40\.1 were deleted"):
+        registry.promote(first, reason="Back.", by="test", verify=lambda version: None)

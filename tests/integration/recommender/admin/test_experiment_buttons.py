@@ -110,7 +110,7 @@ def test_no_button_of_an_experiment_breaks_in_any_state(
     ("action", "role"),
     list(
         itertools.product(
-            ("start_experiment", "make_champion"),
+            ("start_experiment", "make_champion", "delete_files"),
             ("candidate", "challenger", "champion", "retired", "withdrawn"),
         )
     ),
@@ -129,7 +129,10 @@ def test_no_button_of_a_version_breaks_in_any_role(staff: Client, action: str, r
     "button",
     [
         *(f"experiment/{{}}/{name}/" for name in ("check-now", "note", "promote", "reject", "stop")),
-        *(f"modelversion/{{}}/{name}/" for name in ("compare-with", "make-champion", "start_experiment")),
+        *(
+            f"modelversion/{{}}/{name}/"
+            for name in ("compare-with", "delete-files", "make-champion", "start_experiment")
+        ),
     ],
 )
 def test_a_button_of_a_row_that_does_not_exist_is_not_found(staff: Client, button: str, row: str) -> None:
