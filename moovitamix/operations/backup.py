@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,7 +71,7 @@ class BackupResult:
     rows: int
     files: int
     bytes: int
-    # Versions whose files are damaged, and therefore not in the backup, with the reasons.
+    # Versions whose files are damaged or missing, and therefore not in the backup, with the reasons.
     damaged: dict[str, str]
 
 
@@ -92,8 +92,9 @@ def make_backup(folder: Path, storage: Path, now: datetime, progress: Progress =
                 model._meta.label_lower: _dump(model, alias, unfinished, on_rows) for model in _models()
             }
             migrations = _migrations(alias)
+            versions = set(ModelVersion.objects.using(alias).values_list("label", flat=True))
         # After the tables: artifacts are written before their version's row, and never changed.
-        files, damaged = _copy_models(storage, unfinished / MODELS)
+        files, damaged = _copy_models(storage, unfinished / MODELS, versions)
         manifest = {
             "format": FORMAT, "made_at": now.isoformat(), "migrations": migrations, "tables": tables,
             "files": files, "damaged": damaged,
@@ -389,8 +390,14 @@ def _reset_sequences() -> None:
             cursor.execute(statement)
 
 
-def _copy_models(storage: Path, target: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _copy_models(
+    storage: Path, target: Path, versions: Collection[str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Copy the models' files.
+
+    Args:
+        versions: labels of those in the backup's tables, whose files must be there. A version that is trained
+            meanwhile may have none yet.
 
     Returns:
         Their hashes by relative name; versions that are left out because files are missing or damaged, and
@@ -409,7 +416,7 @@ def _copy_models(storage: Path, target: Path) -> tuple[dict[str, str], dict[str,
                 reasons[label] = str(error)
     damaged = {}
     # Read after the files were: those of an old version may be deleted meanwhile.
-    for version in ModelVersion.objects.filter(label__in=found):
+    for version in ModelVersion.objects.filter(label__in={*found, *versions}):
         if version.files_deleted_at is not None:
             shutil.rmtree(target / version.label, ignore_errors=True)
             continue

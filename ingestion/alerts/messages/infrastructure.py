@@ -165,6 +165,10 @@ SERVICE_MESSAGES: Final = {
         what_to_do=(
             _("Copy the files of these versions back from an older backup or another machine."),
             _("If none has them, train another model: python manage.py retrain --full"),
+            _(
+                "If you no longer need a version, click “Delete files” on its page: "
+                "backups then no longer miss it."
+            ),
         ),
     ),
     "login_locked": MessageTemplate(

@@ -20,6 +20,7 @@ from ingestion.alerts.incidents import open_incidents
 from ingestion.models import Incident
 from moovitamix.operations import backup
 from moovitamix.tasks import backup_fresh
+from recommender import services
 from recommender.engine import artifact
 from recommender.models import ModelVersion
 from tests.support.builders.experiments import make_version
@@ -104,9 +105,16 @@ def test_a_restore_that_fails_leaves_no_models(made: Path, tmp_path: Path) -> No
     assert not User.objects.exists()
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"another")])
+@pytest.mark.parametrize(
+    ("damage", "file"),
+    [
+        (Path.unlink, "labels.npy"),
+        (lambda file: file.write_bytes(b"another"), "labels.npy"),
+        (lambda file: shutil.rmtree(file.parent), ""),
+    ],
+)
 def test_a_damaged_model_is_left_out_of_the_backup_and_reported(
-    made: Path, tmp_path: Path, settings: Any, damage: Callable[[Path], object]
+    made: Path, tmp_path: Path, settings: Any, damage: Callable[[Path], object], file: str
 ) -> None:
     storage = settings.MODEL_STORAGE = tmp_path / "models"
     settings.BACKUP_DIR = made.parent
@@ -120,19 +128,34 @@ def test_a_damaged_model_is_left_out_of_the_backup_and_reported(
         damage(storage / label / "labels.npy")
 
     with pytest.raises(
-        CommandError, match=rf"^2026w45.2 is not in the backup: {storage}/2026w45.2"
+        CommandError, match=rf"^2026w45.2 is not in the backup: .*{storage}/2026w45.2"
     ) as refused:
         call_command("backup", str(made.parent))
     [incomplete] = set(made.parent.iterdir()) - {made}
     manifest = backup.verify_backup(incomplete)
     backup_fresh(timezone.now())
     reported = Incident.objects.get()
-    shutil.rmtree(storage / "2026w45.2")
+    services.delete_version_files("2026w45.2", reason="Nobody has them.", by="ada")
     shutil.rmtree(incomplete)
     call_command("backup", str(made.parent))
     backup_fresh(timezone.now())
 
-    assert "labels.npy" in str(refused.value)
+    assert file in str(refused.value)
     assert {name.split("/")[0] for name in manifest["files"]} == {"2026w45.1", "2026w48.1"}
     assert (reported.key, reported.facts["version"]) == ("backup_incomplete", ["2026w45.2"])
     assert not open_incidents().exists()
+
+
+def test_a_version_that_is_trained_during_a_backup_is_not_missed(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_folder = backup._copy_folder
+
+    def copy_while_a_training_ends(storage: Path, target: Path) -> set[str]:
+        found = copy_folder(storage, target)
+        make_version("2026w49.1")
+        return found
+
+    monkeypatch.setattr(backup, "_copy_folder", copy_while_a_training_ends)
+
+    assert backup.make_backup(made.parent, tmp_path / "models", timezone.now()).damaged == {}
