@@ -185,6 +185,17 @@ class ScoredSongs(NamedTuple):
     scores: NDArray[np.float32]
 
 
+class AlikeSongs(NamedTuple):
+    """Songs that are as near to the same played songs as another song of the listener; shape (k,) each."""
+
+    listeners: NDArray[np.intp]  # rows of the profiles
+    songs: NDArray[np.int32]
+    others: NDArray[np.int32]
+
+
+NONE_ALIKE: Final = AlikeSongs(np.zeros(0, np.intp), np.zeros(0, np.int32), np.zeros(0, np.int32))
+
+
 class NearestPlays(NamedTuple):
     """Pairs of a song and a song near it that the listener has played; shape (m,) each."""
 
@@ -192,17 +203,21 @@ class NearestPlays(NamedTuple):
     songs: NDArray[np.int32]
     played: NDArray[np.int32]
     nearness: NDArray[np.float32]  # above 0; higher is nearer, comparable among the pairs of one song
+    alike: AlikeSongs = NONE_ALIKE  # further songs, without pairs of their own: those of the others hold
 
     def chosen(self, which: NDArray[np.bool_]) -> Self:
-        return type(self)(self.listeners[which], self.songs[which], self.played[which], self.nearness[which])
+        pairs = (self.listeners[which], self.songs[which], self.played[which], self.nearness[which])
+        return type(self)(*pairs, self.alike)
 
 
 def join_nearest_plays(parts: Sequence[NearestPlays]) -> NearestPlays:
+    alike = zip(*(one.alike for one in parts), strict=True)
     return NearestPlays(
         np.concatenate([one.listeners for one in parts]),
         np.concatenate([one.songs for one in parts]),
         np.concatenate([one.played for one in parts]),
         np.concatenate([one.nearness for one in parts]),
+        AlikeSongs(*(np.concatenate(one) for one in alike)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.engine.algorithms.base import stable_order
 from recommender.engine.evaluation import metrics
 from recommender.engine.sampling import sampler
 
@@ -89,7 +90,7 @@ def _with_both_kinds(places: NDArray[np.intp], is_familiar: NDArray[np.bool_]) -
 
 def first_per_group(groups: NDArray[np.integer], limit: int) -> NDArray[np.bool_]:
     """Mask that is True for the first `limit` entries of each group."""
-    order = groups.argsort(kind="stable")
+    order = stable_order(groups)
     ordered = groups[order]
     within = np.ones(len(groups), dtype=np.bool_)
     # An entry is too many if the entry `limit` places before it, in this order, is of the same group.

@@ -1,6 +1,7 @@
 """Ranking, profile slices and play counts for all algorithms."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,18 @@ def log_plays(plays: csr_array) -> csr_array:
     scaled = csr_array(plays, dtype=np.float32, copy=True)
     scaled.data = np.log1p(np.maximum(scaled.data, 0))
     return scaled
+
+
+def stable_order(numbers: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
+    """As `argsort(kind="stable")`, for numbers from 0 on in a fifth of the time.
+
+    numpy sorts whole numbers with vector instructions, but not stably: each number is sorted with its place.
+    """
+    bits = len(numbers).bit_length()
+    if len(numbers) and numbers.min() >= 0 and int(numbers.max()) < 2 ** (63 - bits):
+        both = np.sort(numbers.astype(np.int64) << bits | np.arange(len(numbers)))
+        return both & (1 << bits) - 1
+    return numbers.argsort(kind="stable")
 
 
 def expand_ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

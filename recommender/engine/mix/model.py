@@ -3,7 +3,7 @@
 `MixModel` scores all songs for batches of listeners, `OnlineMixModel` a preselection for one request.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple, Self
@@ -178,7 +178,7 @@ class OnlineMixModel:
     def explain_scores(self, profile: Profiles, songs: NDArray[np.int32]) -> dict[str, NDArray[np.float32]]:
         """Each term's contribution to the songs' scores; the contributions add up to `score`."""
         features = self._scored_listeners(profile).features
-        terms = self._terms(profile, [songs])[0]
+        (terms,) = self._terms(profile, [songs])
         scale = self.mix.weights.astype(np.float32) * (1 - features.cold_start_weight[0])
         contributions = terms * scale[:, np.newaxis]
         cold_start = self._blend(features, 0, terms, songs) - contributions.sum(axis=0)
@@ -215,7 +215,7 @@ class OnlineMixModel:
 
     def _terms(
         self, profiles: Profiles, songs: Sequence[NDArray[np.integer[Any]]]
-    ) -> list[NDArray[np.float32]]:
+    ) -> Iterator[NDArray[np.float32]]:
         _, features, moments, votes = self._scored_listeners(profiles)
         return online_terms(self.mix.components, features, moments, votes, songs)
 

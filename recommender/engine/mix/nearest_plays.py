@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.item_similarity import KNN_SHRINK
-from recommender.engine.data import NearestPlays, join_nearest_plays
+from recommender.engine.data import AlikeSongs, NearestPlays, join_nearest_plays
 from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.scoring import take_sparse_rows
 from recommender.engine.mix.terms import ProfileWeights
@@ -22,6 +22,7 @@ MIN_EXCESS: Final = 3.0
 # A song of a genre with this share of the plays is not something different.
 MIN_GENRE_SHARE: Final = 0.05
 MAX_GENRE_SONGS: Final = 40  # the most played songs, one of which a song of their genre names
+SEED: Final = 7
 
 
 def find_nearest_plays(
@@ -87,32 +88,62 @@ def _share_listeners(
 def _share_much_played_genres(
     components: MixComponents, weights: ProfileWeights, songs: Sequence[NDArray[np.int32]]
 ) -> NearestPlays:
-    """Pairs by genre, by listener."""
+    """Pairs by genre, by listener, of one of the songs with the same genres."""
     n, n_words = len(songs), components.genres.shape[1]
     starts, plays = weights.plain.indptr, weights.weighted.data
-    played_words = take_sparse_rows(components.genres, weights.plain.indices)
-    ends = np.concatenate([[0], np.cumsum(played_words.widths)])[starts]
-    by_word = np.repeat(plays, played_words.widths)
+    word_plays = _plays_by_word(components, weights)
     telling = np.empty((n, n_words), dtype=np.float32)
     best = []
     for row, (start, stop) in enumerate(itertools.pairwise(starts)):
-        word_plays = np.zeros(n_words, dtype=np.float32)
-        words = slice(ends[row], ends[row + 1])
-        np.add.at(word_plays, played_words.columns[words], by_word[words])
-        word_shares = word_plays / max(float(plays[start:stop].sum()), 1e-12)
+        word_shares = word_plays[row] / max(float(plays[start:stop].sum()), 1e-12)
         telling[row] = np.where(word_shares >= MIN_GENRE_SHARE, components.genre_idf, 0)
         best.append(start + np.sort(np.argsort(-plays[start:stop], kind="stable")[:MAX_GENRE_SONGS]))
     asked_by = np.repeat(np.arange(n), [len(one) for one in songs])
     best_of = np.repeat(np.arange(n), [len(one) for one in best])
     places = np.concatenate([*best, np.empty(0, dtype=np.int64)]).astype(np.int64)
     asked = np.concatenate([*songs, np.empty(0, dtype=np.int32)]).astype(np.int32)
+    first = _first_of_same_genres(components, asked, asked_by)
+    is_first = first == np.arange(len(asked))
+    alike = AlikeSongs(asked_by[~is_first], asked[~is_first], asked[first[~is_first]])
+    asked, asked_by = asked[is_first], asked_by[is_first]
     # Each listener has words of their own, so that one product serves all of them.
     wanted = _genre_rows(components, asked, asked_by, n)
     wanted.data = wanted.data * telling.ravel()[wanted.indices]
     shared = wanted @ _genre_rows(components, weights.plain.indices[places], best_of, n).T
     shared.eliminate_zeros()
     at, by = np.repeat(np.arange(len(asked)), np.diff(shared.indptr)), places[shared.indices]
-    return NearestPlays(asked_by[at], asked[at], weights.plain.indices[by], shared.data * plays[by])
+    return NearestPlays(asked_by[at], asked[at], weights.plain.indices[by], shared.data * plays[by], alike)
+
+
+def _plays_by_word(components: MixComponents, weights: ProfileWeights) -> NDArray[np.float32]:
+    """Each listener's weighted plays by genre word, shape (n, n_words)."""
+    n, n_words = weights.plain.shape[0], components.genres.shape[1]
+    words = take_sparse_rows(components.genres, weights.plain.indices)
+    rows = np.repeat(np.arange(n) * n_words, np.diff(weights.plain.indptr))
+    plays = np.zeros(n * n_words, dtype=np.float32)
+    cells = np.repeat(rows, words.widths) + words.columns
+    np.add.at(plays, cells, np.repeat(weights.weighted.data, words.widths))
+    return plays.reshape(n, n_words)
+
+
+def _first_of_same_genres(
+    components: MixComponents, songs: NDArray[np.int32], listeners: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """The place of the listener's first song with the same genres, for each song.
+
+    Candidates have about a third as many sets of genres.
+    """
+    words = take_sparse_rows(components.genres, songs)
+    # A set is known by the sum of its words' random numbers; two sets share one in 2 ** 64 cases.
+    random = np.random.default_rng(SEED).integers(
+        0, 2**64, components.genres.shape[1] + int(listeners.max(initial=0)) + 1, dtype=np.uint64
+    )
+    of_words, of_listeners = np.split(random, [components.genres.shape[1]])
+    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(of_words[words.columns])])
+    ends = np.concatenate([[0], np.cumsum(words.widths)])
+    sets = sums[ends[1:]] - sums[ends[:-1]] + of_listeners[listeners]
+    _, first, numbers = np.unique(sets, return_index=True, return_inverse=True)
+    return np.asarray(first[numbers])
 
 
 def _share_genres(

@@ -248,7 +248,7 @@ def _online_rows(
         votes = sum_neighbour_votes(components, features, profile)
         moments = direction_moments(components, features, profile)
         chosen = preselect_songs(components, weights, features, profile, votes, PRESELECTED_SONGS, [0])
-        songs, terms = chosen[0], online_terms(components, features, moments, votes, chosen)[0]
+        songs, (terms,) = chosen[0], online_terms(components, features, moments, votes, chosen)
         no_terms = np.zeros((1, len(songs)), dtype=np.float32)
         genres = terms[[TERM_NAMES.index("genre")]]
         base = blend_scores(components, features.cold_start_weight, no_terms, songs, genres)

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recommender.engine.algorithms.base import expand_ranges, stable_order
 from recommender.engine.data import NearestPlays
 from recommender.engine.sampling.candidate_codec import GroupedPairs
 from recommender.engine.song_columns import are_among, find_columns
@@ -18,8 +19,6 @@ MAX_NAMED_SONGS: Final = 2_000
 SONGS_PER_CLUSTER: Final = 2
 # A second artist is named if it is at least so near as the first.
 SECOND_ARTIST: Final = 0.5
-# Bits of an artist's code.
-LEAD_BITS: Final = 31
 
 
 class PlayedSongs:
@@ -45,7 +44,7 @@ class PlayedSongs:
         familiar, by = self._by_artist_of(songs.chosen(is_familiar))
         listeners, columns = (np.concatenate(both) for both in zip(near, familiar, strict=True))
         played = np.concatenate([near_played, by])
-        order = np.argsort(self._block.pairs(ListenerSongs(listeners, columns)), kind="stable")
+        order = stable_order(self._block.pairs(ListenerSongs(listeners, columns)))
         ids = self._model.song_ids
         return self._group(listeners[order], ids[columns[order]], ids[played[order]])
 
@@ -76,9 +75,9 @@ class PlayedSongs:
         # An artist is as near as all of their played songs together. The artist is named by the song with
         # the fewest credits, of several by the nearest. Minima by group cost less than sorting by all of it.
         identity = self._model.identity
-        artists = self._block.pairs(ListenerSongs(pairs.listeners, pairs.songs)) << LEAD_BITS
-        artists |= identity.leads(pairs.played)
-        order = artists.argsort(kind="stable")
+        artists = self._block.pairs(ListenerSongs(pairs.listeners, pairs.songs)) * identity.n_artists
+        artists += identity.lead_numbers(pairs.played)
+        order = stable_order(artists)
         artists, near, played = artists[order], pairs.nearness[order], pairs.played[order]
         is_first = np.append(True, artists[1:] != artists[:-1])
         starts, groups = np.flatnonzero(is_first), np.cumsum(is_first) - 1
@@ -87,9 +86,18 @@ class PlayedSongs:
         named = np.flatnonzero(eligible == np.maximum.reduceat(eligible, starts)[groups])
         named = named[np.searchsorted(groups[named], np.arange(len(starts)))]
         nearness: NDArray[Any] = np.bincount(groups, near, len(starts))
-        best = named[self._best_two(artists[starts] >> LEAD_BITS, nearness, played[named])]
+        best = named[self._best_two(artists[starts] // identity.n_artists, nearness, played[named])]
         chosen = order[best]
-        return ListenerSongs(pairs.listeners[chosen], pairs.songs[chosen]), pairs.played[chosen]
+        found = ListenerSongs(pairs.listeners[chosen], pairs.songs[chosen])
+        # Songs with the same pairs have the same result.
+        alike, keys = pairs.alike, self._block.pairs(found)
+        others = self._block.pairs(ListenerSongs(alike.listeners, alike.others))
+        starts = np.searchsorted(keys, others, side="left")
+        widths = np.searchsorted(keys, others, side="right") - starts
+        listeners = np.concatenate([found.listeners, np.repeat(alike.listeners, widths)])
+        columns = np.concatenate([found.columns, np.repeat(alike.songs, widths)])
+        played = pairs.played[np.concatenate([chosen, chosen[expand_ranges(starts, widths)]])]
+        return ListenerSongs(listeners, columns), played
 
     def _near_pairs(self, songs: ListenerSongs) -> NearestPlays:
         """Pairs of a candidate and a played song near it."""
@@ -117,7 +125,8 @@ class PlayedSongs:
         songs = songs.chosen(model.have_artist(songs.columns))
         numbers = model.cluster_numbers[model.scorer.labels[songs.columns]]
         clusters = songs.listeners * (int(model.cluster_numbers.max(initial=0)) + 1) + numbers
-        is_first = first_per_group(clusters << LEAD_BITS | model.identity.leads(songs.columns), 1)
+        leads = model.identity.lead_numbers(songs.columns)
+        is_first = first_per_group(clusters * model.identity.n_artists + leads, 1)
         songs, clusters, numbers = songs.chosen(is_first), clusters[is_first], numbers[is_first]
         order = np.argsort(clusters, kind="stable")
         order = order[first_per_group(clusters[order], SONGS_PER_CLUSTER)]

@@ -24,6 +24,13 @@ def test_artists_are_numbered_by_their_codes() -> None:
     assert places.tolist() == [0, 1, 1, 2]
 
 
+def test_lead_numbers_are_the_places_of_the_lead_artists_codes() -> None:
+    numbers = IDENTITY.lead_numbers(columns(3, 1, 0, 2))
+
+    assert numbers.tolist() == [2, 0, 2, 1]
+    assert IDENTITY.artist_codes[numbers].tolist() == IDENTITY.leads(columns(3, 1, 0, 2)).tolist()
+
+
 def test_no_songs_have_no_artists() -> None:
     numbers, places = IDENTITY.artist_numbers(columns())
 

@@ -21,6 +21,8 @@ from recommender.serving.candidates.candidates import (
     generate_candidates,
     split_into_blocks,
 )
+from recommender.serving.candidates.listener_block import ListenerBlock, ListenerSongs
+from recommender.serving.candidates.played_songs import PlayedSongs
 from recommender.serving.list_limits import ServingOptions
 from recommender.serving.list_sampler import COLD_START, FAMILIAR, HEARD, LIKES, RERECOMMENDED
 
@@ -101,6 +103,22 @@ def test_a_listeners_candidates_do_not_depend_on_the_block_bit_for_bit(
     assert all(
         any(flag & kind for flag in flags) for kind in (COLD_START, FAMILIAR, HEARD, LIKES, RERECOMMENDED)
     )
+
+
+def test_the_played_songs_behind_a_reason_do_not_depend_on_the_other_candidates(model: ServingModel) -> None:
+    profiles = random_profiles(model, 12, seed=5)
+    block = ListenerBlock(profiles, model)
+    every = [np.flatnonzero(~np.isin(model.song_ids, one.songs)) for one in profiles]
+    songs = ListenerSongs.join(every)
+    new = np.zeros(len(songs.columns), dtype=np.bool_)
+
+    together = PlayedSongs(block).related_to(songs, new)
+
+    assert sum(map(len, together)) > len(new) / 4
+    for place in range(0, len(new), 7):
+        listener, song = int(songs.listeners[place]), int(model.song_ids[songs.columns[place]])
+        alone = PlayedSongs(block).related_to(songs.chosen(np.array([place])), new[:1])
+        assert together[listener].get(song) == alone[listener].get(song)
 
 
 def test_without_a_model_each_listener_gets_popular_songs(model: ServingModel) -> None:

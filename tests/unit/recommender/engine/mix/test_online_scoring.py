@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recommender.engine.data import Catalogue, Profiles, SongActivity, TrainingSet
+from recommender.engine.algorithms.base import slice_profiles
+from recommender.engine.data import Catalogue, NearestPlays, Profiles, SongActivity, TrainingSet
 from recommender.engine.mix.fit import fit_mix
 from recommender.engine.mix.model import MixModel, OnlineMixModel
-from recommender.engine.mix.scoring import top_places
+from recommender.engine.mix.scoring import sum_neighbour_votes, top_places
 
 SONGS = 1_500
 STYLES = 15
@@ -64,6 +66,35 @@ def test_a_listeners_scores_do_not_depend_on_the_block_bit_for_bit(
         np.testing.assert_array_equal(found[row].songs, alone.songs)
         np.testing.assert_array_equal(found[row].scores, alone.scores)
         np.testing.assert_array_equal(scores[row], model.score(profile, songs[row]))
+
+
+def test_genres_of_all_songs_at_once_match_as_those_of_a_few(training: TrainingSet, mix: MixModel) -> None:
+    genres = training.genres or []
+    block = Profiles(training.plays[:9], genres=["", *genres[1:9]], keys=np.arange(9))
+    model = OnlineMixModel(mix)
+    every, few = np.arange(SONGS, dtype=np.int32), np.arange(0, SONGS, 40, dtype=np.int32)
+
+    of_all, of_few = model.block_scores(block, [every] * 9), model.block_scores(block, [few] * 9)
+
+    genre = [model.explain_scores(slice_profiles(block, row, row + 1), every)["genre"] for row in range(9)]
+    assert [len(np.unique(one)) for one in genre] == [1] + [2] * 8
+    for row in range(9):
+        np.testing.assert_allclose(of_all[row][few], of_few[row], rtol=1e-4, atol=1e-5)
+
+
+def test_songs_without_votes_get_no_votes_of_the_listener_before(
+    training: TrainingSet, mix: MixModel
+) -> None:
+    block = Profiles(training.plays[:3], keys=np.arange(3))
+    features = mix.listener_features(block, one_by_one=True)
+
+    votes = sum_neighbour_votes(mix.components, features, block)
+
+    for own in votes:
+        columns = own.columns_of(np.arange(SONGS))
+        assert own.songs.tolist() == np.flatnonzero(columns >= 0).tolist()
+        assert columns[own.songs].tolist() == list(range(len(own.songs)))
+        assert set(own.songs.tolist()) < set(range(SONGS))
 
 
 @pytest.mark.slow
@@ -205,6 +236,38 @@ def test_songs_share_a_genre_that_the_listener_plays_a_lot(mix: MixModel) -> Non
     pairs = set(zip(near.songs.tolist(), near.played.tolist(), strict=True))
     assert pairs >= {(songs[0], 4), (songs[0], 4 + STYLES)}
     assert all(song % STYLES == played % STYLES for song, played in pairs)
+
+
+def test_songs_with_the_same_genres_have_the_pairs_of_one_of_them(
+    training: TrainingSet, mix: MixModel
+) -> None:
+    components = replace(mix.components, neighbours={})
+    model = OnlineMixModel(replace(mix, components=components))
+    block = Profiles(training.plays[:5], keys=np.arange(5))
+    songs = [np.arange(row, SONGS, 3, dtype=np.int32) for row in range(5)]
+
+    near = model.nearest_plays(block, songs)
+
+    assert len(np.unique(near.songs)) <= 5 * STYLES  # as many sets of genres
+    pairs = _pairs_by_song(near.listeners, near)
+    alike = zip(*(one.tolist() for one in near.alike), strict=True)
+    pairs |= {(listener, song): pairs.get((listener, other), []) for listener, song, other in alike}
+    assert any(pairs.values())
+    for row, asked in enumerate(songs):
+        for song in asked[::40].tolist():
+            alone = model.nearest_plays(slice_profiles(block, row, row + 1), [np.array([song], np.int32)])
+            expected = _pairs_by_song(alone.listeners + row, alone)
+            assert pairs.get((row, song), []) == expected.get((row, song), [])
+
+
+def _pairs_by_song(
+    listeners: NDArray[np.intp], near: NearestPlays
+) -> dict[tuple[int, int], list[tuple[int, float]]]:
+    pairs: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    rows = zip(listeners.tolist(), *(one.tolist() for one in near[1:4]), strict=True)
+    for listener, song, played, nearness in rows:
+        pairs.setdefault((listener, song), []).append((played, nearness))
+    return pairs
 
 
 def test_without_common_listeners_or_in_an_earlier_artifact_no_song_is_near(
