@@ -15,6 +15,9 @@ DELIMITERS: Final = (",", ";", "\t")
 # A download of refused rows has these fields, so that it can be corrected and imported again.
 ANNOTATIONS: Final = frozenset({"line", "reason"})
 LONGEST_NAME: Final = 60  # characters of an unknown field's name that a message repeats
+# No id or kind has line feeds. Without a limit, each row of a file whose quotation marks are all wrong would
+# be read to the file's end.
+MAX_LINES: Final = 20  # of a row
 
 
 class UnreadableFile(ValueError):
@@ -94,7 +97,10 @@ def _read_csv(text: str, known: Collection[str], required: Collection[str]) -> I
     header: list[str] = []
     for row_line, lines, cells in _split_csv(text, delimiter):
         if cells is None:
-            problem = _("Not CSV: a quotation mark is not closed or stands within a cell.")
+            problem = _(
+                "Not CSV: a quotation mark is not closed or stands within a cell, or a cell is longer than "
+                "{most} characters."
+            ).format(most=csv.field_size_limit())
             yield FileRow(row_line, text=lines, problem=problem)
         elif any(cells) and not header:
             header = cells
@@ -135,6 +141,8 @@ class _Lines(Iterator[str]):
         self.number = 0  # of the last line, from 1
 
     def __next__(self) -> str:
+        if len(self.row) == MAX_LINES:
+            raise csv.Error
         line = self._given_back.popleft() if self._given_back else next(self._lines)
         self.row.append(line)
         self.number += 1

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from ingestion.models import AuditEntry
 from recommender.admin import feedback_import
+from recommender.feedback import event_files
 from recommender.models import Feedback
 from tests.support.builders.api import make_listener, make_song
 from tests.support.builders.roles import find_role
@@ -179,12 +180,39 @@ def test_a_row_with_a_wrong_quotation_mark_is_refused_alone(owner: Client, wrong
     )
 
     assert counts(answer) == (5, 3, 0, 2)
-    problem = "Not CSV: a quotation mark is not closed or stands within a cell."
+    problem = (
+        "Not CSV: a quotation mark is not closed or stands within a cell, or a cell is longer than 131072 "
+        "characters."
+    )
     assert [(row["line"], row["reason"]) for row in refused(answer)] == [
         (3, problem), (7, "Cells in the row: 1; columns in the header: 4."),
     ]  # fmt: skip
     assert refused(answer)[0]["row"] == wrong
     assert [row[0] for row in stored()] == ["a", "c", "d\ne"]
+
+
+def test_a_file_whose_quotation_marks_are_all_wrong_is_not_read_again_for_each_row(
+    owner: Client, monkeypatch: Any
+) -> None:
+    read = 0
+    next_line = event_files._Lines.__next__
+
+    def count(lines: Any) -> str:
+        nonlocal read
+        read += 1
+        return next_line(lines)
+
+    monkeypatch.setattr(event_files._Lines, "__next__", count)
+    rows = list(
+        event_files.read_rows(
+            "event_id,user_id,song_id,kind\n" + 'a1","1","10","like\n' * 1000,
+            known=["event_id", "user_id", "song_id", "kind"], required=["event_id"],
+        )
+    )  # fmt: skip
+
+    assert len(rows) == 1000
+    assert all(row.problem for row in rows)
+    assert read < 25 * 1000
 
 
 def test_spaces_around_cells_do_not_count(owner: Client) -> None:
