@@ -1,6 +1,7 @@
 """The watchdog: runs every check, even if others fail, then sends the alerts."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -44,23 +45,26 @@ def run_checks(
     is_turn = claim_turn(Heartbeat.Part.WATCHDOG, now, MIN_INTERVAL)
     if not is_turn_of_host and not is_turn:
         return None
+    began = time.monotonic()
     results: dict[str, bool] = {}
     if is_turn:
         _resolve_removed_checks([_check_name(check) for check in (*checks, send, *host_checks)], now)
         for check in (*checks, send):
             results[_check_name(check)] = _run_check(check, now)
+        # Before the checks of the host: during them, other processes may run and record later rounds.
+        failed = [name for name, succeeded in results.items() if not succeeded]
+        add_facts(Heartbeat.Part.WATCHDOG, checks=len(results), failed=failed)
     if is_turn_of_host and host_checks:
         for check in host_checks:
             results[_check_name(check)] = _run_check(check, now, is_of_host=True)
         if is_turn:
-            results[_check_name(send)] = _run_check(send, now)
-    result = WatchdogResult(
+            # With the round's start, a notification's claim could be out of date at once.
+            later = now + timedelta(seconds=time.monotonic() - began)
+            results[_check_name(send)] = _run_check(send, later)
+    return WatchdogResult(
         tuple(name for name, succeeded in results.items() if succeeded),
         tuple(name for name, succeeded in results.items() if not succeeded),
     )
-    if is_turn:
-        add_facts(Heartbeat.Part.WATCHDOG, checks=len(results), failed=list(result.failed))
-    return result
 
 
 def _run_check(check: Check, now: datetime, *, is_of_host: bool = False) -> bool:

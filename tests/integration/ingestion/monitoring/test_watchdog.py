@@ -129,7 +129,36 @@ def test_a_host_check_that_takes_minutes_delays_no_other_check_and_no_alert() ->
     # The second time for what the host's checks found.
     assert looked == ["first", "send", "download", "send"]
     assert made == WatchdogResult(("first", "send", "download"), ())
-    assert Heartbeat.objects.get(part="watchdog").facts == {"checks": 3, "failed": []}
+    assert Heartbeat.objects.get(part="watchdog").facts == {"checks": 2, "failed": []}
+
+
+def test_after_a_download_of_minutes_alerts_are_sent_at_the_current_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passed, sent_at = [0.0], []
+    monkeypatch.setattr("ingestion.monitoring.watchdog.time.monotonic", lambda: passed[0])
+
+    def note_time(now: datetime) -> None:
+        sent_at.append(now)
+
+    def download(now: datetime) -> None:
+        passed[0] += 360.0
+
+    run_checks(NOW, [], note_time, host_checks=[download])
+
+    assert sent_at == [NOW, NOW + 6 * MINUTE]
+
+
+def test_a_round_that_a_download_delays_does_not_overwrite_the_results_of_a_later_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def download(now: datetime) -> None:
+        monkeypatch.setattr(socket, "gethostname", lambda: "web-2")
+        run_checks(NOW + MINUTE, [first, broken], send)
+
+    run_checks(NOW, [first], send, host_checks=[download])
+
+    assert Heartbeat.objects.get(part="watchdog").facts == {"checks": 3, "failed": ["broken"]}
 
 
 def test_a_sender_that_raises_is_an_incident_too() -> None:
