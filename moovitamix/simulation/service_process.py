@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import django
 from django.conf import settings
@@ -85,7 +85,7 @@ class ServiceProcess:
         self, method: str, path: str, at: datetime, *, body: bytes | None = None,
         headers: dict[str, str] | None = None, timeout: float = REQUEST_TIMEOUT,
     ) -> tuple[int, bytes]:  # fmt: skip
-        """Status and body of the answer at this simulated time, which must not be before the last one.
+        """Status and body of the answer at this simulated time; the clock does not go back to an earlier one.
 
         Raises:
             ConnectionError: the process ended, or does not answer.
@@ -96,6 +96,8 @@ class ServiceProcess:
             server.request(method, path, body, {**(headers or {}), **simulated})
             response = server.getresponse()
             return response.status, response.read()
+        except (TimeoutError, http.client.HTTPException) as error:
+            raise ConnectionError(f"A process of the simulated service does not answer: {error!r}") from error
         finally:
             server.close()
 
@@ -179,13 +181,14 @@ def _serve() -> None:
             sys.stdout.flush()
             # Nobody reads what tasks print.
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-            Thread(target=_end_with_input, args=(server,), daemon=True).start()
+            Thread(target=_end_with_input, daemon=True).start()
             server.serve_forever(poll_interval=0.1)
 
 
-def _end_with_input(server: WSGIServer) -> None:
+def _end_with_input() -> None:
     sys.stdin.buffer.read()
-    server.shutdown()
+    # At once, also during a request or a task: nobody waits for the answer.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,7 @@ class Simulation:
         with ExitStack() as running:
             running.enter_context(self.clock.replace_system_time())
             threads = running.enter_context(ThreadPoolExecutor(len(self.services)))
+            running.push(self._stop_services_after_error)
             running.callback(self._stop_source)
             self._start_source()
             sync_timetable(settings.SCHEDULED_TIME, settings.TIME_ZONE)
@@ -97,6 +98,12 @@ class Simulation:
                 self._run_day(number, apps, threads)
                 progress(self.first_day + timedelta(days=number))
             self._run_morning(days, threads)
+
+    def _stop_services_after_error(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Otherwise the threads would go on with the visits and tasks of the day.
+        if kind is not None:
+            for service in self.services:
+                service.stop()
 
     def _run_day(self, number: int, apps: "list[MusicAppClient]", threads: ThreadPoolExecutor) -> None:
         self._run_morning(number, threads)

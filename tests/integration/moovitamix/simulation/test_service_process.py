@@ -1,12 +1,15 @@
 """The processes of the simulated service: time, caches and faults that each request brings."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from unittest.mock import MagicMock
 
 import psutil
 import pytest
@@ -47,9 +50,14 @@ def send(service: SimulatedService, at: datetime, path: str = "/", broken_share:
 
 
 def test_a_request_happens_at_its_simulated_time(service: SimulatedService) -> None:
-    seen = [send(service, MORNING + timedelta(hours=hour))[0] for hour in (0, 5, 30)]
+    asked = [MORNING + timedelta(hours=hour) for hour in (0, 5, 30)]
 
-    assert seen == [b"2026-11-02T07:00:00+00:00", b"2026-11-02T12:00:00+00:00", b"2026-11-03T13:00:00+00:00"]
+    seen = [datetime.fromisoformat(send(service, at)[0].decode()) for at in asked]
+
+    # The clock goes on while a request is answered.
+    assert [at <= there < at + timedelta(hours=1) for at, there in zip(asked, seen, strict=True)] == [
+        True
+    ] * 3
 
 
 def test_caches_last_until_the_next_day_or_task(
@@ -97,14 +105,13 @@ import django
 django.setup()
 from moovitamix.simulation.service_process import ServiceProcess
 process = ServiceProcess()
-process._port
-print(process._child.pid, flush=True)
+print(process._child.pid, process._port, flush=True)
 sys.stdin.read()
 """
 
 
 @pytest.mark.slow
-def test_a_process_ends_with_a_simulation_that_is_killed(tmp_path: Path) -> None:
+def test_a_process_ends_with_a_simulation_that_is_killed_during_a_request(tmp_path: Path) -> None:
     environment = {
         **os.environ, "DJANGO_SETTINGS_MODULE": "moovitamix.settings", "DATABASE_URL": "",
         "DATABASE_NAME": str(tmp_path / "music.db"), "VAR_DIR": str(tmp_path), "SECRET_KEY": "for-this-test",
@@ -114,10 +121,34 @@ def test_a_process_ends_with_a_simulation_that_is_killed(tmp_path: Path) -> None
         stdout=subprocess.PIPE,
     ) as parent:  # fmt: skip
         assert parent.stdout is not None
-        child = psutil.Process(int(parent.stdout.readline()))
-        parent.kill()
+        pid, port = map(int, parent.stdout.readline().split())
+        child = psutil.Process(pid)
+        with socket.create_connection(("127.0.0.1", port)) as half_sent:
+            half_sent.sendall(b"GET / HTTP/1.1\r\n")
+            while not any(one.status == psutil.CONN_ESTABLISHED for one in child.net_connections()):
+                assert child.is_running()
+            parent.kill()
+            ended = psutil.wait_procs([child], timeout=60)[0]
 
-    assert psutil.wait_procs([child], timeout=60)[1] == []
+    assert ended == [child]
+
+
+def test_a_process_that_ends_within_an_answer_is_a_connection_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer_half(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+
+    monkeypatch.setattr(subprocess, "Popen", MagicMock())
+    process = ServiceProcess()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        vars(process)["_port"] = listener.getsockname()[1]
+        thread = Thread(target=answer_half, args=(listener,))
+        thread.start()
+        with pytest.raises(ConnectionError, match="does not answer"):
+            process.run_task("ingest", MORNING)
+        thread.join()
 
 
 def test_a_process_that_can_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
