@@ -151,7 +151,11 @@ def test_a_disliked_song_is_excluded_for_good_and_a_skipped_one_for_a_month() ->
     assert dense(row.skips) == [[0, 0.7998, 0.7876, 0]]
 
 
-def test_a_wrong_style_excludes_the_song_from_the_cluster_it_was_served_in() -> None:
+@pytest.mark.parametrize("detailed", [1, 10_000])
+def test_a_wrong_style_excludes_the_song_from_the_cluster_it_was_served_in(
+    monkeypatch: pytest.MonkeyPatch, detailed: int
+) -> None:
+    monkeypatch.setattr(listener_profiles, "DETAILED_EVENTS", detailed)
     shelf = CandidateList.objects.create(listener_id=1, made_at=NOW, candidates=b"")
     served = ServedList.objects.create(
         listener_id=1,
