@@ -27,7 +27,7 @@ KINDS: Final[Mapping[str, str]] = {
     "date": r"\d{4}-\d\d-\d\d(?: \d\d:\d\d)?",
     "numbers": r"\d+(?:, \d+)*",
     "user": r"[\w.@+-]+",
-    "typed": r".+",  # what a person typed
+    "typed": r".+",  # what a person typed, or a technical error
 }
 AS_WRITTEN: Final = frozenset({"name", "date", "numbers", "user", "typed"})
 JOINS: Final = re.compile(r"[,;] ")

@@ -180,8 +180,16 @@ TRAININGS: Final = (
         "default for the size of the catalogue."
     ),
 )
-# Why no model serves.
-SERVING: Final = (gettext_noop("There is no model yet. Train one: python manage.py retrain"),)
+# Why no model serves, or another one than the champion. Errors of files stay in English.
+SERVING: Final = (
+    gettext_noop("There is no model yet. Train one: python manage.py retrain"),
+    gettext_noop(
+        "The source's catalogue was replaced at {reset_date} UTC, and no model has been trained on it yet. "
+        "Train one: python manage.py retrain"
+    ),
+    gettext_noop("{version_name}: {error_typed} Popularity serves instead."),
+    gettext_noop("{version_name}: {error_typed} {serving_name} serves instead."),
+)
 # Names of checks and measures within decisions.
 NAMES: Final = (
     gettext_noop("First picks by the challenger"),

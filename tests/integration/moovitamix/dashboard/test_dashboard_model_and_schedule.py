@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from ingestion.models import Heartbeat
+from ingestion.models import Heartbeat, IngestionRun
 from ingestion.schedules import DAILY_ENTRY
 from moovitamix.dashboard.queries import list_scheduled_entries, next_ingestion_at
 from recommender.models import ModelVersion
@@ -41,8 +41,9 @@ def staff(db: None, client: Client, django_user_model: Any) -> Client:
     return client
 
 
-def read(staff: Client) -> str:
-    page = re.sub(r"<script.*?</script>|<[^>]+>", " ", staff.get("/").content.decode(), flags=re.DOTALL)
+def read(staff: Client, language: str = "en") -> str:
+    answer = staff.get("/", headers={"accept-language": language})
+    page = re.sub(r"<script.*?</script>|<[^>]+>", " ", answer.content.decode(), flags=re.DOTALL)
     return " ".join(unescape(page).replace("\N{NARROW NO-BREAK SPACE}", " ").split())
 
 
@@ -73,6 +74,23 @@ def test_a_model_without_its_files_shows_the_fallback(
     settings.MODEL_STORAGE = tmp_path / "elsewhere"
 
     assert "Popularity serves instead." in read(staff)
+    assert "La popularité sert à la place." in read(staff, "fr")
+
+
+def test_after_a_catalogue_reset_the_page_says_in_french_why_no_model_serves(
+    storage: Path, staff: Client, settings: Any, tmp_path: Path
+) -> None:
+    settings.MODEL_STORAGE = tmp_path  # for a new loader: that of `storage` looks again after seconds
+    at = timezone.now()
+    IngestionRun.objects.create(
+        trigger="command", status="succeeded", new_catalogue=True, started_at=at, heartbeat_at=at,
+        finished_at=at, pid=1, host="h", process_started=0.0,
+    )  # fmt: skip
+
+    assert (
+        f"Le catalogue de la source a été remplacé le {at:%Y-%m-%d %H:%M} UTC, et aucun modèle n"
+        "\N{RIGHT SINGLE QUOTATION MARK}a encore été entraîné sur le nouveau." in read(staff, "fr")
+    )
 
 
 def test_dated_entries_come_first_and_soonest_first(db: None) -> None:

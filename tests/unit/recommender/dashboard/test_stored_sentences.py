@@ -125,6 +125,10 @@ def test_every_reason_of_a_decision_is_translated() -> None:
         ("Stopped by ada: Too many skips.", "Arrêtée par ada : Too many skips."),
         ("Stopped by ada: too slow: see log", "Arrêtée par ada : too slow: see log"),
         ("2026w40.1 is newer.", "2026w40.1 est plus récente."),
+        (
+            "2026w40.2: There is no model in x. 2026w40.1: x has changed. 2026w39.1 serves instead.",
+            "2026w40.2 : There is no model in x. 2026w40.1: x has changed. 2026w39.1 sert à la place.",
+        ),
     ],
 )
 def test_a_stored_sentence_is_shown_in_french(english: str, french: str) -> None:
