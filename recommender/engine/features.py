@@ -16,7 +16,7 @@ from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import genre_words, split_genres, words_of_genre
 from recommender.engine.identity.name_words import BUILT_IN_WORDS
 from recommender.engine.identity.text import fold_key
-from recommender.engine.svd import truncated_svd, unit_rows
+from recommender.engine.svd import make_unit_rows, truncated_svd
 
 METADATA_AXES: Final = 64
 FEWEST_SONGS_PER_TOKEN: Final = 2  # a token of a single song says nothing about similarity
@@ -75,7 +75,7 @@ class FeatureSpace:
         return self.join_features(self.metadata(catalogue), self.sound(catalogue))
 
     def join_features(self, metadata: csr_array, sound: NDArray[np.float32]) -> NDArray[np.float32]:
-        directions = unit_rows(np.asarray(metadata @ self.axes, dtype=np.float32))
+        directions = make_unit_rows(np.asarray(metadata @ self.axes, dtype=np.float32))
         return np.hstack([directions, sound / np.float32(self.length or 1)])
 
 
@@ -98,7 +98,7 @@ def weight_content(
     axes = space.axes.shape[1]
     # Without audio features, sound is only year and duration, and the decade is already in the metadata.
     if catalogue.audio:
-        return unit_rows(np.hstack([rows[:, :axes], SOUND_WEIGHT * rows[:, axes:]]))
+        return make_unit_rows(np.hstack([rows[:, :axes], SOUND_WEIGHT * rows[:, axes:]]))
     return np.ascontiguousarray(rows[:, :axes])
 
 

@@ -1,6 +1,7 @@
 """K-means, quality measures, and cluster ids that persist across models."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,8 +83,10 @@ def fit_clusters(
     """
     if not len(points):
         raise TooFewSongs("There are no songs to cluster.")
-    # Adding 0 turns -0 into 0: equal for k-means, but different bytes for _count_distinct.
-    points = np.ascontiguousarray(points, dtype=np.float32) + np.float32(0)
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    if _has_negative_zeros(points):
+        # Adding 0 turns -0 into 0: equal for k-means, but different bytes for _count_distinct.
+        points = points + np.float32(0)
     # One thread, because sums split over threads differ in the last bit from run to run.
     with threadpool_limits(1):
         centers = _fit_centers(points, n_clusters, seed, start_labels)
@@ -135,11 +138,7 @@ def measure_cohesion(points: NDArray[np.float32], clusters: Clusters) -> dict[st
     n, k = len(points), clusters.n_clusters
     if not n:
         raise TooFewSongs("There are no songs to measure the cohesion of.")
-    mean = points.mean(axis=0, dtype=np.float64)
-    deviations = points - mean
-    # In place, because these numbers of double precision take 200 MB for 200 000 songs.
-    total = float(np.square(deviations, out=deviations).sum(dtype=np.float64))
-    del deviations
+    total = _sum_squared_deviations(points)
     measures: dict[str, Any] = {
         "n_clusters": k,
         # `r2` is the explained share of the variance.
@@ -199,6 +198,21 @@ def match_cluster_ids(
     fresh = ids < 0
     ids[fresh] = np.arange(next_id, next_id + int(fresh.sum()))
     return ids
+
+
+def _blocks(points: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    return (points[start : start + BLOCK_POINTS] for start in range(0, len(points), BLOCK_POINTS))
+
+
+def _has_negative_zeros(points: NDArray[np.float32]) -> bool:
+    return any((np.signbit(block) & (block == 0)).any() for block in _blocks(points))
+
+
+def _sum_squared_deviations(points: NDArray[np.float32]) -> float:
+    """Sum over the points of the squared distance to their mean."""
+    mean = points.mean(axis=0, dtype=np.float64)
+    # In blocks: the deviations of a million songs take 1.1 GB in double precision.
+    return math.fsum(float(np.square(block - mean).sum()) for block in _blocks(points))
 
 
 def _count_distinct(points: NDArray[np.float32], enough: int) -> int:

@@ -29,7 +29,7 @@ from recommender.engine.features import (
 )
 from recommender.engine.mix.components import HYBRID_CONTENT_WEIGHTS, MixComponents, popularity_damping
 from recommender.engine.parallel import Submit
-from recommender.engine.svd import truncated_svd, unit_rows, weighted_unit_rows
+from recommender.engine.svd import make_unit_rows, truncated_svd, weighted_unit_rows
 
 EASE_ENTRIES_PER_ROW = 400  # not all: no loss on one data set, + 2.5 % on another, and 5 % of the size
 KNN_NEIGHBOURS = 200  # kept per song, since a popular song is similar to more songs than a request can score
@@ -144,7 +144,15 @@ def assemble_components(
 
 
 def clustering_points(content: NDArray[np.float32], co_listening: NDArray[np.float32]) -> NDArray[np.float32]:
-    return unit_rows(np.hstack([CONTENT_WEIGHT * content, co_listening]))
+    """The rows that songs are clustered by, shape (n_songs, d + d'); without -0, see `fit_clusters`."""
+    width = content.shape[1]
+    points = np.empty((len(content), width + co_listening.shape[1]), dtype=np.float32)
+    # In place: every copy takes 560 MB for a million songs.
+    np.multiply(content, np.float32(CONTENT_WEIGHT), out=points[:, :width])
+    points[:, width:] = co_listening
+    make_unit_rows(points)
+    points += np.float32(0)
+    return points
 
 
 def _idf_weighted_plays(ones: csr_array, listeners: NDArray[np.float32]) -> csr_array:

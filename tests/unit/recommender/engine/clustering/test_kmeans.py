@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -66,6 +67,33 @@ def test_there_are_at_most_as_many_clusters_as_distinct_songs(points: NDArray[np
 
     assert found.n_clusters == k
     assert found.inertia == pytest.approx(0, abs=1e-9)
+
+
+def test_a_negative_zero_is_a_zero() -> None:
+    points = np.array([[-0.0, 1], [0, 1], [0, 1]] * 4, np.float32)
+    before = points.tobytes()
+
+    found = fit_clusters(points, n_clusters=8, seed=7)
+
+    assert found.n_clusters == 1
+    assert points.tobytes() == before
+
+
+def test_clustering_and_measuring_it_copy_the_points_block_by_block() -> None:
+    points = np.random.default_rng(2).normal(size=(60_000, 64)).astype(np.float32)
+    labels = np.arange(60_000, dtype=np.int32) % 10
+
+    tracemalloc.start()
+    try:
+        found = fit_clusters(points, n_clusters=10, seed=7, start_labels=labels)
+        cohesion = measure_cohesion(points, found)
+        needed = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert needed < 0.75 * points.nbytes
+    deviations = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
+    assert cohesion["r2"] == pytest.approx(1 - found.inertia / (deviations**2).sum(), rel=1e-9)
 
 
 def test_an_empty_catalogue_cannot_be_clustered() -> None:

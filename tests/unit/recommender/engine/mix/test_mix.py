@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from recommender.engine.evaluation.metrics import ndcg
 from recommender.engine.identity.genres import genre_words
 from recommender.engine.mix.components import MixComponents
 from recommender.engine.mix.fit import content_features_of, fit_mix, fit_with_weights, start_weights
+from recommender.engine.mix.fit_components import CONTENT_WEIGHT, clustering_points
 from recommender.engine.mix.model import MixModel
 from recommender.engine.mix.terms import TERM_NAMES, build_profile_weights
 from recommender.engine.svd import truncated_svd
@@ -336,3 +338,42 @@ def test_there_are_at_most_as_many_axes_as_the_rank(monkeypatch: pytest.MonkeyPa
     expected = np.linalg.svd(matrix.toarray(), compute_uv=False)[:4]
     np.testing.assert_allclose(values, expected, rtol=1e-4)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(4), atol=1e-4)
+
+
+def test_clustering_points_are_unit_rows_made_without_a_copy() -> None:
+    draw = np.random.default_rng(3)
+    content, company = (draw.normal(size=(40_000, width)).astype(np.float32) for width in (40, 24))
+    content[::9], company[::6] = 0, 0
+    content[1::9] = -0.0
+
+    tracemalloc.start()
+    try:
+        points = clustering_points(content, company)
+        needed = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert needed < 1.5 * points.nbytes
+    rows = np.hstack([CONTENT_WEIGHT * content, company]).astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    np.testing.assert_allclose(points, rows / np.where(lengths > 0, lengths, 1), rtol=1e-5, atol=1e-7)
+    assert not np.signbit(points[points == 0]).any()
+
+
+def test_singular_vectors_take_twice_their_memory() -> None:
+    draw = np.random.default_rng(5)
+    rows, columns = draw.integers(0, 2_000, 300_000), draw.integers(0, 60_000, 300_000)
+    plays = csr_array((np.ones(300_000, np.float32), (rows, columns)), shape=(2_000, 60_000))
+
+    tracemalloc.start()
+    try:
+        vectors, values = truncated_svd(plays, 48, seed=3)
+        needed = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert vectors.shape == (60_000, 48)
+    assert needed < 3.2 * vectors.nbytes  # with 16 more axes while they are computed
+    largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(48)]
+    assert (largest > 0).all()
+    assert (np.diff(values) <= 0).all()
