@@ -145,7 +145,7 @@ class ExperimentAdmin(ReasonedActionMixin, ReadOnlyAdmin):
         try:
             experiment = services.start_aa_test(by=request.user.get_username())
         except REFUSALS as error:
-            messages.error(request, str(error))
+            messages.error(request, stored_text(str(error)))
             return redirect("admin:recommender_experiment_changelist")
         messages.success(request, _("The A/A test has started."))
         return redirect("admin:recommender_experiment_change", experiment.pk)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from recommender.admin.forms import ReasonForm
+from recommender.dashboard.formatting import stored_text
 from recommender.engine.artifact import ArtifactError
 from recommender.experiments.lifecycle import ExperimentNotAllowed
 from recommender.registry.registry import RegistryError
@@ -43,7 +44,7 @@ class ReasonedActionMixin:
             try:
                 message, next_url = act(form.cleaned_data["reason"], request.user.get_username())
             except REFUSALS as error:
-                messages.error(request, str(error))
+                messages.error(request, stored_text(str(error)))
                 return redirect(cancel_url)
             messages.success(request, message)
             return redirect(next_url)

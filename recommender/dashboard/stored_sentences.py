@@ -1,4 +1,4 @@
-"""English sentences of experiments, trainings and the serving model in the reader's language."""
+"""English sentences of experiments, trainings, refusals and the serving model in the reader's language."""
 
 from typing import Final
 
@@ -190,6 +190,31 @@ SERVING: Final = (
     gettext_noop("{version_name}: {error_typed} Popularity serves instead."),
     gettext_noop("{version_name}: {error_typed} {serving_name} serves instead."),
 )
+# Why an action of staff is refused. Errors of files and joined results of gates stay in English.
+REFUSALS: Final = (
+    gettext_noop("The champion is now {new_name}, no longer {version_name}."),
+    gettext_noop("There is no good version before {version_name}."),
+    gettext_noop("There is no good version before {version_name}. Damaged: {error_typed}"),
+    gettext_noop("{version_name} is the champion already."),
+    gettext_noop("{version_name} was withdrawn: a withdrawn version never returns."),
+    gettext_noop("The files of {version_name} were deleted."),
+    gettext_noop("{version_name} was trained on a catalogue that the source has replaced since."),
+    gettext_noop("{version_name} serves or is in an unfinished experiment: its files are needed."),
+    gettext_noop("{version_name} is {role_text}: it can't be tested."),
+    gettext_noop("The files of {version_name} were deleted: it can't be tested."),
+    gettext_noop("{version_name} was trained on a catalogue that the source no longer has."),
+    gettext_noop("{version_name} did not pass: {gate_text}"),
+    gettext_noop("{version_name} did not pass: {error_typed}"),
+    gettext_noop(
+        "Experiment {number}: {challenger_name} against {champion_name} is under way: stop it first."
+    ),
+    gettext_noop("Experiment {number}: {challenger_name} against {champion_name} is over."),
+    gettext_noop("There is no champion to test against: promote a version first."),
+    # Roles within them.
+    gettext_noop("Champion"),
+    gettext_noop("Challenger"),
+    gettext_noop("Withdrawn"),
+)
 # Names of checks and measures within decisions.
 NAMES: Final = (
     gettext_noop("First picks by the challenger"),
@@ -204,7 +229,7 @@ ACTORS: Final = {
     "the simulation": gettext_noop("simulation"),
 }
 
-_PATTERNS: Final = SentencePatterns([*DECISIONS, *GATES, *TRAININGS, *SERVING, *NAMES])
+_PATTERNS: Final = SentencePatterns([*DECISIONS, *GATES, *TRAININGS, *SERVING, *REFUSALS, *NAMES])
 
 
 def actor_name(actor: str) -> str:

@@ -320,7 +320,7 @@ def _end_experiment(experiment: Experiment, outcome: str, reason: str, now: date
 def _require_open(experiment: Experiment, reason: str) -> None:
     experiment.refresh_from_db()
     if experiment.status == ExperimentStatus.ENDED:
-        raise ExperimentNotAllowed(f"{english_name(experiment)} is over: {experiment.outcome}.")
+        raise ExperimentNotAllowed(f"{english_name(experiment)} is over.")
     if not reason.strip():
         raise ExperimentNotAllowed("Give a reason: it is stored with the promotion.")
 

@@ -125,14 +125,12 @@ def roll_back(*, reason: str, by: str, verify: Verify, judged: ModelVersion | No
         ChampionChanged: `judged` is not the champion, or another process promoted a version at the same time.
     """
     _require_reason(reason)
-    champion = current_champion()
+    champion = _champion_to_roll_back()
     if judged is not None:
         _require_champion(judged, champion)
-    if champion is None:
-        raise NothingToRollBack(NO_MODEL)
     version = _last_verified_version(champion, verify)
     with role_lock():
-        _require_champion(champion, current_champion())
+        _require_champion(champion, _champion_to_roll_back())
         return _replace_champion(champion, version, demote_to=Role.WITHDRAWN, reason=reason, by=by)
 
 
@@ -213,7 +211,14 @@ def _last_verified_version(champion: ModelVersion, verify: Verify) -> ModelVersi
     raise NothingToRollBack(f"There is no good version before {champion.label}.{skipped}")
 
 
-def _require_champion(judged: ModelVersion, current: ModelVersion | None) -> None:
+def _champion_to_roll_back() -> ModelVersion:
+    champion = current_champion()
+    if champion is None:
+        raise NothingToRollBack(why_no_champion())
+    return champion
+
+
+def _require_champion(judged: ModelVersion, current: ModelVersion) -> None:
     if current != judged:
         # The caller's decision concerned the former champion, not this one.
         raise ChampionChanged(f"The champion is now {current}, no longer {judged}.")

@@ -121,6 +121,10 @@ def test_staff_promote_with_a_reason_and_roll_back(staff: Client, stored_model: 
     fields = dict(re.findall(r'<input type="hidden" name="(champion)" value="([^"]+)"', asked_back))
     staff.post(f"{root}roll-back/", {"reason": "worse by ear", **fields})
     clicked_again = staff.post(f"{root}roll-back/", {"reason": "worse by ear", **fields}, follow=True)
+    french = {"accept-language": "fr"}
+    in_french = staff.post(
+        f"{root}roll-back/", {"reason": "worse by ear", **fields}, follow=True, headers=french
+    )
 
     assert "Reason" in asked.content.decode()
     assert "This field is required" in without.content.decode()
@@ -131,6 +135,8 @@ def test_staff_promote_with_a_reason_and_roll_back(staff: Client, stored_model: 
         second.label: "withdrawn",
     }
     assert f"The champion is now {first.label}, no longer {second.label}." in clicked_again.content.decode()
+    refusal = f"Le champion est maintenant {first.label}, et non plus {second.label}."
+    assert refusal in in_french.content.decode()
 
 
 def test_an_impossible_promotion_shows_an_error_and_changes_nothing(

@@ -3,6 +3,7 @@
 import pytest
 from django.utils import timezone
 
+from ingestion.models import IngestionRun
 from recommender.models import ImmutableRow, ModelVersion, Promotion
 from recommender.registry import registry
 from recommender.registry.registry import (
@@ -178,6 +179,26 @@ def test_a_rollback_withdraws_only_the_version_that_was_judged() -> None:
         registry.roll_back(reason="damaged", by="test", verify=sound, judged=third)
 
     assert roles() == {"a": "retired", "b": "champion", "c": "withdrawn"}
+
+
+def test_a_rollback_after_a_catalogue_reset_says_that_there_is_no_champion() -> None:
+    first, second = version("a"), version("b")
+    for one in (first, second):
+        promote(one)
+    at = timezone.now()
+
+    def reset(_: ModelVersion) -> None:
+        IngestionRun.objects.create(
+            trigger="command", status="succeeded", new_catalogue=True, started_at=at, heartbeat_at=at,
+            finished_at=at, pid=1, host="h", process_started=0.0,
+        )  # fmt: skip
+
+    # During the verification, and before a second click.
+    for _ in range(2):
+        with pytest.raises(NothingToRollBack, match="no model has been trained on it yet"):
+            registry.roll_back(reason="bad", by="test", verify=reset, judged=second)
+
+    assert roles() == {"a": "retired", "b": "champion"}
 
 
 def test_versions_of_either_method_take_turns_as_champion() -> None:

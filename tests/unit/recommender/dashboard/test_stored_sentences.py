@@ -129,6 +129,14 @@ def test_every_reason_of_a_decision_is_translated() -> None:
             "2026w40.2: There is no model in x. 2026w40.1: x has changed. 2026w39.1 serves instead.",
             "2026w40.2 : There is no model in x. 2026w40.1: x has changed. 2026w39.1 sert à la place.",
         ),
+        (
+            "2026w40.1 is Withdrawn: it can't be tested.",
+            "2026w40.1 a le rôle « Retiré du service » : elle ne peut pas être testée.",
+        ),
+        (
+            "2026w40.1 did not pass: NDCG@20 0.1632 on the latest week (30 listeners).",
+            "2026w40.1 n’a pas réussi : NDCG@20 0,1632 la dernière semaine (30 auditeurs).",  # noqa: RUF001
+        ),
     ],
 )
 def test_a_stored_sentence_is_shown_in_french(english: str, french: str) -> None:
