@@ -5,6 +5,7 @@ copies of this machine, because a model is memory-mapped. Without it, the folder
 An artifact is complete in the shared storage if its manifest is there, which is uploaded last.
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -325,7 +326,7 @@ def _download_into_folder(shared: Storage, version: ModelVersion, path: Path) ->
         new.mkdir(mode=0o700, exist_ok=True)
         os.utime(new)  # see `delete_unused_copies`: an attempt that only writes into a file leaves the time
         try:
-            _download_files(shared, version, new)
+            _download_files_and_make_room(shared, version, new)
             new.chmod(0o755)
             if path.exists():
                 path.rename(folder / f"{DAMAGED_PREFIX}{time.time_ns()}-{version.label}")
@@ -340,9 +341,24 @@ def _download_into_folder(shared: Storage, version: ModelVersion, path: Path) ->
 
 
 def _delete_damaged_copies(folder: Path) -> None:
-    """Delete copies that a download has replaced. Partial downloads of other versions stay for a day."""
+    """Delete copies that a download has replaced. Partial downloads stay for a day, if there is room."""
     for left in folder.glob(f"{DAMAGED_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _download_files_and_make_room(shared: Storage, version: ModelVersion, target: Path) -> None:
+    """As `_download_files`; on a full disk, tries again without the partial downloads of other versions."""
+    try:
+        _download_files(shared, version, target)
+    except OSError as error:
+        others = [path for path in target.parent.glob(f"{DOWNLOAD_PREFIX}*") if path != target]
+        if error.errno != errno.ENOSPC or not others:
+            raise
+        # Nobody continues one now: this process has the lock of the folder.
+        for path in others:
+            shutil.rmtree(path, ignore_errors=True)
+        logger.warning("partial_downloads_deleted count=%s reason=%r", len(others), str(error))
+        _download_files(shared, version, target)
 
 
 def _download_files(shared: Storage, version: ModelVersion, target: Path) -> None:

@@ -36,6 +36,7 @@ from recommender.monitoring import health_checks
 from recommender.registry import artifact_folders, artifact_storage, registry, shared_storage
 from recommender.registry.model_loader import RETRY_DOWNLOAD_AFTER, ModelLoader
 from recommender.training.train import TrainingOptions, retrain
+from tests.support.project import ROOT
 from tests.support.servers.ports import free_port
 from tests.support.servers.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, run_s3
 
@@ -43,6 +44,9 @@ pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 BACKEND = "moovitamix.backends.s3_models.S3ModelStorage"
+
+# Other processes do not see what it mounts.
+OWN_MOUNTS = ("unshare", "--map-root-user", "--mount", "sh", "-c")
 
 
 class Bucket:
@@ -642,6 +646,47 @@ def test_a_partial_download_survives_the_download_of_another_version(
     artifact_storage.fetch(newer, tmp_path)
 
     assert {path.name for path in tmp_path.iterdir()} == {"one", newer.label, left.name}
+
+
+# Downloads the version with this label and hash into the folder, and prints what is there.
+DOWNLOAD = """
+import sys
+from pathlib import Path
+import django
+django.setup()
+from recommender.models import ModelVersion
+from recommender.registry import artifact_storage
+label, sha256, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+artifact_storage.read(ModelVersion(label=label, artifact_sha256=sha256), folder)
+print(*(path.name for path in folder.iterdir()))
+"""
+
+
+def test_partial_downloads_of_other_versions_make_room_on_a_full_disk(
+    champion: ModelVersion, bucket: Bucket, trained: Path, tmp_path: Path
+) -> None:
+    small_disk = tmp_path / "small"
+    small_disk.mkdir()
+    # Room for the champion, less what the other download occupies.
+    pages = sum(-(-path.stat().st_size // 4_096) for path in (trained / champion.label).iterdir())
+    mount = f"mount -t tmpfs -o size={4_096 * (pages + 32)} tmpfs {small_disk}"
+    left = small_disk / ".download-0-2026w01.1"
+    fill = f"mkdir {left} && head -c {4_096 * 64} /dev/zero > {left}/song_ids.npy"
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*OWN_MOUNTS, mount], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("this machine lets nobody mount a disk of their own")
+
+    done = subprocess.run(
+        [*OWN_MOUNTS, f'{mount} && {fill} && exec "$@"', "sh", sys.executable, "-c", DOWNLOAD,
+         champion.label, champion.artifact_sha256, str(small_disk)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        env={**os.environ, "DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3",
+             "MODEL_STORAGE": f"s3://{BUCKET}/{bucket.prefix}"},
+    )  # fmt: skip
+
+    assert done.stdout.split() == [champion.label], done.stderr
 
 
 def test_a_partial_download_of_another_user_is_in_nobody_s_way(
