@@ -106,6 +106,8 @@ def _resume_untested(training: TrainingRun) -> TrainingRun:
     newest = ModelVersion.objects.select_related("training").first()
     if newest is None or newest.challenges.exists() or not hasattr(newest, "training"):
         return training
+    if newest.files_deleted_at is not None:
+        return training
     last: TrainingRun = newest.training
     return last if last.trigger in SCHEDULED_TRIGGERS else training
 

@@ -158,6 +158,9 @@ def delete_old_artifacts() -> int:
 
 def delete_version_files(label: str, *, reason: str, by: str) -> None:
     """Delete the files of a version that is not in use; raises as `artifact_folders.delete_files`."""
+    # A former champion serves while the champion's files are damaged.
+    if label == serving_label():
+        raise artifact_folders.FilesInUse(artifact_folders.IN_USE.format(label=label))
     artifact_folders.delete_files(label, settings.MODEL_STORAGE, timezone.now())
     record_audit(Action.FILES_DELETED, by, f"{label}: {reason}")
 

@@ -4,12 +4,12 @@ import http.client
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
@@ -49,6 +49,7 @@ REACTION_DELAY: Final = timedelta(minutes=10)
 PLAY_DELAY: Final = timedelta(minutes=12)
 FIRST_METHODS: Final = {True: ModelVersion.Method.CLASSIC, False: ModelVersion.Method.MIX}
 ProgressCallback = Callable[[date], object]
+T = TypeVar("T")
 
 
 class Visit(NamedTuple):
@@ -115,7 +116,11 @@ class Simulation:
         # A listener's requests always reach the same process.
         parts = [[one for one in visits if one.listener % len(apps) == place] for place in range(len(apps))]
         recorded: list[RecordedPlays] = []
-        for counts, plays in threads.map(self._simulate_visits, apps, parts, [number] * len(apps)):
+        visited = [
+            threads.submit(self._simulate_visits, app, part, number)
+            for app, part in zip(apps, parts, strict=True)
+        ]
+        for counts, plays in _results(visited):
             self.counts.update(counts)
             recorded += plays
         for at, listener, songs in sorted(recorded):
@@ -185,10 +190,8 @@ class Simulation:
     def _prepare_lists(self, threads: ThreadPoolExecutor) -> None:
         """Run both parts of `prepare_candidate_lists` at once, as two workers would."""
         now = self.clock()
-        list(threads.map(
-            lambda service, name: service.run_task(name, now),
-            self.services, ("prepare-lists", "try-challengers"),
-        ))  # fmt: skip
+        tasks = zip(self.services, ("prepare-lists", "try-challengers"), strict=True)
+        _results([threads.submit(service.run_task, name, now) for service, name in tasks])
 
     def _train_first_champion(self) -> None:
         is_handicapped = any(event.kind == "better" for event in self.events)
@@ -266,6 +269,14 @@ class Simulation:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+
+def _results(started: Sequence[Future[T]]) -> list[T]:
+    """The results in order, or the first error, for which the others are not waited for."""
+    done, _ = wait(started, return_when=FIRST_EXCEPTION)
+    for one in done:
+        one.result()
+    return [one.result() for one in started]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def find_hard_failure(experiment: Experiment, now: datetime, verify: Verify) -> 
 
 def is_unservable(version: ModelVersion) -> bool:
     errors = ServingError.objects.filter(experiment__challenger=version, kind=ServingError.Kind.ARTIFACT)
-    return version.role == ModelVersion.Role.WITHDRAWN or errors.exists()
+    is_gone = version.role == ModelVersion.Role.WITHDRAWN or version.files_deleted_at is not None
+    return is_gone or errors.exists()
 
 
 def _why_damaged(experiment: Experiment, verify: Verify) -> str:

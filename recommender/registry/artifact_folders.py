@@ -20,6 +20,9 @@ DELETABLE_ROLES: Final = (ModelVersion.Role.CANDIDATE, ModelVersion.Role.RETIRED
 LABEL_PATTERN: Final = re.compile(r"\d{4}w\d\d\.\d+")
 
 
+IN_USE: Final = "{label} serves or is in an unfinished experiment: its files are needed."
+
+
 class FilesInUse(registry.RegistryError):
     """The version serves or is tested."""
 
@@ -113,7 +116,7 @@ def delete_files(label: str, storage: Path, now: datetime) -> None:
         unfinished = Experiment.objects.exclude(status=Experiment.Status.ENDED)
         is_tested = unfinished.filter(Q(challenger=version) | Q(champion=version)).exists()
         if is_tested or version.role in {ModelVersion.Role.CHAMPION, ModelVersion.Role.CHALLENGER}:
-            raise FilesInUse(f"{label} serves or is in an unfinished experiment: its files are needed.")
+            raise FilesInUse(IN_USE.format(label=label))
         ModelVersion.objects.filter(pk=version.pk, files_deleted_at=None).update(files_deleted_at=now)
     try:
         artifact_storage.delete(label, storage)

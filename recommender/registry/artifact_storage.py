@@ -357,7 +357,10 @@ def _download_files_and_make_room(shared: Storage, version: ModelVersion, target
         # Nobody continues one now: this process has the lock of the folder.
         for path in others:
             shutil.rmtree(path, ignore_errors=True)
-        logger.warning("partial_downloads_deleted count=%s reason=%r", len(others), str(error))
+        deleted = sum(not path.exists() for path in others)
+        if not deleted:  # those of other users
+            raise
+        logger.warning("partial_downloads_deleted count=%s reason=%r", deleted, str(error))
         _download_files(shared, version, target)
 
 

@@ -154,7 +154,11 @@ def withdraw_outdated() -> list[ModelVersion]:
 
 
 def make_challenger(version: ModelVersion) -> None:
-    """Make the version a challenger; raises `NotPromotable` if it is champion, or was withdrawn."""
+    """Make the version a challenger.
+
+    Raises:
+        NotPromotable: it is champion, was withdrawn, or has no files.
+    """
     _change_role(version, Role.CHALLENGER, among=(Role.CANDIDATE, Role.CHALLENGER, Role.RETIRED))
 
 
@@ -192,8 +196,14 @@ def _champion_of_any_generation() -> ModelVersion | None:
 
 def _change_role(version: ModelVersion, role: str, *, among: tuple[str, ...]) -> None:
     with role_lock():
-        if not ModelVersion.objects.filter(pk=version.pk, role__in=among).update(role=role):
+        rows = ModelVersion.objects.filter(pk=version.pk, role__in=among)
+        if role == Role.CHALLENGER:
+            # The files may have been deleted since the gates of its experiment were run.
+            rows = rows.filter(files_deleted_at=None)
+        if not rows.update(role=role):
             version.refresh_from_db()
+            if version.role in among:
+                raise NotPromotable(f"The files of {version.label} were deleted: it can't be tested.")
             raise NotPromotable(f"{version.label} is {english_label(version, 'role')}: it can't be tested.")
     version.refresh_from_db()
 

@@ -35,7 +35,7 @@ def require_new_data(
     data: TrainingData, *, method: str, seed: int, n_clusters: int | None, full: bool
 ) -> None:
     """Raise `NothingNew` if a training would repeat the newest version with this method and seed."""
-    newest = ModelVersion.objects.filter(method=method, seed=seed).first()
+    newest = ModelVersion.objects.filter(method=method, seed=seed, files_deleted_at=None).first()
     if newest is None or newest.configuration.get("n_clusters") != n_clusters:
         return
     if full and newest.parent_id:

@@ -4,10 +4,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
+
+import pytest
 
 from ingestion.demo.world.reactions import Reaction
 from ingestion.demo.world.world import World
+from moovitamix.simulation import simulator
 from moovitamix.simulation.simulator import RecordedPlays, Simulation, Visit
 
 MORNING = datetime(2026, 11, 2, 7, tzinfo=UTC)
@@ -53,3 +57,18 @@ def test_reactions_do_not_depend_on_the_other_visits_of_the_process() -> None:
     assert together[1]["lists"] == len(visits)
     assert together[1]["listen"] > 1
     assert {play.at - timedelta(minutes=12) for play in together[2]} <= {visit.at for visit in visits}
+
+
+def test_an_error_of_one_process_is_raised_while_the_other_one_works() -> None:
+    go_on = Event()
+
+    def fail() -> bool:
+        raise ConnectionError("It ended.")
+
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            with pytest.raises(ConnectionError, match="It ended"):
+                simulator._results([threads.submit(go_on.wait), threads.submit(fail)])
+            assert not go_on.is_set()
+        finally:
+            go_on.set()

@@ -11,10 +11,11 @@ import pytest
 
 from ingestion.models import Incident, Listener, Song
 from recommender import retraining, services
-from recommender.experiments import assignment, lifecycle
+from recommender.experiments import assignment, lifecycle, serving_errors
 from recommender.models import CandidateList, Experiment, ModelVersion, Promotion, ServedList, ServingError
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader, registry
+from recommender.registry.artifact_folders import FilesInUse
 from recommender.registry.registry import NothingToRollBack
 from recommender.serving import recommendations
 from recommender.serving.candidates import candidate_cache
@@ -123,6 +124,31 @@ def test_if_the_champion_is_damaged_the_version_before_serves_and_an_incident_op
     incident = Incident.objects.get(resolved_at=None)
     assert (incident.kind, incident.severity) == ("model_degraded", "critical")
     assert incident.facts["reason"].endswith(f"{versions[OLDER].label} serves instead.")
+
+
+def test_the_files_of_a_version_that_serves_instead_are_not_deleted(
+    versions: Versions, storage: Path
+) -> None:
+    flip_a_bit(storage / versions[SERVING].label)
+    assert version_served(storage) == versions[OLDER].label
+
+    with pytest.raises(FilesInUse):
+        services.delete_version_files(versions[OLDER].label, reason="Old.", by="ada")
+
+    assert version_served(storage) == versions[OLDER].label
+
+
+def test_a_version_whose_files_were_deleted_is_neither_tested_nor_a_holdback(
+    versions: Versions, storage: Path
+) -> None:
+    services.delete_version_files(versions[NEW].label, reason="Old.", by="ada")
+    gone = ModelVersion.objects.get(pk=versions[NEW].pk)
+
+    with pytest.raises(registry.NotPromotable, match=r"files of .* were deleted: it can't be tested"):
+        registry.make_challenger(gone)
+
+    assert serving_errors.is_unservable(gone)
+    assert roles()[NEW] == "candidate"
 
 
 @damages

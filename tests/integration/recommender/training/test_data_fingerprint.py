@@ -36,6 +36,15 @@ def take_a_session_back() -> None:
     ListeningHistory.objects.order_by("pk")[0].delete()
 
 
+def test_without_the_newest_versions_files_a_training_on_the_same_data_is_new(storage: Path) -> None:
+    same = ask(storage)
+    ModelVersion.objects.update(files_deleted_at=timezone.now())
+
+    again = ask(storage)
+
+    assert (same.error_kind, again.status) == ("NothingNew", "succeeded")
+
+
 @pytest.mark.parametrize(
     "news",
     [
