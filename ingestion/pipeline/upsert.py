@@ -289,7 +289,7 @@ def _read_stored_sqlite(table: MirroredTable, keys: Sequence[Key]) -> list[Recor
 def _stored_sql_sqlite(table: MirroredTable, width: int) -> str:
     parts = ["value"] if width == 1 else [f"json_extract(value, '$[{index}]')" for index in range(width)]
     columns = ", ".join(f"{part} AS k{index}" for index, part in enumerate(parts))
-    # CROSS JOIN: SQLite then looks each key up in the table, whatever it guesses about their numbers.
+    # With CROSS JOIN, SQLite keeps this order: it reads the keys and looks each one up in the table.
     select = _select_stored(table, width, "CROSS JOIN")
     return f"WITH asked AS (SELECT {columns} FROM json_each(%s)) {select}"  # noqa: S608
 

@@ -163,7 +163,7 @@ class FeedbackImportMixin:
 def import_events(text: str, *, by: str) -> ImportReport:
     """Check and record the events of a file as the API does, in batches that are each stored whole or not.
 
-    If a batch fails, those before it are stored: whoever imports the file again stores only the others.
+    If a batch fails, the batches before it stay stored. A second import of the file stores only the others.
     """
     report, received_at = ImportReport(), timezone.now()
     rows = rows_of_file(text)

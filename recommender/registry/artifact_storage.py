@@ -456,10 +456,10 @@ def _write_chunks(path: Path, chunks: Iterator[bytes]) -> dict[str, Any]:
 
 @contextmanager
 def _one_at_a_time(folder: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Wait until no other process or thread of this machine downloads into the folder.
+    """Lock the folder, so that no other process or thread of this machine downloads into it; yields True.
 
     Args:
-        wait: False: yield at once, and whether there is no other.
+        wait: whether to wait for the lock. If not, False is yielded while another process or thread has it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
