@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 
 from ingestion.models import Listener, Song
-from recommender.models import Feedback, ServedList
+from recommender.models import Feedback, sql
 
 NO_KEY: Final = 0  # key id of senders without an API key: staff and code
 # Databases store microseconds, and SQLite rounds them.
@@ -222,7 +222,8 @@ def _own_events(key_id: int, listener_id: int | None) -> QuerySet[Feedback]:
 
 
 def _stored_events(event_ids: Collection[str], key_id: int) -> dict[str, Feedback]:
-    if not event_ids:
+    # Events that are sent for the first time, as most are, take one statement, which the ORM need not build.
+    if not sql.has_feedback(key_id, event_ids):
         return {}
     found: dict[str, Feedback] = {}
     for row in _events_of_key(key_id).filter(event_id__in=event_ids):
@@ -256,10 +257,9 @@ def _feedback_row(event: FeedbackEvent, received_at: datetime, key_id: int | Non
 
 def _unknown_fields(events: Sequence[FeedbackEvent]) -> list[tuple[str, ...]]:
     """For each event, its fields with ids that are unknown, or with the list of another listener."""
-    users = _existing_values(Listener, "pk", {event.user_id for event in events})
-    songs = _existing_values(Song, "pk", {event.song_id for event in events})
-    lists = {event.recommendation_id for event in events if event.recommendation_id}
-    owners = dict(ServedList.objects.filter(pk__in=lists).values_list("pk", "listener_id")) if lists else {}
+    users = sql.existing_ids(Listener, {event.user_id for event in events})
+    songs = sql.existing_ids(Song, {event.song_id for event in events})
+    owners = sql.listeners_of_lists({event.recommendation_id for event in events if event.recommendation_id})
     found = []
     for event in events:
         shown = event.recommendation_id
@@ -270,8 +270,3 @@ def _unknown_fields(events: Sequence[FeedbackEvent]) -> list[tuple[str, ...]]:
         )
         found.append(tuple(field for field, is_known in zip(ID_FIELDS, known, strict=True) if not is_known))
     return found
-
-
-def _existing_values(model: type[models.Model], field: str, values: Collection[Any]) -> set[Any]:
-    rows = model._default_manager.filter(**{f"{field}__in": values})
-    return set(rows.values_list(field, flat=True))

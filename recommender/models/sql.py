@@ -3,7 +3,7 @@
 Serving a list runs three; the ORM takes longer to build each than the draw takes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -225,6 +225,35 @@ def count_songs(sessions: QuerySet[Any]) -> list[Row]:
     query, parameters = columns.query.sql_with_params()
     counted = f"SELECT {item}, COUNT(*), MAX(h.epoch) FROM ({query}) h CROSS JOIN {items} GROUP BY 1"  # noqa: S608
     return _fetch_all(counted, parameters)
+
+
+def existing_ids(model: type[models.Model], ids: Collection[int]) -> set[int]:
+    """Those of these primary keys that exist; the ORM takes ten times as long to build the statement."""
+    if not ids:
+        return set()
+    key, marks = model._meta.pk.column, ", ".join(["%s"] * len(ids))
+    query = f"SELECT {key} FROM {model._meta.db_table} WHERE {key} IN ({marks})"  # noqa: S608
+    return {found for (found,) in _fetch_all(query, list(ids))}
+
+
+def listeners_of_lists(list_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The listener of each of these served lists that exists."""
+    if not list_ids:
+        return {}
+    marks = ", ".join(["%s"] * len(list_ids))
+    query = f"SELECT id, listener_id FROM recommender_servedlist WHERE id IN ({marks})"  # noqa: S608
+    ids = list(list_ids) if _is_postgresql() else [one.hex for one in list_ids]
+    return {as_uuid(found): listener for found, listener in _fetch_all(query, ids)}
+
+
+def has_feedback(key_id: int, event_ids: Collection[str]) -> bool:
+    """Whether this key, or an unknown one, has sent an event with one of these ids."""
+    marks = ", ".join(["%s"] * len(event_ids))
+    query = f"""
+        SELECT 1 FROM recommender_feedback WHERE event_id IN ({marks}) AND (key_id = %s OR key_id IS NULL)
+        LIMIT 1
+    """  # noqa: S608
+    return bool(event_ids) and _fetch_one(query, [*event_ids, key_id]) is not None
 
 
 def insert_row(row: models.Model) -> None:
