@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,13 @@ from django_celery_beat.models import PeriodicTask
 from ingestion.models import Incident
 from recommender import retraining, schedules, tasks, validation
 from recommender.engine import artifact
+from recommender.engine.sampling.candidate_codec import CandidateArrays
 from recommender.experiments import assignment, lifecycle
+from recommender.listener_profiles import ListenerProfile
 from recommender.models import Decision, DriftReport, Experiment, ModelVersion, Promotion, TrainingRun
 from recommender.monitoring import alerts
 from recommender.registry import registry
+from recommender.serving.candidates.candidates import generate_block
 from recommender.training.train import TrainingOptions
 from tests.support.builders.experiments import make_healthy_feed
 from tests.support.builders.recommendations import RECOMMENDED_AT
@@ -100,6 +103,27 @@ class TestAfterACycle:
         assert again.training.status == TrainingRun.Status.REFUSED
         assert (ModelVersion.objects.count(), Experiment.objects.count()) == before
         assert again.sentence.startswith("There is no new data since")
+
+    def test_the_smoke_gate_makes_each_listener_a_list_and_times_those_of_the_longest_histories(
+        self, storage: Path, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made: list[list[ListenerProfile]] = []
+
+        def make_and_record(profiles: Sequence[ListenerProfile], *others: Any) -> list[CandidateArrays]:
+            made.append(list(profiles))
+            return generate_block(profiles, *others)
+
+        monkeypatch.setattr(validation, "generate_block", make_and_record)
+
+        found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+
+        smoke = next(gate for gate in found["gates"] if gate["name"] == "smoke")
+        listeners = [one.listener_id for block in made for one in block]
+        assert len(listeners) == len(set(listeners)) == smoke["numbers"]["listeners"]
+        timed, together = made[-25:], made[:-25]
+        assert [len(block) for block in timed] == [1] * 25
+        longest = [len(block[0].songs) for block in timed[5:]]
+        assert min(longest) >= max(len(one.songs) for block in together for one in block)
 
     def test_a_version_that_is_worse_than_popularity_does_not_pass(
         self, storage: Path, version: ModelVersion
