@@ -28,17 +28,20 @@ if __name__ == "__main__":
     django.setup()
 
 from ingestion.tasks import ingest_due
-from moovitamix.simulation import simulated_days
-from moovitamix.simulation.simulated_days import SimulatedClock
+from moovitamix.simulation.simulated_process import SimulatedClock, clear_process_caches, run_logging_errors
+from recommender.experiments import assignment
+from recommender.models import Experiment
 from recommender.monitoring import health_checks
 from recommender.registry import model_loader
 from recommender.serving.candidates import candidate_cache
+from recommender.serving.candidates.candidates import generate_block
 
 MODULE: Final = "moovitamix.simulation.service_process"
 # They run two parts of the morning, and half of the visits each.
 SERVICE_PROCESSES: Final = 2
 MOMENT_HEADER, BROKEN_SHARE_HEADER = "X-Simulated-At", "X-Broken-Share"
 TASK_PATH: Final = "/simulated-tasks/"
+TESTED: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
 REQUEST_TIMEOUT: Final = 60.0  # seconds
 TASK_TIMEOUT: Final = 1_800.0  # seconds; an import waits for a source that is down
 
@@ -144,11 +147,11 @@ class SimulatedService:
         task = path.removeprefix(TASK_PATH) if path.startswith(TASK_PATH) else ""
         if self._last != (at.date(), task):
             self._last = (at.date(), task)
-            simulated_days.clear_process_caches(self._storage)
+            clear_process_caches(self._storage)
         if not task:
             answer: Iterable[bytes] = self._application(environ, start_response)
             return answer
-        simulated_days.run_logging_errors(TASKS[task])
+        run_logging_errors(TASKS[task])
         start_response("204 No Content", [])
         return []
 
@@ -157,7 +160,25 @@ class SimulatedService:
             self._broken.close()
             self._broken_share = share
             if share:
-                self._broken.enter_context(simulated_days.break_challengers(share))
+                self._broken.enter_context(break_challengers(share))
+
+
+@contextmanager
+def break_challengers(share: float) -> Iterator[None]:
+    """Let every challenger under test fail for a share of the listeners, in this process."""
+
+    def fail_for_some(profiles: Any, model: Any, now: datetime) -> Any:
+        tested = {one.challenger_id for one in assignment.RUNNING_EXPERIMENTS.current() if one.kind in TESTED}
+        shares = [assignment.hash_to_share("broken", profile.listener_id) for profile in profiles]
+        if min(shares) < share and model is not None and model.version.pk in tested:
+            raise ValueError("This challenger was broken by the simulation.")
+        return generate_block(profiles, model, now)
+
+    vars(candidate_cache)["generate_block"] = fail_for_some
+    try:
+        yield
+    finally:
+        vars(candidate_cache)["generate_block"] = generate_block
 
 
 class QuietRequestHandler(WSGIRequestHandler):

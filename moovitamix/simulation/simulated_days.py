@@ -1,61 +1,27 @@
-"""Steps of a simulated day: a clock that can be set, daily and weekly tasks, and a corrupted version."""
+"""Steps of a simulated day: daily and weekly tasks, and a corrupted version."""
 
-import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from django.core.cache import cache
-from django.utils import timezone
 from numpy.typing import NDArray
 
+from moovitamix.simulation.simulated_process import SimulatedClock, clear_process_caches, run_logging_errors
 from recommender import tasks, validation
 from recommender.engine import artifact
-from recommender.experiments import assignment, lifecycle
+from recommender.experiments import lifecycle
 from recommender.models import Cluster, Experiment, ModelVersion
-from recommender.registry import artifact_folders, artifact_storage, model_loader, registry
+from recommender.registry import artifact_folders, artifact_storage, registry
 from recommender.retraining import retrain_now
-from recommender.serving.candidates import candidate_cache
-from recommender.serving.candidates.candidates import generate_block
-
-logger = logging.getLogger(__name__)
 
 SUNDAY, MONDAY = 6, 0
-TESTED: Final = (Experiment.Kind.REFRESH, Experiment.Kind.CHANGE)
 SIMULATION_ACTOR: Final = "the simulation"
 # The corrupted arrays are shifted by this share of the songs, so each song gets another song's values.
 SHIFT_SHARE: Final = 0.5
 # The arrays that determine which songs listeners get; the clusters stay unchanged.
 SPOILED_ARRAYS: Final = ("taste", "content", "company", "listeners")
-
-
-class SimulatedClock:
-    """A clock that can be moved forward and otherwise runs at normal speed."""
-
-    def __init__(self, start: datetime) -> None:
-        self._moment = start
-        self._since = time.monotonic()
-
-    def __call__(self) -> datetime:
-        return self._moment + timedelta(seconds=time.monotonic() - self._since)
-
-    def move_to(self, moment: datetime) -> None:
-        """Move forward, never back."""
-        self._moment, self._since = max(moment, self()), time.monotonic()
-
-    @contextmanager
-    def replace_system_time(self) -> Iterator[None]:
-        """Replace `timezone.now` in the whole process, which must do nothing but simulate."""
-        real = timezone.now
-        timezone.now = self
-        try:
-            yield
-        finally:
-            timezone.now = real
 
 
 def train_first_champion(method: str) -> None:
@@ -89,13 +55,6 @@ def run_daily_tasks(
     _run_at(clock, day, 6.5, storage, prepare_lists)
 
 
-def run_logging_errors(work: Callable[[], object]) -> None:
-    try:
-        work()
-    except Exception:
-        logger.exception("task_failed task=%s", getattr(work, "name", work))
-
-
 def propose_spoiled_version(
     storage: Path, now: datetime, verify: registry.Verify, *, strength: float = 1.0
 ) -> ModelVersion:
@@ -122,31 +81,6 @@ def _run_at(
     clock.move_to(day + timedelta(hours=hour))
     run_logging_errors(work)
     clear_process_caches(storage)
-
-
-def clear_process_caches(storage: Path) -> None:
-    """Clear caches that last seconds or minutes, because simulated steps are hours apart."""
-    cache.clear()
-    assignment.RUNNING_EXPERIMENTS.invalidate()
-    model_loader.loader_for(storage).reload()
-
-
-@contextmanager
-def break_challengers(share: float) -> Iterator[None]:
-    """Let every challenger under test fail for a share of the listeners, in this process."""
-
-    def fail_for_some(profiles: Any, model: Any, now: datetime) -> Any:
-        tested = {one.challenger_id for one in assignment.RUNNING_EXPERIMENTS.current() if one.kind in TESTED}
-        shares = [assignment.hash_to_share("broken", profile.listener_id) for profile in profiles]
-        if min(shares) < share and model is not None and model.version.pk in tested:
-            raise ValueError("This challenger was broken by the simulation.")
-        return generate_block(profiles, model, now)
-
-    vars(candidate_cache)["generate_block"] = fail_for_some
-    try:
-        yield
-    finally:
-        vars(candidate_cache)["generate_block"] = generate_block
 
 
 def _spoil(array: NDArray[Any], strength: float) -> NDArray[Any]:
@@ -194,7 +128,3 @@ def _create_spoiled_version(storage: Path, now: datetime, strength: float) -> Mo
         for one in parent.clusters.all()
     )  # fmt: skip
     return version
-
-
-def midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -32,7 +32,7 @@ from ingestion.schedules import sync_timetable
 from moovitamix.simulation import simulated_days
 from moovitamix.simulation.report import PlantedEvent
 from moovitamix.simulation.service_process import ServiceProcess
-from moovitamix.simulation.simulated_days import SimulatedClock, midnight
+from moovitamix.simulation.simulated_process import SimulatedClock, clear_process_caches, midnight
 from recommender.api import authentication
 from recommender.experiments import assignment
 from recommender.models import ModelVersion, ServedList
@@ -179,7 +179,7 @@ class Simulation:
         self.clock.move_to(day + timedelta(hours=2, minutes=1))
         # Beside this process, which serves the source's pages.
         self.services[0].run_task("ingest", self.clock())
-        simulated_days.clear_process_caches(self.storage)
+        clear_process_caches(self.storage)
         if number == 0:
             self._train_first_champion()
         simulated_days.run_daily_tasks(
@@ -196,7 +196,7 @@ class Simulation:
     def _train_first_champion(self) -> None:
         is_handicapped = any(event.kind == "better" for event in self.events)
         simulated_days.train_first_champion(FIRST_METHODS[is_handicapped])
-        simulated_days.clear_process_caches(self.storage)
+        clear_process_caches(self.storage)
         champion = current_champion()
         self._set_subject("better", champion.label if champion else "")
 

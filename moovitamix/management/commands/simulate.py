@@ -7,7 +7,7 @@ from argparse import ArgumentParser
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from textwrap import wrap
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import orjson
@@ -38,7 +38,9 @@ from moovitamix.simulation.report import (
     judge_unplanned,
 )
 from moovitamix.simulation.service_process import ServiceProcess, start_services
-from moovitamix.simulation.simulator import Simulation
+
+if TYPE_CHECKING:
+    from moovitamix.simulation.simulator import Simulation
 
 SCENARIOS: Final = Path(__file__).resolve().parents[2] / "scenarios"
 DEFAULT_SCENARIO: Final = "usual"
@@ -161,7 +163,11 @@ class Command(GuidedCommand):
         last_day: date | None,
         options: dict[str, Any],
         services: list[ServiceProcess],
-    ) -> Simulation:
+    ) -> "Simulation":
+        # Trainings need scikit-learn, which takes longer to import than Django. The process outside this one
+        # does without, and the services start at the same time.
+        from moovitamix.simulation.simulator import Simulation  # noqa: PLC0415
+
         first, self._days = plan_days(
             timezone.now(), options["weeks"], to_today=options["to_today"], last_day=last_day
         )
@@ -176,7 +182,7 @@ class Command(GuidedCommand):
             services=services,
         )  # fmt: skip
 
-    def _simulate(self, simulation: Simulation, options: dict[str, Any]) -> None:
+    def _simulate(self, simulation: "Simulation", options: dict[str, Any]) -> None:
         days = self._days
         if options["json"]:
             simulation.run_days(days, lambda day: None)
@@ -191,7 +197,7 @@ class Command(GuidedCommand):
         self,
         findings: list[EventFinding],
         unplanned: list[UnplannedFinding],
-        simulation: Simulation,
+        simulation: "Simulation",
         folder: Path,
         *,
         as_json: bool,

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from moovitamix.simulation import service_process
 from moovitamix.simulation.service_process import ServiceProcess, SimulatedService
-from moovitamix.simulation.simulated_days import SimulatedClock
+from moovitamix.simulation.simulated_process import SimulatedClock
 from recommender.serving.candidates import candidate_cache
 from recommender.serving.candidates.candidates import generate_block
 from tests.support.project import ROOT

@@ -1,0 +1,62 @@
+"""Parts of every process of a simulation: a clock that can be set, caches to clear, tasks that may fail.
+
+It imports nothing that trains, since processes that only serve should start fast.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from django.core.cache import cache
+from django.utils import timezone
+
+from recommender.experiments import assignment
+from recommender.registry import model_loader
+
+logger = logging.getLogger(__name__)
+
+
+class SimulatedClock:
+    """A clock that can be moved forward and otherwise runs at normal speed."""
+
+    def __init__(self, start: datetime) -> None:
+        self._moment = start
+        self._since = time.monotonic()
+
+    def __call__(self) -> datetime:
+        return self._moment + timedelta(seconds=time.monotonic() - self._since)
+
+    def move_to(self, moment: datetime) -> None:
+        """Move forward, never back."""
+        self._moment, self._since = max(moment, self()), time.monotonic()
+
+    @contextmanager
+    def replace_system_time(self) -> Iterator[None]:
+        """Replace `timezone.now` in the whole process, which must do nothing but simulate."""
+        real = timezone.now
+        timezone.now = self
+        try:
+            yield
+        finally:
+            timezone.now = real
+
+
+def midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def run_logging_errors(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Exception:
+        logger.exception("task_failed task=%s", getattr(work, "name", work))
+
+
+def clear_process_caches(storage: Path) -> None:
+    """Clear caches that last seconds or minutes, because simulated steps are hours apart."""
+    cache.clear()
+    assignment.RUNNING_EXPERIMENTS.invalidate()
+    model_loader.loader_for(storage).reload()
