@@ -1,15 +1,14 @@
 """Checks whether the listening history, from which lists are scored, is complete and looks normal."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
 from django.db.models import Count, Max, Q, QuerySet
-from django.db.models.functions import TruncDate
 
 from ingestion.models import IngestionRun, ListeningHistory
 from recommender.engine.experiments.sequential import log_e_value_of_share
-from recommender.models import ScoredList
+from recommender.models import ScoredList, sql
 
 SCORING_WINDOW: Final = timedelta(hours=48)
 # A source whose newest session is a day older than a complete run is quiet, not late: a small site may have
@@ -60,11 +59,8 @@ def _last_success(now: datetime) -> datetime | None:
 
 def _usual_silence(newest: datetime) -> timedelta:
     """The longest time between days with sessions in the last four weeks; at least a day."""
-    sessions = ListeningHistory.objects.filter(created_at__gt=newest - USUAL, created_at__lte=newest)
-    days = sorted(
-        sessions.annotate(day=TruncDate("created_at", tzinfo=UTC)).values_list("day", flat=True).distinct()
-    )
-    return max((later - earlier for earlier, later in pairwise(days)), default=DAY)
+    days = sql.days_with_sessions(newest - USUAL, newest)
+    return max((later - earlier for earlier, later in pairwise(days)), default=1) * DAY
 
 
 def _open_at(now: datetime) -> QuerySet[ScoredList]:

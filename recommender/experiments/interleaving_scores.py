@@ -35,8 +35,11 @@ def close_due_lists(now: datetime) -> int:
     due = ScoredList.objects.filter(
         closed_at=None, served_list__generated_at__lte=read_until - SCORING_WINDOW
     )
+    # Not the other columns of the lists, which hold kilobytes.
+    columns = ("served_list", *(f"served_list__{name}" for name in ("listener", "generated_at", "items")))
+    lists = due.select_related("served_list").only(*columns).order_by("pk")
     closed = 0
-    while rows := list(due.select_related("served_list").order_by("pk")[:BATCH_SIZE]):
+    while rows := list(lists[:BATCH_SIZE]):
         engagement = engagement_by_list([row.served_list for row in rows], SCORING_WINDOW)
         for row in rows:
             credit = _credit(row.served_list, engagement[row.served_list_id])

@@ -10,16 +10,17 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
 from statistics import fmean, pstdev
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import orjson
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Exists, OuterRef, QuerySet
 
 from ingestion.models import IngestionRun, ListeningHistory
-from recommender.models import AttributedListen, EngagedList, EngagementDay, Feedback, ServedList, sql
+from recommender.models import EngagedList, EngagementDay, Feedback, ServedList, sql
 
 FeedbackKind = Feedback.Kind
 LIKE, LISTEN = FeedbackKind.LIKE.value, FeedbackKind.LISTEN.value
@@ -32,6 +33,8 @@ OVERRULES: Final = {
 ATTRIBUTION_WINDOW: Final = timedelta(days=7)
 # Engagement within one day is complete two days after a day began, so alarms can compare days early.
 EARLY_WINDOW: Final = timedelta(days=1)
+DAY: Final = timedelta(days=1)
+EPOCH: Final = date(1970, 1, 1)
 BATCH_SIZE: Final = 500  # listeners whose lists and events are in memory at once
 
 
@@ -161,8 +164,7 @@ def update_engagement(now: datetime) -> int:
         outcomes = _attribute_due_lists(listeners[start : start + BATCH_SIZE], now)
         number += len(outcomes)
         days |= _store(outcomes, ingested_at)
-    for version, day in sorted(days):
-        _aggregate_day(version, day)
+    _aggregate_days(days)
     return number
 
 
@@ -186,10 +188,10 @@ def _attribute_due_lists(listeners: Collection[int], now: datetime) -> list[List
 
 
 def _read_lists(rows: QuerySet[ServedList]) -> list[AttributableList]:
-    # The database extracts the songs: to read whole lists takes several times as long.
+    # Not their items: to read whole lists takes several times as long.
     columns = rows.order_by("generated_at").values_list(
         sql.unconverted("pk"), "listener_id", "version_id", sql.unconverted("generated_at"),
-        sql.song_ids_of_items("items"),
+        sql.song_ids_of_list(),
     )  # fmt: skip
     return [
         AttributableList(
@@ -242,55 +244,46 @@ def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> 
     return {(outcome.served.version, outcome.served.at.astimezone(UTC).date()) for outcome in outcomes}
 
 
-def _aggregate_day(version: int, day: date) -> None:
+def _aggregate_days(days: Collection[tuple[int, date]]) -> None:
+    """Store the engagement of these versions and days."""
+    rows = []
+    for version in sorted({version for version, _ in days}):
+        wanted = sorted(day for one, day in days if one == version)
+        found = sql.engagement_by_day(version, _midnight(wanted[0]), _midnight(wanted[-1]) + DAY)
+        by_day = {day: list(group) for day, group in groupby(found, key=lambda row: EPOCH + row[0] * DAY)}
+        rows += [_aggregate_day(version, day, by_day.get(day, [])) for day in wanted]
+    EngagementDay.objects.bulk_create(
+        rows, batch_size=BATCH_SIZE, update_conflicts=True, unique_fields=["version", "day"],
+        update_fields=[
+            field.name for field in EngagementDay._meta.concrete_fields
+            if field.name not in {"id", "version", "day"}
+        ],
+    )  # fmt: skip
+
+
+def _aggregate_day(version: int, day: date, rows: Sequence[sql.Row]) -> EngagementDay:
+    """The day's engagement; `rows`: see `sql.engagement_by_day`."""
     # An interleaved list counts for the champion of its time: nearly all lists belong to an experiment, and
     # engagement must be known for every day.
-    begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    counts = ("likes", "skips", "dislikes", "listens")
-    rows = list(
-        EngagedList.objects.filter(version_id=version, at__gte=begins, at__lt=begins + timedelta(days=1))
-        .order_by("listener_id")
-        .values("listener_id")
-        .annotate(
-            lists=Count("pk"), all_engaged=Sum("engaged"), early_lists=Count("early"), all_early=Sum("early"),
-            final_lists=Count("pk", filter=Q(final=True)),
-            **{f"all_{name}": Sum(name) for name in counts},
-        )
-        .values_list(
-            "lists", "all_engaged", "early_lists", "all_early", "final_lists",
-            *(f"all_{name}" for name in counts),
-        )
-    )  # fmt: skip
-    lists = sum(row[0] for row in rows)
-    means = [engaged / number for number, engaged, *_ in rows]
+    begins = _midnight(day)
+    lists = sum(row[1] for row in rows)
+    means = [row[4] / row[1] for row in rows]
     # A mean over a part of the day's lists can't be compared with other days.
     is_early = sum(row[2] for row in rows) == lists
-    early = [engaged / number for number, _, _, engaged, *_ in rows] if is_early else []
-    organic, recommended = _count_plays(version, begins)
-    EngagementDay.objects.update_or_create(
-        version_id=version, day=day,
-        defaults={
-            "lists": lists, "listeners": len(means), "engaged": fmean(means) if means else 0.0,
-            "engaged_deviation": pstdev(means) if means else 0.0,
-            **{name: sum(row[5 + place] for row in rows) for place, name in enumerate(counts)},
-            "early": fmean(early) if early else None, "early_deviation": pstdev(early) if early else 0.0,
-            "organic_plays": organic, "recommended_plays": recommended,
-            "final": sum(row[4] for row in rows) == lists,
-        },
-    )  # fmt: skip
-
-
-def _count_plays(version: int, begins: datetime) -> tuple[int, int]:
-    ends = begins + timedelta(days=1)
-    listeners = EngagedList.objects.filter(
-        version_id=version, at__gte=begins - ATTRIBUTION_WINDOW, at__lt=ends
+    early = [row[5] / row[1] for row in rows] if is_early else []
+    total, recommended = sql.count_plays_of_version(
+        version, begins - ATTRIBUTION_WINDOW, begins, begins + DAY
     )
-    sessions = ListeningHistory.objects.filter(
-        user__in=listeners.values("listener"), created_at__gte=begins, created_at__lt=ends,
-        unavailable_at=None,
+    likes, skips, dislikes, listens = (sum(row[place] for row in rows) for place in range(6, 10))
+    return EngagementDay(
+        version_id=version, day=day, lists=lists, listeners=len(means),
+        engaged=fmean(means) if means else 0.0, engaged_deviation=pstdev(means) if means else 0.0,
+        likes=likes, skips=skips, dislikes=dislikes, listens=listens,
+        early=fmean(early) if early else None, early_deviation=pstdev(early) if early else 0.0,
+        organic_plays=max(0, total - recommended), recommended_plays=recommended,
+        final=sum(row[3] for row in rows) == lists,
     )  # fmt: skip
-    total = sessions.aggregate(plays=Sum(sql.json_array_length("items")))["plays"] or 0
-    # By the engaged lists, because a served list has kilobytes.
-    of_version = EngagedList.objects.filter(served_list=OuterRef("served_list"), version_id=version)
-    recommended = AttributedListen.objects.filter(Exists(of_version), at__gte=begins, at__lt=ends).count()
-    return max(0, total - recommended), recommended
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -28,7 +28,7 @@ from django.db.models import (
     Value,
 )
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import MD5, Cast, Concat
+from django.db.models.functions import MD5, Cast, Coalesce, Concat
 
 Row = tuple[Any, ...]
 SomeModel = TypeVar("SomeModel", bound=models.Model)
@@ -364,9 +364,68 @@ def as_time(value: datetime) -> datetime:
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
-def song_ids_of_items(field: str) -> Any:
-    """The song ids of a list's items, as JSON text."""
-    return Func(F(field), template=_song_ids("%(expressions)s"), output_field=TextField())
+def song_ids_of_list() -> Any:
+    """The song ids of a served list, as JSON text; earlier releases stored them only in the items."""
+    extracted = Func(F("items"), template=_song_ids("%(expressions)s"), output_field=Field())
+    return Coalesce(json_text("song_ids"), extracted, output_field=Field())
+
+
+def engagement_by_day(version_id: int, since: datetime, until: datetime) -> list[Row]:
+    """Sums of a version's engaged lists for each day (since 1970, UTC) and listener, in this order.
+
+    Returns:
+        The day, the numbers of lists, of lists with an early count and of final lists, and the sums of
+        engaged and early engaged songs, likes, skips, dislikes and listens.
+    """
+    query = f"""
+        SELECT {_day("at")}, COUNT(*), COUNT(early), SUM(CASE WHEN final THEN 1 ELSE 0 END), SUM(engaged),
+            COALESCE(SUM(early), 0), SUM(likes), SUM(skips), SUM(dislikes), SUM(listens)
+        FROM recommender_engagedlist WHERE version_id = %s AND at >= %s AND at < %s
+        GROUP BY 1, listener_id ORDER BY 1, listener_id
+    """  # noqa: S608
+    at = connection.ops.adapt_datetimefield_value
+    return _fetch_all(query, [version_id, at(since), at(until)])
+
+
+def count_plays_of_version(
+    version_id: int, listeners_since: datetime, since: datetime, until: datetime
+) -> tuple[int, int]:
+    """Plays in sessions of the period by listeners of the version, and those that followed its lists.
+
+    Args:
+        listeners_since: listeners of the version got a list between this time and `until`.
+    """
+    length = "jsonb_array_length" if _is_postgresql() else "json_array_length"
+    # By the engaged lists, because a served list has kilobytes.
+    query = f"""
+        SELECT (
+            SELECT SUM({length}(items)) FROM listening_history
+            WHERE created_at >= %s AND created_at < %s AND unavailable_at IS NULL AND user_id IN (
+                SELECT listener_id FROM recommender_engagedlist WHERE version_id = %s AND at >= %s AND at < %s
+            )
+        ), (
+            SELECT COUNT(*) FROM recommender_attributedlisten a WHERE at >= %s AND at < %s AND EXISTS (
+                SELECT 1 FROM recommender_engagedlist e
+                WHERE e.served_list_id = a.served_list_id AND e.version_id = %s
+            )
+        )
+    """  # noqa: S608
+    early, begins, ends = map(connection.ops.adapt_datetimefield_value, (listeners_since, since, until))
+    found = _fetch_one(query, [begins, ends, version_id, early, ends, begins, ends, version_id])
+    total, recommended = found or (0, 0)
+    return int(total or 0), recommended
+
+
+def days_with_sessions(after: datetime, until: datetime) -> list[int]:
+    """Days (since 1970, UTC) with sessions after a time, ascending."""
+    query = f"""
+        SELECT DISTINCT {_day("created_at")} FROM listening_history WHERE created_at > %s AND created_at <= %s
+        ORDER BY 1
+    """  # noqa: S608
+    return [
+        day
+        for (day,) in _fetch_all(query, list(map(connection.ops.adapt_datetimefield_value, (after, until))))
+    ]
 
 
 def upsert_engaged_lists(rows: Sequence[Row]) -> None:
@@ -427,7 +486,8 @@ def _day(column: str) -> str:
     """SQL expression of a time's day: days since 1970, in UTC."""
     if _is_postgresql():
         return f"(({column} AT TIME ZONE 'UTC')::date - DATE '1970-01-01')"
-    return f"CAST(JULIANDAY({column}) - 2440587.5 AS INTEGER)"
+    # Of the date alone: SQLite rounds times to milliseconds, and so the last one of a day to the next day.
+    return f"CAST(JULIANDAY(SUBSTR({column}, 1, 10)) - 2440587.5 AS INTEGER)"
 
 
 def insert_rows(model: type[models.Model], rows: Sequence[models.Model]) -> None:
