@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import numpy as np
 from django.db.models import Count, Q, Sum
-from django.db.models.functions import TruncDate
 from django.utils.translation import gettext_noop as _n
 from numpy.typing import NDArray
 
@@ -20,7 +19,7 @@ from recommender.engine.experiments.interleaving_credit import (
 )
 from recommender.engine.experiments.sequential import adjust_by_cuped, confidence_sequence
 from recommender.experiments import assignment, feed_health, interleaving_scores, refresh_limits
-from recommender.models import EngagedList, Experiment, Exposure, ScoredList, ServedList
+from recommender.models import EngagedList, Experiment, Exposure, ScoredList, ServedList, sql
 from recommender.registry import registry
 
 PRE_PERIOD: Final = timedelta(days=28)  # engagement in this time before the start is CUPED's covariate
@@ -176,7 +175,7 @@ def _count_list_days(experiment: Experiment, since: datetime, now: datetime) -> 
         served = served.exclude(
             listener__in=Exposure.objects.filter(experiment=experiment).values("listener")
         )
-    days = served.annotate(day=TruncDate("generated_at", tzinfo=UTC)).values("listener", "day").distinct()
+    days = served.annotate(day=sql.utc_day("generated_at")).values("listener", "day").distinct()
     total, inside = days.count(), days.filter(experiment=experiment).count()
     return inside, total - inside
 

@@ -309,6 +309,14 @@ def epoch_microseconds(field: str) -> Any:
     return Func(F(field), template=template, output_field=Field())
 
 
+def utc_day(field: str) -> Any:
+    """A time's day in UTC, to group by; SQLite would call Python for each row of Django's function."""
+    template = (
+        "(%(expressions)s AT TIME ZONE 'UTC')::date" if _is_postgresql() else "SUBSTR(%(expressions)s, 1, 10)"
+    )
+    return Func(F(field), template=template, output_field=Field())
+
+
 def json_text(field: str) -> Any:
     """The text of a JSON column, for orjson, which parses it four times as fast as Django does."""
     return Func(F(field), template=f"%(expressions)s{'::text' if _is_postgresql() else ''}",

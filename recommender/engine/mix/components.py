@@ -14,6 +14,9 @@ from recommender.engine.data import SongActivity
 
 HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of content in the two hybrid spaces; co-listening has 1
 NEIGHBOUR_MATRICES = ("ease", "rp3", "knn")
+# Up to so many songs the weights are kept as full arrays too, of 12 MB each: in small catalogues most songs
+# are neighbours, and rows of full arrays add up in a third of the time.
+MOST_SONGS_OF_FULL_ARRAYS = 1_000
 SPARSE_ARRAYS = ("data", "indices", "indptr")
 DENSE_ARRAYS = (
     "taste", "content", "company", "norms", "labels", "artists", "listeners", "available", "genre_idf",
@@ -24,6 +27,15 @@ ACTIVITY_PREFIX = "activity_"
 NEIGHBOURHOOD_PREFIX = "neighbourhood_"
 NEIGHBOURHOOD_MATRICES = ("histories", "audiences")
 NEIGHBOURHOOD_ARRAYS = ("keys", "idf", "damping")
+
+
+@dataclass(frozen=True)
+class FullNeighbours:
+    """The song-to-song weights of a small catalogue as full arrays, shape (n_songs, n_songs)."""
+
+    weights: Mapping[str, NDArray[np.float32]]  # by name of the matrix; 0 for songs that are no neighbours
+    double_weights: Mapping[str, NDArray[np.float64]]  # the same
+    are_linked: NDArray[np.bool_]  # whether the songs are neighbours in any matrix
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,18 @@ class MixComponents:
     @cached_property
     def n_albums(self) -> int:
         return 0 if self.albums is None else int(self.albums.max(initial=-1)) + 1
+
+    @cached_property
+    def full_neighbours(self) -> FullNeighbours | None:
+        """None if the catalogue has more than MOST_SONGS_OF_FULL_ARRAYS songs."""
+        if self.n_songs > MOST_SONGS_OF_FULL_ARRAYS:
+            return None
+        are_linked = np.zeros((self.n_songs, self.n_songs), dtype=np.bool_)
+        for matrix in self.neighbours.values():
+            are_linked[np.repeat(np.arange(self.n_songs), np.diff(matrix.indptr)), matrix.indices] = True
+        weights = {name: matrix.toarray() for name, matrix in self.neighbours.items()}
+        double_weights = {name: one.astype(np.float64) for name, one in weights.items()}
+        return FullNeighbours(weights, double_weights, are_linked)
 
     @property
     def current_listeners(self) -> NDArray[np.float32]:

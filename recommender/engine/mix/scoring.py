@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.base import expand_ranges
 from recommender.engine.data import Profiles
-from recommender.engine.mix.components import MixComponents
+from recommender.engine.mix.components import FullNeighbours, MixComponents
 from recommender.engine.mix.terms import (
     DIRECTION_TERMS,
     SHARE_FLOOR,
@@ -133,8 +133,14 @@ def sum_neighbour_votes(
 ) -> list[NeighbourVotes]:
     """The votes of each listener in `profiles`."""
     plain, weighted = features.profile_weights.plain, features.profile_weights.weighted
-    # scipy copies whole rows: for a block of listeners a fifth of the time of `take_sparse_rows`.
-    reached = {name: matrix[plain.indices] for name, matrix in components.neighbours.items()}
+    full = components.full_neighbours
+    if full is None:
+        # scipy copies whole rows: for a block of listeners a fifth of the time of `take_sparse_rows`.
+        reached = {name: matrix[plain.indices] for name, matrix in components.neighbours.items()}
+    else:
+        # In the order of the songs used, as sparse rows are summed: the same bits.
+        ones = csr_array((np.ones(len(plain.indices)), plain.indices, plain.indptr), shape=plain.shape)
+        totals = {name: ones @ weights for name, weights in full.double_weights.items()}
     found = []
     # Used again for each listener: new memory takes longer than what is done with it.
     memory = _VoteMemory(
@@ -142,16 +148,68 @@ def sum_neighbour_votes(
     )
     for row in range(profiles.n):
         start, stop = plain.indptr[row], plain.indptr[row + 1]
+        used, weights = plain.indices[start:stop], weighted.data[start:stop]
         by_listeners = None
         if components.neighbourhood is not None:
             key = None if features.keys is None else int(features.keys[row])
-            by_listeners = components.neighbourhood.votes_of_one(
-                plain.indices[start:stop], weighted.data[start:stop], key
-            )
-        entries = {name: _rows_between(matrix, start, stop) for name, matrix in reached.items()}
-        played = profiles.plays.indices[profiles.plays.indptr[row] : profiles.plays.indptr[row + 1]]
-        found.append(_votes_of_one(memory, entries, weighted.data[start:stop], by_listeners, played))
+            by_listeners = components.neighbourhood.votes_of_one(used, weights, key)
+        played = entries_of_row(profiles.plays, row)[0]
+        if full is None:
+            entries = {name: _rows_between(matrix, start, stop) for name, matrix in reached.items()}
+            found.append(_votes_of_one(memory, entries, weights, by_listeners, played))
+        else:
+            own = {name: total[row] for name, total in totals.items()}
+            found.append(_full_votes_of_one(memory.places, full, own, used, weights, by_listeners, played))
     return found
+
+
+def _full_votes_of_one(
+    places: NDArray[np.int32],
+    full: FullNeighbours,
+    plain_sums: Mapping[str, NDArray[np.float64]],
+    used: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    by_listeners: tuple[NDArray[np.int32], NDArray[np.float32]] | None,
+    played: NDArray[np.int32],
+) -> NeighbourVotes:
+    """One listener's votes from full arrays; equal to `_votes_of_one` to the last bit.
+
+    Args:
+        plain_sums: of the songs used, by matrix, shape (n_songs,).
+        used: columns of the songs used, with their `weights`.
+    """
+    mask = np.logical_or.reduce(full.are_linked[used], axis=0)
+    if by_listeners is not None:
+        mask[by_listeners[0]] = True
+    mask[played] = False
+    songs = np.flatnonzero(mask)
+    sums = {}
+    for name, vote in VOTE_TERMS.items():
+        if vote.matrix not in full.weights:
+            continue
+        raw = plain_sums[vote.matrix]
+        if vote.weighted:
+            # Products have the precision of the stored weights, and sums are double.
+            products = full.weights[vote.matrix][used] * weights[:, np.newaxis]
+            raw = np.add.reduce(products, axis=0, dtype=np.float64, initial=0.0)
+        sums[name] = np.sqrt(np.maximum(raw, 0)) if vote.root else raw
+    if by_listeners is not None:
+        sums["user_knn"] = np.bincount(by_listeners[0], weights=by_listeners[1], minlength=len(mask))
+    rows = np.zeros((len(sums), len(songs) + 1))
+    for place, one in enumerate(sums.values()):
+        rows[place, :-1] = one[songs]
+    return _build_votes(songs, tuple(sums), rows, len(mask) - len(played), places)
+
+
+def _build_votes(
+    songs: NDArray[np.int64],
+    names: tuple[str, ...],
+    rows: NDArray[np.float64],
+    n_unplayed: int,
+    places: NDArray[np.int32],
+) -> NeighbourVotes:
+    totals, squares = rows.sum(axis=1), (rows**2).sum(axis=1)
+    return NeighbourVotes(songs, names, rows, term_moments(totals, squares, np.array([n_unplayed])), places)
 
 
 class _VoteMemory(NamedTuple):
@@ -208,9 +266,7 @@ def _votes_of_one(
         sums["user_knn"] = _sum_by_place(places[by_listeners[0]], by_listeners[1], len(songs))
     places[songs] = places[played] = -1
     rows = np.array(list(sums.values())).reshape(len(sums), len(songs) + 1)
-    n_unplayed = np.array([len(mask) - len(played)])
-    totals, squares = rows.sum(axis=1), (rows**2).sum(axis=1)
-    return NeighbourVotes(songs, tuple(sums), rows, term_moments(totals, squares, n_unplayed), places)
+    return _build_votes(songs, tuple(sums), rows, len(mask) - len(played), places)
 
 
 def _sum_by_place(

@@ -7,6 +7,7 @@ from scipy.sparse import csr_array
 
 from recommender.engine.algorithms.base import slice_profiles
 from recommender.engine.data import Catalogue, NearestPlays, Profiles, SongActivity, TrainingSet
+from recommender.engine.mix import components
 from recommender.engine.mix.fit import fit_mix
 from recommender.engine.mix.model import MixModel, OnlineMixModel
 from recommender.engine.mix.scoring import sum_neighbour_votes, top_places
@@ -95,6 +96,27 @@ def test_songs_without_votes_get_no_votes_of_the_listener_before(
         assert own.songs.tolist() == np.flatnonzero(columns >= 0).tolist()
         assert columns[own.songs].tolist() == list(range(len(own.songs)))
         assert set(own.songs.tolist()) < set(range(SONGS))
+
+
+def test_full_arrays_of_a_small_catalogue_sum_the_same_votes_bit_for_bit(
+    training: TrainingSet, mix: MixModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plays = training.plays[:40].tolil()
+    plays[7] = 0
+    block = Profiles(csr_array(plays), keys=np.arange(40))
+    features = mix.listener_features(block, one_by_one=True)
+    sparse = sum_neighbour_votes(mix.components, features, block)
+    monkeypatch.setattr(components, "MOST_SONGS_OF_FULL_ARRAYS", SONGS)
+    small = replace(mix.components)
+
+    votes = sum_neighbour_votes(small, features, block)
+
+    assert (small.full_neighbours is None, mix.components.full_neighbours is None) == (False, True)
+    for own, other in zip(votes, sparse, strict=True):
+        assert own.names == other.names
+        assert own.songs.tobytes() == other.songs.tobytes()
+        assert own.sums.tobytes() == other.sums.tobytes()
+        assert own.terms.tobytes() == other.terms.tobytes()
 
 
 @pytest.mark.slow
