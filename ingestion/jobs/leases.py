@@ -2,12 +2,11 @@
 
 import secrets
 import socket
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
-
-from django.db import IntegrityError, transaction
 
 from ingestion.jobs.lock import is_process_alive, lock_owner
 from ingestion.models import Lease
@@ -15,39 +14,44 @@ from ingestion.models import Lease
 PROCESS_NUMBERS: Final = Path("/proc/self/ns/pid")  # on Linux
 
 
-class HeldLease:
-    def __init__(self, name: str, holder: str) -> None:
-        self._rows = Lease.objects.filter(name=name, holder=holder)
+class HeldLeases:
+    """Leases that this process holds.
+
+    Attributes:
+        names: may be none.
+    """
+
+    def __init__(self, names: Sequence[str], holder: str) -> None:
+        self.names = names
+        self._rows = Lease.objects.filter(name__in=names, holder=holder)
 
     def renew(self, until: datetime) -> bool:
-        """Extend the lease before it expires; False if this process no longer holds it."""
-        return bool(self._rows.update(until=until))
+        """Extend the leases before they expire; False if this process no longer holds all of them."""
+        return self._rows.update(until=until) == len(self.names)
 
     def release(self) -> None:
         self._rows.delete()
 
 
-def take_lease(name: str, now: datetime, duration: timedelta) -> HeldLease | None:
-    """Take a lease that is free, has expired, or belongs to a process of this host that has ended.
+def take_lease(name: str, now: datetime, duration: timedelta) -> HeldLeases | None:
+    """Take a lease; None if another process holds it. See `take_leases`."""
+    held = take_leases([name], now, duration)
+    return held if held.names else None
 
-    Returns:
-        None if another process holds it.
-    """
+
+def take_leases(names: Collection[str], now: datetime, duration: timedelta) -> HeldLeases:
+    """Take those leases that are free, have expired, or belong to a process of this host that has ended."""
     taken: dict[str, Any] = {"holder": _new_holder(), "until": now + duration}
-    found = Lease.objects.filter(name=name).first()
-    if found is None:
-        try:
-            with transaction.atomic():
-                Lease.objects.create(name=name, **taken)
-        except IntegrityError:
-            return None
-        return HeldLease(name, taken["holder"])
-    if found.until > now and _is_holder_alive(found.holder):
-        return None
-    # Of two processes that found the same row, one changes it.
-    if not Lease.objects.filter(name=name, holder=found.holder, until=found.until).update(**taken):
-        return None
-    return HeldLease(name, taken["holder"])
+    found = {lease.name: lease for lease in Lease.objects.filter(name__in=names)}
+    # Of two processes that found no row, one inserts it; of two that found the same row, one changes it.
+    missing = [Lease(name=name, **taken) for name in names if name not in found]
+    Lease.objects.bulk_create(missing, ignore_conflicts=True)
+    for name, lease in found.items():
+        if lease.until <= now or not _is_holder_alive(lease.holder):
+            Lease.objects.filter(name=name, holder=lease.holder, until=lease.until).update(**taken)
+    ours = Lease.objects.filter(name__in=names, holder=taken["holder"])
+    held = set(ours.values_list("name", flat=True))
+    return HeldLeases([name for name in names if name in held], taken["holder"])
 
 
 def _new_holder() -> str:

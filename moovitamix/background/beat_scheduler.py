@@ -16,7 +16,7 @@ from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 from ingestion import schedules as ingestion_schedules
 from ingestion.jobs.database_patience import with_patience
 from ingestion.jobs.heartbeats import record_heartbeat
-from ingestion.jobs.leases import HeldLease, take_lease
+from ingestion.jobs.leases import HeldLeases, take_lease
 from ingestion.models import Heartbeat
 from ingestion.monitoring.checks.infrastructure import report_missing_watchdog
 from ingestion.services import alert_on_database_outage
@@ -65,7 +65,7 @@ class TimetableScheduler(DatabaseScheduler):
 
     Entry = TimetableEntry
     _last_heartbeat = 0.0
-    _lease: HeldLease | None = None
+    _lease: HeldLeases | None = None
     _lease_renewed = 0.0
 
     def setup_schedule(self) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from django.utils import timezone
 
 from ingestion.api.query_params import is_possible_id
 from ingestion.jobs.database_patience import is_unwritable
-from ingestion.jobs.leases import take_lease
+from ingestion.jobs.leases import take_leases
 from ingestion.models import Listener, ListeningHistory, ResourceReport
 from recommender import listener_profiles
 from recommender.engine.algorithms.engines import LocalEngine
@@ -322,25 +321,22 @@ def _prepare_parts(
     generate: GenerateBatches | None = None,
     duration: timedelta = LEASE_DURATION,
 ) -> int:
-    with ExitStack() as held:
-        leases = []
-        for part in parts:
-            lease = take_lease(f"candidate lists {part}", timezone.now(), duration)
-            if lease is not None:
-                held.callback(lease.release)
-                leases.append((part, lease))
+    names = {f"candidate lists {part}": part for part in parts}
+    leases = take_leases(names, timezone.now(), duration)
 
-        def renew_leases() -> bool:
-            until = timezone.now() + duration
-            return all(lease.renew(until) for _, lease in leases)
+    def renew_leases() -> bool:
+        return leases.renew(timezone.now() + duration)
 
-        chosen = [listener for part, _ in leases for listener in parts[part]]
+    try:
+        chosen = [listener for name in leases.names for listener in parts[names[name]]]
         if chosen and not renews_fresh:
             # Another process may have prepared them since they were found.
             chosen = listeners_due(loaded, now, among=chosen)
         if generate is None:
             return prepare_lists(chosen, loaded, now, on_progress, renew_leases)
         return store_batches(generate(chosen), now, on_progress, renew_leases)
+    finally:
+        leases.release()
 
 
 def prepare_lists(

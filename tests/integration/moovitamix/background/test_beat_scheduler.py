@@ -16,7 +16,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 
-from ingestion.jobs.leases import HeldLease, take_lease
+from ingestion.jobs.leases import HeldLeases, take_lease
 from ingestion.jobs.lock import lock_owner
 from ingestion.models import Heartbeat, Lease
 from ingestion.schedules import CATCH_UP_ENTRY
@@ -177,7 +177,7 @@ def test_a_beat_that_is_cut_off_from_the_database_sends_until_its_lease_expires(
     cut_off.tick_until_idle()
     cut_off._lease_renewed -= 2 * beat_scheduler.LEASE_RENEWAL
 
-    with patch.object(HeldLease, "renew", side_effect=OperationalError):
+    with patch.object(HeldLeases, "renew", side_effect=OperationalError):
         is_active_at_first = cut_off._holds_lease()
         cut_off._lease_renewed -= beat_scheduler.LEASE_DURATION.total_seconds()
         is_active_later = cut_off._holds_lease()
