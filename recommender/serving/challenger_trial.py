@@ -61,7 +61,8 @@ def _try_listeners(
     """
     active = candidate_cache.active_listeners(now).values_list("pk", flat=True)
     sample = nsmallest(TRIAL_LISTENERS, active, key=lambda pk: hash_to_share(experiment.pk, "trial", pk))
-    newcomers = candidate_cache.newest_listeners(TRIAL_NEWCOMERS)
+    # Those of the sample need no second list.
+    newcomers = set(candidate_cache.newest_listeners(TRIAL_NEWCOMERS)).difference(sample)
     challenger = LoadedModel(model, None)
     due = candidate_cache.listeners_due(challenger, now, among=sample)
     profiles = listener_profiles.read_profiles(sorted({*due, *newcomers}), now)

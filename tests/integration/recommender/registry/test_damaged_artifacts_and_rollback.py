@@ -17,7 +17,7 @@ from recommender.monitoring import health_checks
 from recommender.registry import model_loader, registry
 from recommender.registry.artifact_folders import FilesInUse
 from recommender.registry.registry import NothingToRollBack
-from recommender.serving import recommendations
+from recommender.serving import challenger_trial, recommendations
 from recommender.serving.candidates import candidate_cache
 from recommender.serving.candidates.candidates import generate_block
 from recommender.serving.list_limits import ServingOptions
@@ -360,6 +360,27 @@ def test_a_request_draws_from_the_challengers_list_of_the_trial(versions: Versio
     drawn_from = served.challenger_candidate_list or served.candidate_list
     assert drawn_from == by_trial
     assert CandidateList.objects.filter(version=versions[NEW], listener_id=LISTENER).count() == 1
+
+
+def test_the_newest_listeners_get_no_second_list_in_a_trial_either(
+    versions: Versions, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(versions[NEW])
+    made: list[int] = []
+
+    def make_and_record(profiles: Any, model: Any, now: Any) -> Any:
+        made.extend(profile.listener_id for profile in profiles)
+        return generate_block(profiles, model, now)
+
+    health_checks.try_challengers(RECOMMENDED_AT)
+    with_list = CandidateList.objects.filter(version=versions[NEW])
+    known = set(with_list.values_list("listener_id", flat=True))
+    assert known.intersection(candidate_cache.newest_listeners(challenger_trial.TRIAL_NEWCOMERS))
+    monkeypatch.setattr(candidate_cache, "generate_block", make_and_record)
+
+    health_checks.try_challengers(RECOMMENDED_AT + timedelta(hours=1))
+
+    assert not known.intersection(made)
 
 
 def test_a_trial_makes_no_second_list_for_listeners_without_new_events(
