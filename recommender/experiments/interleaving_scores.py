@@ -11,7 +11,7 @@ from typing import Final
 from recommender.engine.experiments.interleaving_credit import InterleavingCredit, ListCredit, credit_list
 from recommender.experiments.feed_health import SCORING_WINDOW, history_read_until
 from recommender.feedback.engagement import ListEngagement, engagement_by_list
-from recommender.models import Experiment, ScoredList, ServedList
+from recommender.models import Experiment, ScoredList, ServedList, sql
 
 BATCH_SIZE: Final = 500  # lists whose events are in memory at once
 
@@ -24,7 +24,7 @@ def open_scored_list(served: ServedList, experiment: Experiment, teams: Sequence
         first_picks=sum(teams[: len(teams) // 2 * 2 : 2]),
     )  # fmt: skip
     # Of two simultaneous requests the database's unique constraint keeps one.
-    ScoredList.objects.bulk_create([row], ignore_conflicts=True)
+    sql.insert_row_unless_exists(row)
 
 
 def close_due_lists(now: datetime) -> int:

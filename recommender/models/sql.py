@@ -5,7 +5,7 @@ Serving a list runs three; the ORM takes longer to build each than the draw take
 
 from collections.abc import Collection, Iterator, Sequence
 from copy import copy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -14,7 +14,6 @@ import orjson
 from django.db import connection, models
 from django.db.models import (
     Aggregate,
-    DateTimeField,
     F,
     Field,
     FloatField,
@@ -24,7 +23,6 @@ from django.db.models import (
     QuerySet,
     Sum,
     TextField,
-    UUIDField,
     Value,
 )
 from django.db.models.expressions import RawSQL
@@ -262,6 +260,13 @@ def insert_row(row: models.Model) -> None:
     with connection.cursor() as cursor:
         cursor.execute(query, [_database_value(field, row) for field in fields])
     row._state.adding, row._state.db = False, connection.alias  # noqa: SLF001
+
+
+def insert_row_unless_exists(row: models.Model) -> None:
+    """Insert a row with a generated key, unless a unique constraint forbids it; the key is not set."""
+    fields, query = _insert_statement(type(row), has_key=False)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{query} ON CONFLICT DO NOTHING", [_database_value(field, row) for field in fields])
 
 
 def json_column(model: type[models.Model], column: str, batch_size: int) -> Iterator[tuple[int, str | None]]:
@@ -557,8 +562,10 @@ def _stream(query: str, parameters: Sequence[Any], batch_size: int = 20_000) -> 
 
 
 @lru_cache(maxsize=8)
-def _insert_statement(model: type[models.Model]) -> tuple[Sequence["Field[Any, Any]"], str]:
-    fields = model._meta.concrete_fields
+def _insert_statement(
+    model: type[models.Model], *, has_key: bool = True
+) -> tuple[Sequence["Field[Any, Any]"], str]:
+    fields = [field for field in model._meta.concrete_fields if has_key or not field.primary_key]
     columns = ", ".join(str(field.column) for field in fields)
     marks = ", ".join(["%s"] * len(fields))
     return fields, f"INSERT INTO {model._meta.db_table} ({columns}) VALUES ({marks})"  # noqa: S608
@@ -618,6 +625,6 @@ def _database_value(field: "Field[Any, Any]", row: models.Model) -> Any:
         return None
     if isinstance(field, JSONField):
         return orjson.dumps(value).decode()
-    if isinstance(field, DateTimeField | UUIDField):
+    if isinstance(value, date | UUID):
         return field.get_db_prep_save(value, connection)
     return value

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -332,9 +333,10 @@ def _with_current_names(model: ServingModel) -> ServingModel:
 
 
 def file_signature(folder: Path) -> FileSignature:
+    # Without Path objects, which take three quarters of the time: each request with a challenger asks.
     try:
-        files = sorted(folder.iterdir())
-        states = [(file.name, file.stat()) for file in files]
+        with os.scandir(folder) as files:
+            states = sorted((file.name, os.stat(file.path)) for file in files)  # noqa: PTH116
     except OSError:
         return ()
     return tuple((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states)

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 
 from recommender.engine.artifact import ArtifactError, ArtifactUnavailable
 from recommender.experiments import assignment, interleaving_scores, serving_errors
-from recommender.models import Experiment, Exposure, ServedList, ServingError
+from recommender.models import Experiment, Exposure, ServedList, ServingError, sql
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel
 from recommender.serving.candidates import candidate_cache
@@ -65,7 +65,7 @@ def record_exposure(served: ServedList, challenger: ChallengerPart | None) -> No
         experiment=challenger.experiment, listener_id=served.listener_id, arm=served.arm,
         first_at=served.generated_at.astimezone(UTC),
     )  # fmt: skip
-    Exposure.objects.bulk_create([exposure], ignore_conflicts=True)
+    sql.insert_row_unless_exists(exposure)
 
 
 def _tests_serving_model(experiment: Experiment, loaded: LoadedModel) -> bool:

@@ -106,6 +106,8 @@ def draw_list(
     )
     context = ReasonContext(row.listener_id, now, arrays, candidates.profile)
     page, picks, cards = _draw_available(_sampler_for(arrays, options), page, arrays, context)
+    for source in sources:
+        _set_version(source)
     model = loaded.model if loaded.model and loaded.model.version.pk == row.version_id else None
     names = _cluster_names([(one.loaded, one.row.version_id) for one in sources])
     served = ServedList(
@@ -196,6 +198,13 @@ def _cluster_names(sources: Sequence[tuple[LoadedModel, int | None]]) -> dict[in
         for loaded, version_id in reversed(sources)
         for number, name in cluster_names_for(loaded, version_id).items()
     }
+
+
+def _set_version(candidates: ServingCandidates) -> None:
+    """Set the version of the candidates' row, so that nothing queries it."""
+    model = candidates.loaded.model
+    if model is not None and model.version.pk == candidates.row.version_id:
+        candidates.row.version = model.version
 
 
 def _arm(
