@@ -1,8 +1,9 @@
-"""Parts of every process of a simulation: a clock that can be set, caches to clear, tasks that may fail.
+"""Parts of every process of a simulation: its start, a clock that can be set, caches, tasks that may fail.
 
 It imports nothing that trains, since processes that only serve should start fast.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +12,38 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from django.core.cache import cache
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 from recommender.experiments import assignment
 from recommender.registry import model_loader
 
 logger = logging.getLogger(__name__)
+
+
+def prepare_process() -> None:
+    """Keep what was imported out of the garbage collector, and let the system write the database's file."""
+    gc.freeze()
+    gc.enable()
+    # If the machine stops, an unfinished simulation is of no use.
+    connection_created.connect(_skip_syncs)
+    connection.close()
+
+
+def _skip_syncs(connection: BaseDatabaseWrapper, **_: object) -> None:
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous=OFF")
+
+
+def write_database() -> None:
+    """Write everything to the database's file, and wait until the disk has it."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 class SimulatedClock:

@@ -1,5 +1,6 @@
 """Simulate weeks of operation in minutes, and check the reaction to every injected event."""
 
+import gc
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from moovitamix.simulation.report import (
     judge_unplanned,
 )
 from moovitamix.simulation.service_process import ServiceProcess, start_services
+from moovitamix.simulation.simulated_process import prepare_process, write_database
 
 if TYPE_CHECKING:
     from moovitamix.simulation.simulator import Simulation
@@ -118,9 +120,12 @@ class Command(GuidedCommand):
             sys.exit(self._start_inside(folder, options))
         # They import Django while this process creates the tables and the world.
         with start_services() as services:
+            gc.disable()
             call_command("migrate", verbosity=0)
             simulation = self._create_simulation(events, last_day, options, services)
+            prepare_process()
             self._simulate(simulation, options)
+        write_database()
         record_pages(simulation.scenario_source.snapshot().tables, folder / SOURCE_PAGES)
         findings, unplanned = judge_events(simulation.planted), judge_unplanned(simulation.planted)
         self._print_report(findings, unplanned, simulation, folder, as_json=options["json"])
