@@ -190,6 +190,8 @@ def break_challengers(share: float) -> Iterator[None]:
 
 
 class QuietRequestHandler(WSGIRequestHandler):
+    wbufsize = -1  # an answer is sent at once, and not each header by itself
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         return
 
