@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from pytest_django.live_server_helper import LiveServer
 
 from recommender.dashboard.listen import access
 from recommender.models import Feedback, ServedList
+from tests.support.accessibility import serious_faults
 from tests.support.builders.recommendations import LISTENER
 from tests.support.builders.small_world import fill_tables, small_world
 from tests.support.builders.trained_model import train_champion
@@ -27,16 +27,6 @@ def link(transactional_db: None, live_server: LiveServer, tmp_path: Path, settin
     fill_tables(small_world())
     train_champion(tmp_path)
     return f"{live_server.url}/listen/open/{access.make_link_token(LISTENER)}/"
-
-
-def serious_faults(page: Page) -> list[str]:
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{fault['id']}: {node['html'][:200]}"
-        for fault in found
-        for node in fault["nodes"]
-        if fault["impact"] in {"serious", "critical"}
-    ]
 
 
 def test_a_listener_likes_skips_undoes_and_turns_the_dial(page: Page, browser: Browser, link: str) -> None:
