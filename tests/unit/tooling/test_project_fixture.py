@@ -1,5 +1,6 @@
 """The installations that tests run commands on."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -83,3 +84,27 @@ def test_a_forked_command_has_the_settings_of_a_new_interpreter(sqlite_project: 
 
     assert forked.splitlines() == new.splitlines()
     assert len(new.splitlines()) > 300
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "raise SystemExit('refused')", "raise SystemExit(3)", "raise SystemExit", "1 / 0",
+        "print('begun'); atexit.register(print, 'ended')",
+        "threading.Thread(target=lambda: print(threading.main_thread().join() or 'last')).start()",
+        "raise KeyboardInterrupt", "os.close(1); print('lost')",
+    ],
+)  # fmt: skip
+def test_a_forked_command_ends_as_a_new_interpreter_does(ending: str, sqlite_project: Project) -> None:
+    code = sqlite_project.folder / "ending.py"
+    code.write_text(f"import atexit, os, threading\n{ending}\n")
+    command = (sys.executable, str(code))
+
+    forked = sqlite_project.start(*command)
+    new = replace(sqlite_project, fork_server=None).start(*command)
+
+    said, said_by_new = forked.communicate()[0], new.communicate()[0]
+    assert forked.returncode == new.returncode
+    # The traceback of a forked command has the server's lines too.
+    assert said.splitlines()[-1:] == said_by_new.splitlines()[-1:]
