@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from threadpoolctl import threadpool_limits
+from recommender.engine.native_threads import one_native_thread
 
 T = TypeVar("T")
 WorkItem = Callable[[], T]
@@ -28,7 +28,7 @@ def two_workers() -> Iterator[Submit]:
     # BLAS gets one thread per item, because sums split over threads differ in the last bit from run to
     # run, and threads that wait for each other on a busy machine cost more than they gain. numpy, scipy
     # and BLAS release Python's lock while they compute.
-    with threadpool_limits(1), ThreadPoolExecutor(1, "training_worker") as worker:
+    with one_native_thread(), ThreadPoolExecutor(1, "training_worker") as worker:
 
         def submit(items: Iterable[WorkItem[T]]) -> Callable[[], list[T]]:
             submitted = [(worker.submit(item), item) for item in items]

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import svds
-from threadpoolctl import threadpool_limits
+
+from recommender.engine.native_threads import one_native_thread
 
 EXACT_SVD_LIMIT = 50_000  # rows or columns up to which the exact method takes under 5 s
 OVERSAMPLING = 16  # extra axes, so that the last requested ones are accurate too
@@ -23,7 +24,7 @@ def truncated_svd(matrix: csr_array, k: int, *, seed: int) -> tuple[NDArray[np.f
         return np.zeros((matrix.shape[1], 0), dtype=np.float32), np.zeros(0, dtype=np.float32)
     decompose = _lanczos_svd if max(matrix.shape) <= EXACT_SVD_LIMIT else _randomized_svd
     # One thread gives the same bits in every process, and waiting threads cost time on busy machines.
-    with threadpool_limits(1):
+    with one_native_thread():
         vectors, values = decompose(matrix, rank_limit, np.random.default_rng(seed))
     order = np.argsort(-values, kind="stable")
     order = order[values[order] > values.max() * 1e-6]

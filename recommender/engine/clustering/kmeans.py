@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans, kmeans_plusplus
-from threadpoolctl import threadpool_limits
 
 from recommender.engine.clustering.nearest_centers import (
     BLOCK_POINTS,
@@ -18,6 +17,7 @@ from recommender.engine.clustering.nearest_centers import (
     nearest_labels,
 )
 from recommender.engine.data import TooFewSongs
+from recommender.engine.native_threads import one_native_thread
 
 # Up to this size every iteration uses all songs. Above it the centers are fitted on a sample, then refined by
 # FINAL_STEPS over all songs: equally good in a sixth of the time (python -m benchmarks train).
@@ -88,7 +88,7 @@ def fit_clusters(
         # Adding 0 turns -0 into 0: equal for k-means, but different bytes for _count_distinct.
         points = points + np.float32(0)
     # One thread, because sums split over threads differ in the last bit from run to run.
-    with threadpool_limits(1):
+    with one_native_thread():
         centers = _fit_centers(points, n_clusters, seed, start_labels)
         labels, squared = assign_nearest(points, centers)
     used, used_labels = np.unique(labels, return_inverse=True)

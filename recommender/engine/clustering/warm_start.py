@@ -4,10 +4,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from recommender.engine.clustering.kmeans import Clusters
 from recommender.engine.clustering.nearest_centers import assign_nearest, squared_distances
+from recommender.engine.native_threads import one_native_thread
 
 WARM_START_STEPS: Final = (
     3  # good clusters move little: more steps carry songs back and forth between neighbours
@@ -33,7 +33,7 @@ def warm_start_clusters(
     if not (current != UNASSIGNED).any():
         raise ValueError("A warm start needs at least one song that the earlier model has clustered.")
     # One thread, because sums split over threads differ in the last bit from run to run.
-    with threadpool_limits(1):
+    with one_native_thread():
         for _ in range(WARM_START_STEPS):
             # From the labels, because the axes of the feature space change with every training.
             centers, non_empty = _cluster_centers(points, current, n_clusters)
