@@ -5,16 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
-from django.db.models import Count, ExpressionWrapper, F, Field, Max, Q, QuerySet, Sum, Window
-from django.db.models.functions import RowNumber
+from django.db.models import Count, Max, Q, Sum
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ingestion.models import IngestionRun, Listener, ListeningHistory, Song
+from ingestion.models import ListeningHistory, Song
 from recommender import catalogue_generation
 from recommender.engine.clustering.affinities import recency_weights
 from recommender.engine.data import Profiles
@@ -207,16 +206,12 @@ def read_profiles(
         until: ignore sessions and feedback from then on.
     """
     # Read before the sessions: if a run ends in between, the history is compared once more than necessary.
-    run_id = newest_finished_run()
-    genres = dict(Listener.objects.filter(pk__in=listener_ids).values_list("pk", "favorite_genres"))
+    run_id = sql.newest_finished_run()
+    genres = sql.favourite_genres(listener_ids)
     names = read_genre_names()
     histories: dict[int, _History] = {listener: _History() for listener in genres}
-    rows = ListeningHistory.objects.filter(user_id__in=genres, unavailable_at=None).order_by()
-    feedback = Feedback.objects.filter(listener_id__in=genres).order_by()
-    if until is not None:
-        rows, feedback = rows.filter(created_at__lt=until), feedback.filter(at__lt=until)
-    _read_sessions(rows, histories)
-    _read_feedback(feedback, histories)
+    _read_sessions(histories, until)
+    _read_feedback(histories, until)
     all_feedback = [row for history in histories.values() for row in history.feedback]
     clusters, durations = _wrong_style_clusters(all_feedback), _durations_of_short_listens(all_feedback)
     return {
@@ -227,14 +222,8 @@ def read_profiles(
     }
 
 
-def _read_sessions(rows: QuerySet[ListeningHistory], histories: dict[int, _History]) -> None:
-    names = ("user_id", "micros", "texts", "pk", "changed")
-    newest = _newest(rows, "user_id", DETAILED_SESSIONS).annotate(
-        micros=sql.epoch_microseconds("created_at"),
-        texts=sql.json_text("items"),
-        changed=sql.epoch_microseconds("updated_at"),
-    )
-    for listener, at, items, pk, changed_at in newest.values_list(*names).iterator():
+def _read_sessions(histories: dict[int, _History], until: datetime | None) -> None:
+    for listener, at, changed_at, items, pk in sql.newest_sessions(histories, until, DETAILED_SESSIONS):
         sessions, songs = histories[listener].sessions, orjson.loads(items)
         sessions.pks.append(pk)
         sessions.at.append(at)
@@ -243,33 +232,25 @@ def _read_sessions(rows: QuerySet[ListeningHistory], histories: dict[int, _Histo
         sessions.songs += songs
     for listener, history in histories.items():
         if len(history.sessions.pks) == DETAILED_SESSIONS:
-            older = rows.filter(user_id=listener, pk__lt=min(history.sessions.pks))
+            older = ListeningHistory.objects.filter(
+                user_id=listener, unavailable_at=None, pk__lt=min(history.sessions.pks)
+            ).order_by()
+            older = older if until is None else older.filter(created_at__lt=until)
             history.older_plays = [OlderPlays(*row) for row in sql.count_songs(older)]
             history.fingerprint = read_history_fingerprints([listener])[listener]
 
 
-def _read_feedback(rows: FeedbackQuerySet, histories: dict[int, _History]) -> None:
+def _read_feedback(histories: dict[int, _History], until: datetime | None) -> None:
     # All rows and not only those that count, because a candidate list must know the newest id.
-    stands = Q(catalogue_generation.is_on_current(), withdrawn_at=None)
-    names = ("listener_id", "pk", "song_id", "kind", "seconds", "epoch", "counts")
-    newest = _newest(rows, "listener_id", DETAILED_EVENTS).annotate(
-        epoch=sql.epoch_seconds("at"),
-        # A plain Field, because Django would convert each value of a BooleanField.
-        counts=ExpressionWrapper(stands, output_field=Field()),
-    )
-    for listener, *event in newest.values_list(*names).iterator():
+    for listener, *event in sql.newest_feedback(histories, until, DETAILED_EVENTS):
         histories[listener].feedback.append(FeedbackRow(*event))
+    stands = Q(catalogue_generation.is_on_current(), withdrawn_at=None)
     for listener, history in histories.items():
         if len(history.feedback) == DETAILED_EVENTS:
             first = min(row.pk for row in history.feedback)
-            older = rows.filter(stands, listener_id=listener, pk__lt=first)
+            older = Feedback.objects.filter(stands, listener_id=listener, pk__lt=first).order_by()
+            older = older if until is None else older.filter(at__lt=until)
             history.feedback += _sum_feedback(older)
-
-
-def _newest(rows: QuerySet[Any], listener: str, limit: int) -> QuerySet[Any]:
-    place = Window(RowNumber(), partition_by=[F(listener)], order_by=F("pk").desc())
-    newest: QuerySet[Any] = rows.annotate(place=place).filter(place__lte=limit)
-    return newest
 
 
 def _sum_feedback(rows: FeedbackQuerySet) -> list[FeedbackRow]:
@@ -279,11 +260,6 @@ def _sum_feedback(rows: FeedbackQuerySet) -> list[FeedbackRow]:
         FeedbackRow(pk, song, kind, HEARD_SECONDS, at, True, events)
         for song, kind, pk, at, events in sums.annotate(Max("pk"), Max("epoch"), Count("pk"))
     ]
-
-
-def newest_finished_run() -> int:
-    finished = IngestionRun.objects.filter(finished_at__isnull=False).order_by("-pk")
-    return finished.values_list("pk", flat=True).first() or 0
 
 
 def fingerprint_history(sessions: int, newest: int, changed_at: datetime | None, songs: int) -> str:

@@ -3,7 +3,7 @@
 Serving a list runs three; the ORM takes longer to build each than the draw takes.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from copy import copy
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -29,6 +29,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import MD5, Cast, Coalesce, Concat
 
 Row = tuple[Any, ...]
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SomeModel = TypeVar("SomeModel", bound=models.Model)
 
 ENGAGED_LIST_COLUMNS: Final = (
@@ -254,6 +255,81 @@ def has_feedback(key_id: int, event_ids: Collection[str]) -> bool:
     return bool(event_ids) and _fetch_one(query, [*event_ids, key_id]) is not None
 
 
+def newest_finished_run() -> int:
+    """The id of the newest ingestion run that has finished; 0 for none."""
+    query = "SELECT id FROM ingestion_ingestionrun WHERE finished_at IS NOT NULL ORDER BY id DESC LIMIT 1"
+    found = _fetch_one(query, [])
+    return found[0] if found else 0
+
+
+def favourite_genres(listener_ids: Collection[int]) -> dict[int, str]:
+    """The favourite genres of these listeners, in ascending order of ids, without unknown ids."""
+    if not listener_ids:
+        return {}
+    marks = ", ".join(["%s"] * len(listener_ids))
+    query = f"SELECT id, favorite_genres FROM users WHERE id IN ({marks}) ORDER BY id"  # noqa: S608
+    return dict(_fetch_all(query, list(listener_ids)))
+
+
+def newest_sessions(listener_ids: Collection[int], until: datetime | None, limit: int) -> Iterator[Row]:
+    """Yield each listener's newest available sessions before a time, at most `limit`.
+
+    The columns are the listener, the time and that of the last change in microseconds since 1970, the song
+    ids as JSON text, and the id.
+    """
+    text = "items::text" if _is_postgresql() else "items"
+    columns = (
+        f"user_id AS listener, {_microseconds_of('created_at')} AS at, "
+        f"{_microseconds_of('updated_at')} AS changed_at, {text} AS songs, id"
+    )
+    source = "listening_history", "user_id", "created_at"
+    return _newest_rows(columns, source, "unavailable_at IS NULL", [], listener_ids, until, limit)
+
+
+def newest_feedback(listener_ids: Collection[int], until: datetime | None, limit: int) -> Iterator[Row]:
+    """Yield each listener's newest feedback before a time, at most `limit`.
+
+    The columns are the listener, the id, the song, the kind, the seconds listened, the time in seconds since
+    1970, and whether it counts: it was not withdrawn, and is on a song of the current catalogue.
+    """
+    reset_at = "SELECT finished_at FROM ingestion_ingestionrun WHERE new_catalogue ORDER BY id DESC LIMIT 1"
+    columns = (
+        f"listener_id AS listener, id, song_id, kind, seconds, {_seconds_of('at')} AS epoch, "
+        f"(received_at > COALESCE(({reset_at}), %s) AND withdrawn_at IS NULL) AS counts"
+    )
+    epoch = connection.ops.adapt_datetimefield_value(EPOCH)
+    source = "recommender_feedback", "listener_id", "at"
+    return _newest_rows(columns, source, "1 = 1", [epoch], listener_ids, until, limit)
+
+
+def _newest_rows(
+    columns: str,
+    source: tuple[str, str, str],
+    condition: str,
+    parameters: list[Any],
+    listener_ids: Collection[int],
+    until: datetime | None,
+    limit: int,
+) -> Iterator[Row]:
+    """Yield the columns of each listener's newest rows; `source`: table, and columns of listener and time."""
+    if not listener_ids:
+        return
+    table, listener, at = source
+    marks = ", ".join(["%s"] * len(listener_ids))
+    before = f" AND {at} < %s" if until is not None else ""
+    query = f"""
+        SELECT * FROM (
+            SELECT {columns}, ROW_NUMBER() OVER (PARTITION BY {listener} ORDER BY id DESC) AS place
+            FROM {table} WHERE {condition} AND {listener} IN ({marks}){before}
+        ) newest WHERE place <= {limit}
+    """  # noqa: S608
+    values = [*parameters, *listener_ids]
+    if until is not None:
+        values.append(connection.ops.adapt_datetimefield_value(until))
+    for row in _stream(query, values):
+        yield row[:-1]
+
+
 def insert_row(row: models.Model) -> None:
     """Insert a row as `row.save(force_insert=True)` does, but without signals."""
     fields, query = _insert_statement(type(row))
@@ -293,25 +369,34 @@ def ids_as_one_parameter(ids: Sequence[int]) -> RawSQL:
 
 def epoch_seconds(field: str) -> Any:
     """A time as seconds since 1970, at a tenth of the cost of a datetime; SQLite rounds to 1 ms."""
-    template = (
-        "EXTRACT(EPOCH FROM %(expressions)s)::double precision"
-        if _is_postgresql()
-        else "ROUND((JULIANDAY(%(expressions)s) - 2440587.5) * 86400.0, 3)"
-    )
     # A plain Field, because Django would convert each value of a FloatField again.
-    return Func(F(field), template=template, output_field=Field())
+    return Func(F(field), template=_as_template(_seconds_of), output_field=Field())
 
 
 def epoch_microseconds(field: str) -> Any:
     """A time as whole microseconds since 1970, exact, at a tenth of the cost of a datetime."""
-    template = (
-        "(EXTRACT(EPOCH FROM %(expressions)s) * 1000000)::bigint"
-        if _is_postgresql()
-        # A text with six decimals, or with none; STRFTIME would round them up to the next second.
-        else "CAST(STRFTIME('%%%%s', SUBSTR(%(expressions)s, 1, 19)) AS INTEGER) * 1000000"
-        " + CAST(SUBSTR(%(expressions)s, 21) AS INTEGER)"
+    return Func(F(field), template=_as_template(_microseconds_of), output_field=Field())
+
+
+def _as_template(expression: Callable[[str], str]) -> str:
+    """The template of a Func from a function that makes SQL for a column."""
+    return expression("COLUMN").replace("%", "%%").replace("COLUMN", "%(expressions)s")
+
+
+def _seconds_of(column: str) -> str:
+    if _is_postgresql():
+        return f"EXTRACT(EPOCH FROM {column})::double precision"
+    return f"ROUND((JULIANDAY({column}) - 2440587.5) * 86400.0, 3)"
+
+
+def _microseconds_of(column: str) -> str:
+    if _is_postgresql():
+        return f"(EXTRACT(EPOCH FROM {column}) * 1000000)::bigint"
+    # A text with six decimals, or with none; STRFTIME would round them up to the next second.
+    return (
+        f"CAST(STRFTIME('%%s', SUBSTR({column}, 1, 19)) AS INTEGER) * 1000000"
+        f" + CAST(SUBSTR({column}, 21) AS INTEGER)"
     )
-    return Func(F(field), template=template, output_field=Field())
 
 
 def utc_day(field: str) -> Any:

@@ -224,7 +224,7 @@ def listeners_due(loaded: LoadedModel, now: datetime, *, among: Collection[int] 
         fresh, active = fresh.filter(listener_id__in=chosen), active.filter(pk__in=chosen)
     if loaded.version_id is None:
         fresh = fresh.filter(made_at__gte=now - POPULARITY_MAX_AGE)
-    run_id = listener_profiles.newest_finished_run()
+    run_id = sql.newest_finished_run()
     up_to_date = set(fresh.filter(run_id=run_id).values_list("listener_id", flat=True))
     rows = list(fresh.exclude(run_id=run_id).only("id", "listener_id", "history", "run_id"))
     for start in range(0, len(rows), BATCH_SIZE):
@@ -465,7 +465,7 @@ def _check_unchanged(found: sql.Row | None) -> NewestList | None:
 def _unchanged_since_run(rows: Sequence[CandidateList]) -> set[int]:
     # These lists are marked with the run, so that their histories are not compared again before the next
     # run.
-    run_id = listener_profiles.newest_finished_run()
+    run_id = sql.newest_finished_run()
     fingerprints = listener_profiles.read_history_fingerprints([row.listener_id for row in rows])
     # A run that brought songs makes all lists old: new songs have places in them.
     newest_songs = _last_run_with_new_songs()

@@ -16,7 +16,6 @@ from django.utils import timezone
 from numpy.typing import NDArray
 
 from ingestion.jobs.leases import take_lease
-from recommender.listener_profiles import newest_finished_run
 from recommender.models import Chart, sql
 
 # A listener counts half in the charts of all time once the last play is this old. On a set of purchases,
@@ -42,7 +41,7 @@ ChartRow = tuple[int, float, int, int]
 
 def count_charts_if_due(now: datetime) -> int:
     """Count charts if an import has ended or a day has passed since the last count; return how many."""
-    run_id, stored = newest_finished_run(), Chart.objects.first()
+    run_id, stored = sql.newest_finished_run(), Chart.objects.first()
     if stored is not None and stored.run_id == run_id and abs(now - stored.counted_at) < RECOUNT_AFTER:
         return 0
     lease = take_lease("charts", timezone.now(), LEASE_DURATION)

@@ -11,7 +11,6 @@ from ingestion.models import Song
 from recommender.engine.data import ScoredSongs
 from recommender.engine.identity.credits import artist_key
 from recommender.engine.identity.genres import genre_keys
-from recommender.listener_profiles import newest_finished_run
 from recommender.models import sql
 from recommender.models.naming import read_genre_names
 from recommender.registry.model_loader import NamedCluster, ServingModel
@@ -120,7 +119,7 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
     # The song itself comes first, so that its copies are left out.
     is_first = first_per_group(recordings[np.r_[column, found.songs]], 1)[1:]
     songs = _as_similar_songs(ScoredSongs(found.songs[is_first], found.scores[is_first]), model)
-    new = new_songs_of(model, newest_finished_run())
+    new = new_songs_of(model, sql.newest_finished_run())
     if new is None:
         return songs
     values = new.ranker.similarities(column, new.songs)
@@ -134,7 +133,7 @@ def _similar_by_model(column: int, model: ServingModel) -> list[SimilarSong]:
 
 def _similar_by_content(song_id: int, model: ServingModel) -> list[SimilarSong]:
     """Songs with content similar to a song that came after the training; [] for any other song."""
-    new = new_songs_of(model, newest_finished_run())
+    new = new_songs_of(model, sql.newest_finished_run())
     places = [] if new is None else np.flatnonzero(new.ids == song_id).tolist()
     if new is None or not len(places):
         return []

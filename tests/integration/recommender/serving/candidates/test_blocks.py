@@ -9,8 +9,8 @@ import pytest
 
 from ingestion.models import Listener, Song
 from recommender.engine.sampling.candidate_codec import encode_candidates
-from recommender.listener_profiles import ListenerProfile, newest_finished_run
-from recommender.models import CandidateList
+from recommender.listener_profiles import ListenerProfile
+from recommender.models import CandidateList, sql
 from recommender.registry import model_loader
 from recommender.registry.model_loader import LoadedModel, ServingModel
 from recommender.serving.candidates import candidate_cache
@@ -63,7 +63,7 @@ def random_profile(listener: int, model: ServingModel, random: np.random.Generat
         excluded_clusters={song: random.choice([None, *model.cluster_numbers.tolist()]) for song in wrong},
         history_at=NOW,
         feedback_id=0,
-        run_id=newest_finished_run(),
+        run_id=sql.newest_finished_run(),
     )
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from ingestion.models import ListeningHistory, Song
 from recommender.engine.sampling.candidate_codec import decode_candidates
-from recommender.listener_profiles import newest_finished_run
-from recommender.models import ServedList
+from recommender.models import ServedList, sql
 from recommender.registry import model_loader
 from recommender.serving import recommendations
 from recommender.serving.candidates import candidate_cache, candidates, new_songs
@@ -187,7 +186,7 @@ def test_new_songs_of_various_artists_have_no_artist_of_the_model(options: Servi
     model = model_loader.current_model(options.storage).model
     assert model is not None
 
-    found = new_songs.new_songs_of(model, newest_finished_run())
+    found = new_songs.new_songs_of(model, sql.newest_finished_run())
 
     assert found is not None
     codes = found.songs.artists[found.has_arrived].tolist()
