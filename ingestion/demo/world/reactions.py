@@ -65,6 +65,5 @@ def _relative_popularity(
     world: World, songs: Sequence[int]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     weights = np.array([world.popularity_of(song) for song in songs])
-    usual = float(np.median([world.popularity_of(row["id"]) for row in world.rows("tracks")]))
-    fame: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = weights / (weights + usual)
+    fame: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = weights / (weights + world.median_popularity())
     return fame

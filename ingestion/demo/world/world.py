@@ -60,6 +60,8 @@ class World:
         self._calm = proportional_changes
         self._generation = 0
         self._version = 0
+        self._median = 0.0
+        self._median_of: Snapshot | None = None  # the rows that the median was computed for
         self._create()
         self._simulate_days(days)
 
@@ -150,6 +152,15 @@ class World:
 
     def popularity_of(self, song: int) -> float:
         return self._catalogue.weight[song]
+
+    def median_popularity(self) -> float:
+        """The median popularity of the songs that the source sends now."""
+        snapshot = self._snapshot
+        if self._median_of is not snapshot:
+            songs = [row["id"] for row in snapshot.tables["tracks"]]
+            self._median = float(np.median([self.popularity_of(song) for song in songs]))
+            self._median_of = snapshot
+        return self._median
 
     def taste_of(self, listener: int) -> NDArray[np.float64]:
         return self._listeners.taste[listener].copy()
