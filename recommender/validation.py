@@ -34,7 +34,7 @@ from recommender.serving.served_lists import stored_draw_options
 
 SMOKE_TEST_LISTENERS: Final = 200  # a break for one listener in ten is then found before any list
 SMOKE_TEST_NEWCOMERS: Final = 20  # beside them: listeners without sessions are not active
-# One list at a time takes four times the CPU of lists in blocks, so only these are made like a request's.
+# One list at a time takes three times the CPU of lists in blocks, so only these are made like a request's.
 TIMED_LONG: Final = 20  # listeners with the longest histories
 TIMED_SHORT: Final = 5  # ... and with the shortest ones, often none
 MAX_P95_MILLISECONDS: Final = 300.0  # of CPU time
