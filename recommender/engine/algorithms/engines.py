@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -54,7 +53,10 @@ class Engine(Protocol):
         """The number of listeners of each song, and the cost of computing its neighbours."""
 
     def by_block(self, histories: Any, counts: SongCounts, submit: Submit) -> Callable[[], NeighbourBlock]:
-        """Start to compute all songs' neighbours by blocks of songs; the returned function waits for them."""
+        """Start to compute all songs' neighbours by blocks of songs; the returned function waits for them.
+
+        It may be called once.
+        """
 
     def map_rows(
         self, kernel: Kernel, ids: Sequence[int], size: int
@@ -126,7 +128,6 @@ class LocalEngine:
         self._started.extend(others)
         own = submit([task.compute_blocks])
 
-        @cache
         def result() -> NeighbourBlock:
             task.compute_blocks()
             own()

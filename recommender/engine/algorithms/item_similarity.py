@@ -67,7 +67,8 @@ def keep_best(
     place_among_ties = np.arange(len(ties)) - np.repeat(first_ties[:-1], n_ties)
     kept[ties[place_among_ties < np.repeat(k - n_above, n_ties)]] = True
     counts = np.minimum(n_above + n_ties, k)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
+    # In the integer width of the indices, which scipy would copy otherwise.
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(matrix.indices.dtype)
     return csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 

@@ -1,6 +1,6 @@
 """Fits the components of `mix` from plays and content."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,7 +29,7 @@ from recommender.engine.features import (
 )
 from recommender.engine.mix.components import HYBRID_CONTENT_WEIGHTS, MixComponents, popularity_damping
 from recommender.engine.parallel import Submit
-from recommender.engine.svd import make_unit_rows, truncated_svd, weighted_unit_rows
+from recommender.engine.svd import BLOCK_ROWS, make_unit_rows, truncated_svd, weighted_unit_rows
 
 EASE_ENTRIES_PER_ROW = 400  # not all: no loss on one data set, + 2.5 % on another, and 5 % of the size
 KNN_NEIGHBOURS = 200  # kept per song, since a popular song is similar to more songs than a request can score
@@ -60,7 +60,8 @@ class ListeningFutures:
     listeners: NDArray[np.float32]  # shape (n_songs,), how many listeners have played each song
     co_listening: Callable[[], NDArray[np.float32]]  # shape (n_songs, d), see `MixComponents.company`
     taste: Callable[[], NDArray[np.float32]]  # shape (n_songs, k)
-    neighbours: Mapping[str, Callable[[], csr_array]]  # by name, song-to-song weights
+    # By name, song-to-song weights. May be called once, because it frees what the neighbours came from.
+    neighbours: Callable[[], dict[str, csr_array]]
 
 
 def build_content_features(
@@ -99,13 +100,16 @@ def submit_listening_features(
     ease = ease_weights_of_most_played(limit_songs(ones), EASE_ENTRIES_PER_ROW) if ones.nnz else None
     co_listening, taste = submit([fit_co_listening]), submit([fit_taste])
     found = begin_neighbours(ones, submit)
-    neighbours = {
-        "rp3": lambda: found().rp3,
-        "knn": lambda: keep_best(csr_array(found().knn.T), KNN_NEIGHBOURS),
-    }
-    if ease is not None:
-        neighbours["ease"] = lambda: ease
-    return ListeningFutures(listeners, lambda: co_listening()[0], lambda: taste()[0], neighbours)
+
+    def collect_neighbours() -> dict[str, csr_array]:
+        rp3, knn = found()
+        knn = csr_array(knn.T)
+        weights = {"rp3": rp3, "knn": keep_best(knn, KNN_NEIGHBOURS, by=lambda positive: positive)}
+        if ease is not None:
+            weights["ease"] = ease
+        return {name: to_32_bit(matrix) for name, matrix in weights.items()}
+
+    return ListeningFutures(listeners, lambda: co_listening()[0], lambda: taste()[0], collect_neighbours)
 
 
 def assemble_components(
@@ -134,10 +138,10 @@ def assemble_components(
     taste = listening.taste()
     centres, products = _space_moments(taste, content, co_listening, norms)
     return MixComponents(
-        neighbours={name: to_32_bit(result()) for name, result in listening.neighbours.items()}, taste=taste,
-        content=content, company=co_listening, norms=norms, centres=centres, products=products, labels=labels,
-        artists=features.artists, listeners=listening.listeners, available=features.available,
-        genres=features.genres, genre_idf=genre_idf(features.genres), by_cluster=by_cluster,
+        neighbours=listening.neighbours(), taste=taste, content=content, company=co_listening, norms=norms,
+        centres=centres, products=products, labels=labels, artists=features.artists,
+        listeners=listening.listeners, available=features.available, genres=features.genres,
+        genre_idf=genre_idf(features.genres), by_cluster=by_cluster,
         cluster_starts=cluster_starts, by_artist=by_artist, artist_starts=artist_starts, activity=activity,
         neighbourhood=neighbourhood, albums=features.albums,
     )  # fmt: skip
@@ -170,8 +174,13 @@ def to_32_bit(matrix: csr_array) -> csr_array:
 def _hybrid_norms(
     weight: float, content: NDArray[np.float32], co_listening: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    squares = weight**2 * (content**2).sum(axis=1) + (co_listening**2).sum(axis=1)
-    return np.where(squares > 0, np.sqrt(squares), 1).astype(np.float32)
+    norms = np.empty(len(content), dtype=np.float32)
+    # In blocks, because the squares of all values at once take as much memory as the values.
+    for start in range(0, len(content), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        squares = weight**2 * (content[block] ** 2).sum(axis=1) + (co_listening[block] ** 2).sum(axis=1)
+        norms[block] = np.where(squares > 0, np.sqrt(squares), 1)
+    return norms
 
 
 def _space_moments(
@@ -194,7 +203,10 @@ def _hybrid_rows(
     co_listening: NDArray[np.float32],
     lengths: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    rows = np.hstack([weight * content, co_listening])
+    width = content.shape[1]
+    rows = np.empty((len(content), width + co_listening.shape[1]), dtype=np.float32)
+    np.multiply(content, np.float32(weight), out=rows[:, :width])
+    rows[:, width:] = co_listening
     rows /= lengths[:, np.newaxis]
     return rows
 
