@@ -125,6 +125,27 @@ class TestAfterACycle:
         longest = [len(block[0].songs) for block in timed[5:]]
         assert min(longest) >= max(len(one.songs) for block in together for one in block)
 
+    @pytest.mark.parametrize(("n_slow", "passes"), [(2, True), (3, False)])
+    def test_the_smoke_gate_refuses_a_version_that_is_slow_for_a_twentieth_of_all_listeners(
+        self, storage: Path, version: ModelVersion, monkeypatch: pytest.MonkeyPatch, n_slow: int, passes: bool
+    ) -> None:
+        spent: list[float] = []
+        made: list[ListenerProfile] = []
+
+        def make_slowly(profiles: Sequence[ListenerProfile], *others: Any) -> list[CandidateArrays]:
+            # The last ones are those of the longest histories.
+            made.extend(profiles)
+            spent.append(0.4 if len(made) > 58 - n_slow else 0.001)
+            return generate_block(profiles, *others)
+
+        monkeypatch.setattr(validation, "generate_block", make_slowly)
+        monkeypatch.setattr("time.thread_time", lambda: sum(spent))
+
+        found = validation.run_gates(version, storage, RECOMMENDED_AT, verified(storage))
+
+        smoke = next(gate for gate in found["gates"] if gate["name"] == "smoke")
+        assert (smoke["numbers"]["listeners"], smoke["passed"]) == (58, passes)
+
     def test_a_version_that_is_worse_than_popularity_does_not_pass(
         self, storage: Path, version: ModelVersion
     ) -> None:
