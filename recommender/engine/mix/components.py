@@ -14,9 +14,9 @@ from recommender.engine.data import SongActivity
 
 HYBRID_CONTENT_WEIGHTS = (0.3, 1.0)  # weight of content in the two hybrid spaces; co-listening has 1
 NEIGHBOUR_MATRICES = ("ease", "rp3", "knn")
-# Up to so many songs the weights are kept as full arrays too, of 12 MB each: in small catalogues most songs
-# are neighbours, and rows of full arrays add up in a third of the time.
-MOST_SONGS_OF_FULL_ARRAYS = 1_000
+# Up to so many songs the weights are kept as full arrays too, 13 MB for the three: in small catalogues most
+# songs are neighbours, and rows of full arrays add up faster, by a third with 400 songs.
+MOST_SONGS_OF_FULL_ARRAYS = 600
 SPARSE_ARRAYS = ("data", "indices", "indptr")
 DENSE_ARRAYS = (
     "taste", "content", "company", "norms", "labels", "artists", "listeners", "available", "genre_idf",
