@@ -5,6 +5,7 @@ It imports nothing that trains, since processes that only serve should start fas
 
 import gc
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from django.core.cache import cache
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.utils import timezone
@@ -39,11 +40,20 @@ def _skip_syncs(connection: BaseDatabaseWrapper, **_: object) -> None:
 
 
 def write_database() -> None:
-    """Write everything to the database's file, and wait until the disk has it."""
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA synchronous=FULL")
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    """Write everything to the database's file, and wait until the disk has it.
+
+    Raises:
+        DatabaseError: another process still reads the database.
+    """
+    if connection.vendor != "sqlite":
+        return
+    with connection.cursor() as cursor:
+        is_busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    if is_busy:
+        raise DatabaseError("The simulation's database is still in use, and was not written completely.")
+    # SQLite itself waits for the disk only if it has just copied something.
+    with Path(connection.settings_dict["NAME"]).open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 class SimulatedClock:
