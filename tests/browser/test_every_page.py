@@ -1,4 +1,7 @@
-"""Every list and form of the admin and the API's pages are accessible, and as wide as the screen."""
+"""Every list and form of the admin and the API's pages are accessible, and as wide as the screen.
+
+They are read in French, whose texts are longer. Pages in English are checked where their tests are.
+"""
 
 from typing import Any, Final
 
@@ -67,7 +70,6 @@ def paths(user: Any) -> list[str]:
 def test_no_page_has_a_serious_accessibility_fault_or_is_wider_than_the_screen(
     staff: Page, live_server: LiveServer, django_user_model: Any
 ) -> None:
-    # French texts are longer than the English ones.
     staff.set_extra_http_headers({"Accept-Language": "fr"})
     wrong = {}
 

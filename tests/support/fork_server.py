@@ -389,10 +389,10 @@ def run_command(request: Mapping[str, Any]) -> int:
             sys.argv = [first, *arguments]
             runpy.run_path(first, run_name="__main__")
     except SystemExit as ending:
-        if isinstance(ending.code, str):
-            sys.stderr.write(f"{ending.code}\n")
-            return 1
-        return int(ending.code or 0)
+        if ending.code is None or isinstance(ending.code, int):
+            return ending.code or 0
+        sys.stderr.write(f"{ending.code}\n")
+        return 1
     except Exception:
         sys.excepthook(*sys.exc_info())
         return 1
@@ -402,15 +402,17 @@ def run_command(request: Mapping[str, Any]) -> int:
 def end_process(status: int) -> NoReturn:
     """End as an interpreter does, with its exit handlers, but leave its objects to the kernel.
 
-    To destroy them, a child would copy nearly all memory of the server: three quarters of what it costs.
+    To destroy them, a child would copy nearly all memory of the server: three quarters of what it costs. So
+    files that the command left open are not flushed, and no `__del__` is called.
     """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        status = status or 120  # as the interpreter does when nobody reads its output
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            try:
+                stream.flush()
+            except OSError:
+                status = status or 120  # as the interpreter does when nobody reads its output
     os._exit(status)
 
 

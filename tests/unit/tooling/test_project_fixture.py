@@ -90,7 +90,8 @@ def test_a_forked_command_has_the_settings_of_a_new_interpreter(sqlite_project: 
 @pytest.mark.parametrize(
     "ending",
     [
-        "raise SystemExit('refused')", "raise SystemExit(3)", "raise SystemExit", "1 / 0",
+        "raise SystemExit('refused')", "raise SystemExit(3)", "raise SystemExit([1, 2])",
+        "raise SystemExit(2.5)", "raise SystemExit", "sys.stdout.close(); sys.stderr.close()", "1 / 0",
         "print('begun'); atexit.register(print, 'ended')",
         "threading.Thread(target=lambda: print(threading.main_thread().join() or 'last')).start()",
         "raise KeyboardInterrupt", "os.close(1); print('lost')",
@@ -98,7 +99,7 @@ def test_a_forked_command_has_the_settings_of_a_new_interpreter(sqlite_project: 
 )  # fmt: skip
 def test_a_forked_command_ends_as_a_new_interpreter_does(ending: str, sqlite_project: Project) -> None:
     code = sqlite_project.folder / "ending.py"
-    code.write_text(f"import atexit, os, threading\n{ending}\n")
+    code.write_text(f"import atexit, os, sys, threading\n{ending}\n")
     command = (sys.executable, str(code))
 
     forked = sqlite_project.start(*command)
