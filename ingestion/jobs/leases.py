@@ -3,10 +3,13 @@
 import secrets
 import socket
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
+
+from django.db import Error
 
 from ingestion.jobs.lock import is_process_alive, lock_owner
 from ingestion.models import Lease
@@ -40,18 +43,32 @@ def take_lease(name: str, now: datetime, duration: timedelta) -> HeldLeases | No
 
 
 def take_leases(names: Collection[str], now: datetime, duration: timedelta) -> HeldLeases:
-    """Take those leases that are free, have expired, or belong to a process of this host that has ended."""
+    """Take those leases that are free, have expired, or belong to a process of this host that has ended.
+
+    After an error this process holds none of them.
+    """
     taken: dict[str, Any] = {"holder": _new_holder(), "until": now + duration}
+    ours = Lease.objects.filter(name__in=names, holder=taken["holder"])
+    try:
+        _write_leases(names, now, taken)
+        held = set(ours.values_list("name", flat=True))
+    except BaseException:
+        # Nobody else may take the lease of a living process before it expires.
+        with suppress(Error):
+            ours.delete()
+        raise
+    return HeldLeases([name for name in names if name in held], taken["holder"])
+
+
+def _write_leases(names: Collection[str], now: datetime, taken: dict[str, Any]) -> None:
     found = {lease.name: lease for lease in Lease.objects.filter(name__in=names)}
     # Of two processes that found no row, one inserts it; of two that found the same row, one changes it.
-    missing = [Lease(name=name, **taken) for name in names if name not in found]
+    # Sorted: an insert waits for another process's uncommitted rows, and two orders would be a deadlock.
+    missing = [Lease(name=name, **taken) for name in sorted(names) if name not in found]
     Lease.objects.bulk_create(missing, ignore_conflicts=True)
-    for name, lease in found.items():
+    for name, lease in sorted(found.items()):
         if lease.until <= now or not _is_holder_alive(lease.holder):
             Lease.objects.filter(name=name, holder=lease.holder, until=lease.until).update(**taken)
-    ours = Lease.objects.filter(name__in=names, holder=taken["holder"])
-    held = set(ours.values_list("name", flat=True))
-    return HeldLeases([name for name in names if name in held], taken["holder"])
 
 
 def _new_holder() -> str:
