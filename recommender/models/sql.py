@@ -1,6 +1,9 @@
 """All raw SQL of the recommender: statements that are too slow or impossible with the ORM.
 
-Serving a list runs three; the ORM takes longer to build each than the draw takes.
+A request for a list whose candidates are up to date runs five: its key, the candidates, what was shown,
+the songs, and the insert of the list. A list of an experiment also reads the challenger's candidates and
+inserts a row; after new events or an ingestion run more is read. The ORM takes longer to build such a
+statement than the draw of a list takes.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
