@@ -1,16 +1,13 @@
 """Catalogue generations: a reset of the source gives ids to other songs and invalidates models."""
 
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime
 
 from django.db.models import Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from ingestion.models import IngestionRun
 from recommender.engine.data import EngineError
-from recommender.models import Feedback, ModelVersion
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+from recommender.models import Feedback, ModelVersion, sql
 
 
 class CatalogueReplaced(EngineError):
@@ -51,7 +48,7 @@ def require_no_reset(since: datetime) -> None:
 
 def _last_reset_or_epoch() -> Coalesce:
     newest = Subquery(_reset_runs().values("finished_at")[:1])
-    return Coalesce(newest, Value(_EPOCH))
+    return Coalesce(newest, Value(sql.EPOCH))
 
 
 def _reset_runs() -> QuerySet[IngestionRun]:

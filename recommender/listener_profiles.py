@@ -41,7 +41,6 @@ EVENT_CODES: Final = {kind.value: EventKind[kind.name] for kind in Feedback.Kind
 # long as one with some thousands. It takes years to collect 10 000 events.
 DETAILED_SESSIONS: Final = 2_000
 DETAILED_EVENTS: Final = 10_000
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECONDS: Final = 1_000_000  # of a second
 EMPTY_HISTORY: Final = "0"  # fingerprint of a history without sessions
 # Attributes of a profile with one entry per played song.
@@ -359,7 +358,7 @@ def _newest_session_at(history: _History) -> datetime | None:
 
 def _to_datetime(micros: int | None) -> datetime | None:
     """Exact to the microsecond, because a candidate list is stale if there is a newer session."""
-    return None if micros is None else EPOCH + timedelta(microseconds=micros)
+    return None if micros is None else sql.EPOCH + timedelta(microseconds=micros)
 
 
 def _build_events(rows: Sequence[FeedbackRow], durations: dict[int, float]) -> _Events:

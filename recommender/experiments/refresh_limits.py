@@ -1,16 +1,15 @@
 """Limits of refreshes that add up to a decline which no single test can show."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from ingestion.models import Incident
 from recommender.engine.experiments.decision_thresholds import DEFAULT_RULES, DecisionRules
 from recommender.experiments.eligibility import AUTOMATIC_ACTOR
-from recommender.models import Decision, Experiment, Promotion, TrainingRun
+from recommender.models import Decision, Experiment, Promotion, TrainingRun, sql
 
 QUARTER: Final = timedelta(days=91)
 MOST_ROLLBACKS: Final = 2  # in a quarter: from so many on, refreshes are frozen
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def unproven_refreshes(at: datetime, rules: DecisionRules = DEFAULT_RULES) -> list[Decision]:
@@ -69,4 +68,4 @@ def _released_at(now: datetime) -> datetime:
         promoted.order_by("-at").values_list("at", flat=True).first(),
         started.order_by("-created_at").values_list("created_at", flat=True).first(),
     )
-    return max((one for one in moments if one is not None), default=_EPOCH)
+    return max((one for one in moments if one is not None), default=sql.EPOCH)
