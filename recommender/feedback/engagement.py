@@ -34,7 +34,6 @@ ATTRIBUTION_WINDOW: Final = timedelta(days=7)
 # Engagement within one day is complete two days after a day began, so alarms can compare days early.
 EARLY_WINDOW: Final = timedelta(days=1)
 DAY: Final = timedelta(days=1)
-EPOCH: Final = date(1970, 1, 1)
 BATCH_SIZE: Final = 500  # listeners whose lists and events are in memory at once
 
 
@@ -164,7 +163,7 @@ def update_engagement(now: datetime) -> int:
         outcomes = _attribute_due_lists(listeners[start : start + BATCH_SIZE], now)
         number += len(outcomes)
         days |= _store(outcomes, ingested_at)
-    _aggregate_days(days)
+    _finish_days(days, ingested_at)
     return number
 
 
@@ -220,9 +219,9 @@ def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> 
     served = outcome.served
     age = ingested_at - served.at if ingested_at is not None else timedelta()
     known = (served.pk, served.at, served.listener, served.version, len(served.songs))
-    is_final, is_early = age >= ATTRIBUTION_WINDOW, age >= EARLY_WINDOW
+    is_early = age >= EARLY_WINDOW
     if not outcome.feedback and not outcome.played:
-        return (*known, 0, 0 if is_early else None, 0, 0, 0, 0, is_final)
+        return (*known, 0, 0 if is_early else None, 0, 0, 0, 0)
     songs = outcome.songs_by_kind(ATTRIBUTION_WINDOW)
     return (
         *known,
@@ -232,7 +231,6 @@ def _engaged_list_row(outcome: ListEngagement, ingested_at: datetime | None) -> 
         len(songs[LISTEN] | outcome.played.keys()),
         len(songs[SKIP]),
         len(songs[DISLIKE]),
-        is_final,
     )
 
 
@@ -244,14 +242,26 @@ def _store(outcomes: Sequence[ListEngagement], ingested_at: datetime | None) -> 
     return {(outcome.served.version, outcome.served.at.astimezone(UTC).date()) for outcome in outcomes}
 
 
-def _aggregate_days(days: Collection[tuple[int, date]]) -> None:
-    """Store the engagement of these versions and days."""
-    rows = []
+def _finish_days(days: Collection[tuple[int, date]], ingested_at: datetime | None) -> None:
+    """Store the engagement of these versions and days, and which of their lists are final."""
     for version in sorted({version for version, _ in days}):
         wanted = sorted(day for one, day in days if one == version)
-        found = sql.engagement_by_day(version, _midnight(wanted[0]), _midnight(wanted[-1]) + DAY)
-        by_day = {day: list(group) for day, group in groupby(found, key=lambda row: EPOCH + row[0] * DAY)}
-        rows += [_aggregate_day(version, day, by_day.get(day, [])) for day in wanted]
+        since, until = _midnight(wanted[0]), _midnight(wanted[-1]) + DAY
+        # In one transaction: a final list is not due again, so that a day that was not stored would be lost.
+        with transaction.atomic():
+            if ingested_at is not None:
+                EngagedList.objects.filter(
+                    version_id=version, at__gte=since, at__lte=min(until, ingested_at - ATTRIBUTION_WINDOW),
+                    final=False,
+                ).update(final=True)  # fmt: skip
+            found = sql.engagement_by_day(version, since, until)
+            by_day = {
+                day: list(rows) for day, rows in groupby(found, lambda row: (sql.EPOCH + row[0] * DAY).date())
+            }
+            _store_days([_aggregate_day(version, day, by_day.get(day, [])) for day in wanted])
+
+
+def _store_days(rows: Sequence[EngagementDay]) -> None:
     EngagementDay.objects.bulk_create(
         rows, batch_size=BATCH_SIZE, update_conflicts=True, unique_fields=["version", "day"],
         update_fields=[

@@ -37,7 +37,7 @@ SomeModel = TypeVar("SomeModel", bound=models.Model)
 
 ENGAGED_LIST_COLUMNS: Final = (
     "served_list_id", "at", "listener_id", "version_id", "songs", "engaged", "early", "likes", "listens",
-    "skips", "dislikes", "final",
+    "skips", "dislikes",
 )  # fmt: skip
 # Any number that no other advisory lock of this database has.
 NAMES_LOCK: Final = 7_363_251
@@ -530,13 +530,17 @@ def days_with_sessions(after: datetime, until: datetime) -> list[int]:
 
 
 def upsert_engaged_lists(rows: Sequence[Row]) -> None:
-    """Store the values of ENGAGED_LIST_COLUMNS of each list; rows that do not change are not written."""
+    """Store the values of ENGAGED_LIST_COLUMNS of each list; rows that do not change are not written.
+
+    New rows are not final; whether a stored row is final stays.
+    """
     is_other = "IS DISTINCT FROM" if _is_postgresql() else "IS NOT"
     counts = ENGAGED_LIST_COLUMNS[4:]
     changes = " OR ".join(f"recommender_engagedlist.{name} {is_other} excluded.{name}" for name in counts)
     update = ", ".join(f"{name} = excluded.{name}" for name in counts)
     conflict = f"(served_list_id) DO UPDATE SET {update} WHERE {changes}"
-    _insert_values("recommender_engagedlist", ENGAGED_LIST_COLUMNS, rows, conflict)
+    columns = (*ENGAGED_LIST_COLUMNS, "final")
+    _insert_values("recommender_engagedlist", columns, [(*row, False) for row in rows], conflict)
 
 
 def insert_attributed_listens(rows: Sequence[Row]) -> None:

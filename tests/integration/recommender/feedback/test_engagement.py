@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from ingestion.models import ListeningHistory
 from recommender.feedback.engagement import unfinished_lists, update_engagement
@@ -140,6 +140,26 @@ def test_late_events_count_until_the_list_is_final(champion: ModelVersion) -> No
     assert outcome(served)[0] == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_next_run_stores_the_days_that_the_database_refused(champion: ModelVersion) -> None:
+    challenger = make_version("2026w45.1", "challenger")
+    for version in (champion, challenger):
+        serve(version, [10, 11])
+    make_ingestion_run(START + 7 * DAY)
+
+    def fail(execute: Any, statement: str, *rest: Any) -> Any:
+        if statement.startswith('INSERT INTO "recommender_engagementday"'):
+            raise OperationalError("The database is restarting.")
+        return execute(statement, *rest)
+
+    with connection.execute_wrapper(fail), pytest.raises(OperationalError, match="restarting"):
+        update_engagement(START + 8 * DAY)
+
+    assert update_engagement(START + 8 * DAY) == 2
+    assert list(EngagementDay.objects.values_list("lists", "final")) == [(1, True), (1, True)]
+    assert update_engagement(START + 8 * DAY) == 0
+
+
 def test_engagement_within_a_day_is_stored_apart_and_does_not_grow(champion: ModelVersion) -> None:
     serve(champion, [10, 11, 12, 13, 14])
     said(10, "like", START + HOUR)
@@ -222,6 +242,20 @@ def test_organic_and_recommended_plays_are_counted_apart(champion: ModelVersion)
 
     day = EngagementDay.objects.get()
     assert (day.recommended_plays, day.organic_plays) == (1, 3)
+
+
+def test_plays_of_listeners_with_a_list_of_the_week_before_are_organic(champion: ModelVersion) -> None:
+    """Listener 2 got a list six days before, and listener 3 one eight days before."""
+    make_listeners_and_songs(listeners=[3], songs=[])
+    serve(champion, [10], START)
+    serve(champion, [10], START - 6 * DAY, listener=2)
+    serve(champion, [10], START - 8 * DAY, listener=3)
+    for listener in (2, 3):
+        played([20] * listener, START + HOUR, listener=listener)
+
+    update_engagement(LATER)
+
+    assert EngagementDay.objects.get(day=START.date()).organic_plays == 2
 
 
 def test_an_interleaved_list_counts_for_the_champion_of_that_moment(champion: ModelVersion) -> None:
